@@ -1,0 +1,85 @@
+"""Dataclasses become flags: one flat `--name` a field, help from the field's docstring, `--config FILE` to replay.
+
+Every command is a module of this package with `main(argv)`. It calls `parse_arguments` with its dataclasses and
+gets their instances back (library: jsonargparse).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from lora_nlg.errors import InputError
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+class Parsed:
+    """What a command line said.
+
+    Attributes:
+        groups: an instance of each dataclass asked for, in order.
+        positionals: the positional arguments by name.
+        parser, namespace: jsonargparse's own, from which `yaml()` dumps the resolved arguments.
+    """
+
+    def __init__(self, parser: ArgumentParser, namespace: Any, groups: list[Any], positionals: dict[str, Any]):
+        self.parser, self.namespace, self.groups, self.positionals = parser, namespace, groups, positionals
+
+    def yaml(self) -> str:
+        """The resolved arguments as YAML, as `--config` reads them back."""
+        return self.parser.dump(self.namespace)
+
+
+def parse_arguments(
+    command: str,
+    description: str,
+    argv: Sequence[str],
+    *groups: type,
+    positionals: dict[str, dict[str, Any]] | None = None,
+) -> Parsed:
+    """Parse a command line into dataclass instances.
+
+    Args:
+        command: the command's name, for usage and errors.
+        description: what `--help` says first.
+        argv: the arguments after the command's name.
+        groups: dataclasses; each becomes a titled group of flags (its docstring's first line).
+        positionals: name → keyword arguments of `add_argument`.
+
+    Raises:
+        InputError: an unknown flag, a missing or malformed value, or a problem a dataclass's
+            `__post_init__` found; one line that points to `--help`.
+        SystemExit: after `--help` or `--print_config`.
+    """
+    parser = ArgumentParser(prog=f"lora-nlg {command}", description=description, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file of arguments to start from; flags override it.")
+    for name, options in (positionals or {}).items():
+        parser.add_argument(name, **options)
+    for group in groups:
+        parser.add_class_arguments(group)
+    hint = f"(see: lora-nlg {command} --help)"
+    try:
+        namespace = parser.parse_args(list(argv))
+    except Exception as error:  # jsonargparse raises several kinds, all of them about the command line
+        raise InputError(f"{' '.join(str(error).split())} {hint}") from None
+    instances = []
+    for group in groups:
+        values = {field.name: namespace[field.name] for field in fields(group) if field.init}
+        instances.append(group(**values))
+    return Parsed(parser, namespace, instances, {name: namespace[name] for name in positionals or {}})
+
+
+def existing_file(path: str, flag: str) -> Path:
+    """The path, checked.
+
+    Raises:
+        InputError: no such file; names the flag that asked for it.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{flag}: no file {path}")
+    return Path(path)

@@ -1,0 +1,70 @@
+"""The record every corpus becomes: one released entry, all its references with it.
+
+The files `{train,valid,test}.jsonl` hold one record a line. Training reads each reference as an example, decoding
+reads each distinct context once, scoring pools or keeps entries (docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lora_nlg.errors import InputError
+from lora_nlg.files import read_jsonl, write_jsonl
+
+
+@dataclass(frozen=True)
+class Record:
+    """One data-to-text entry.
+
+    Attributes:
+        id: unique within its file.
+        context: the linearised meaning representation.
+        references: the texts people wrote for it; may be empty (a test set without references).
+        category: the corpus's own category (WebNLG's DBpedia category), or None.
+        seen: whether the category occurs in training (WebNLG), or None where the corpus has no such notion.
+    """
+
+    id: str
+    context: str
+    references: list[str] = field(default_factory=list)
+    category: str | None = None
+    seen: bool | None = None
+
+
+def read_records(path: str | Path) -> list[Record]:
+    """Read a prepared JSONL file.
+
+    Raises:
+        InputError: the file is absent, empty, or a line is not a record; the message names file and line.
+    """
+    records = [_parse(path, number, value) for number, value in read_jsonl(path)]
+    if not records:
+        raise InputError(f"{path} holds no record")
+    seen: set[str] = set()
+    for record in records:
+        if record.id in seen:
+            raise InputError(f"{path}: id {record.id!r} occurs twice; ids must be unique within a file")
+        seen.add(record.id)
+    return records
+
+
+def _parse(path: str | Path, number: int, value: Any) -> Record:
+    where = f"{path}, line {number}"
+    if not isinstance(value, dict) or not {"id", "context", "references"} <= value.keys():
+        raise InputError(f'{where}: a record needs "id", "context" and "references"; run `lora-nlg prepare` first')
+    references = value["references"]
+    if not isinstance(references, list) or not all(isinstance(text, str) for text in references):
+        raise InputError(f'{where}: "references" must be a list of strings')
+    if not isinstance(value["context"], str):
+        raise InputError(f'{where}: "context" must be a string')
+    return Record(
+        str(value["id"]), value["context"], references, value.get("category"), value.get("seen")
+    )
+
+
+def write_records(path: str | Path, records: Iterable[Record]) -> int:
+    """Write records as JSON lines, atomically. Returns their number."""
+    return write_jsonl(path, (asdict(record) for record in records))
