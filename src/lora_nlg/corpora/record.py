@@ -60,9 +60,7 @@ def _parse(path: str | Path, number: int, value: Any) -> Record:
         raise InputError(f'{where}: "references" must be a list of strings')
     if not isinstance(value["context"], str):
         raise InputError(f'{where}: "context" must be a string')
-    return Record(
-        str(value["id"]), value["context"], references, value.get("category"), value.get("seen")
-    )
+    return Record(str(value["id"]), value["context"], references, value.get("category"), value.get("seen"))
 
 
 def write_records(path: str | Path, records: Iterable[Record]) -> int:

@@ -1,0 +1,27 @@
+"""LoRA for any torch model: layers, injection, state. Torch only; knows nothing of GPT-2."""
+
+from lora_nlg.lora.inject import (
+    adapted_layer,
+    fold,
+    inject,
+    load_lora_state_dict,
+    lora_layers,
+    lora_state_dict,
+    mark_only_lora_as_trainable,
+)
+from lora_nlg.lora.layers import Embedding, Linear, LoRALayer, LoRASpec, MergedLinear
+
+__all__ = [
+    "Embedding",
+    "Linear",
+    "LoRALayer",
+    "LoRASpec",
+    "MergedLinear",
+    "adapted_layer",
+    "fold",
+    "inject",
+    "load_lora_state_dict",
+    "lora_layers",
+    "lora_state_dict",
+    "mark_only_lora_as_trainable",
+]

@@ -1,0 +1,154 @@
+"""GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners") on flat token streams.
+
+Attribute names are the released checkpoint's, so a state dict reads like the code; linear weights are (out, in) and
+are transposed once when a checkpoint is loaded (weights/base.py). Pre-layer-norm blocks, tanh-GELU, output head
+tied to the token embedding, no dropout. Shapes: T tokens of the stream, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from lora_nlg.gpt2.attention import Attention
+from lora_nlg.gpt2.config import GPT2Config
+
+
+class SelfAttention(nn.Module):
+    """Fused q, k, v projection, attention, output projection."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+
+    def forward(self, x: Tensor, layer: int, attention: Attention) -> Tensor:
+        """(T, D) -> (T, D)."""
+        return self.c_proj(attention(layer, self.c_attn(x), self.n_head))
+
+
+class MLP(nn.Module):
+    """D -> 4D -> D with tanh-GELU."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, D) -> (T, D)."""
+        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """Pre-layer-norm transformer block."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.attn = SelfAttention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, layer: int, attention: Attention) -> Tensor:
+        """(T, D) -> (T, D)."""
+        x = x + self.attn(self.ln_1(x), layer, attention)
+        return x + self.mlp(self.ln_2(x))
+
+
+class Transformer(nn.Module):
+    """Embeddings, blocks and the final layer norm."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.n_positions, config.n_embd)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.gradient_checkpointing = False
+
+    def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """(T,), (T,) -> (T, D)."""
+        x = self.wte(tokens) + self.wpe(positions)
+        for layer, block in enumerate(self.h):
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, layer, attention, use_reentrant=False)
+            else:
+                x = block(x, layer, attention)
+        return self.ln_f(x)
+
+
+class GPT2(nn.Module):
+    """GPT-2 with its tied output head.
+
+    Args:
+        config: the shape.
+
+    Attributes:
+        transformer: what maps tokens to hidden states.
+        lm_head: the output head; its weight is `transformer.wte.weight`.
+    """
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.transformer = Transformer(config)
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.tie_head()
+
+    def tie_head(self) -> None:
+        """Make the head's weight the token embedding itself.
+
+        The head refers to the base embedding: LoRA on `wte` changes what is looked up, not the head.
+        """
+        self.lm_head.weight = self.transformer.wte.weight
+
+    def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """Hidden states of a flat stream.
+
+        Args:
+            tokens: token ids, shape (T,).
+            positions: position of each token in its own sequence, shape (T,); below `n_positions`.
+            attention: who attends to whom, e.g. `PackedAttention(lengths)`.
+
+        Returns:
+            Final hidden states, shape (T, D); `logits` turns chosen rows into scores over the vocabulary.
+        """
+        hidden: Tensor = self.transformer(tokens, positions, attention)
+        return hidden
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The output head's weight, shape (V, D)."""
+        return self.lm_head.weight
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(N, D) -> (N, V)."""
+        return F.linear(hidden, self.lm_head.weight)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """GPT-2's initialisation: N(0, 0.02), residual projections scaled by 1/√(2·n_layer), biases zero."""
+        for name, parameter in self.named_parameters():  # the tied head comes once
+            leaf = name.rpartition(".")[2]
+            if "ln_" in name:
+                parameter.fill_(1.0 if leaf == "weight" else 0.0)
+            elif leaf == "bias":
+                parameter.zero_()
+            elif leaf == "weight":
+                scale = 1 / math.sqrt(2 * self.config.n_layer) if "c_proj" in name else 1.0
+                parameter.normal_(0.0, 0.02 * scale)
+
+
+def empty_gpt2(config: GPT2Config) -> GPT2:
+    """A GPT-2 with uninitialised weights: to be loaded into, or `reset_parameters` called on."""
+    with torch.device("meta"):
+        model = GPT2(config)
+    model.to_empty(device="cpu")
+    model.tie_head()
+    return model

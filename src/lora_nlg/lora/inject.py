@@ -1,0 +1,173 @@
+"""Put LoRA into any torch model, say what may train, and take the adapter's state out and in.
+
+Knows nothing of GPT-2: targets are module names. The base's parameters keep their names and their storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lora_nlg.errors import InputError
+from lora_nlg.lora.layers import Embedding, LoRALayer, LoRASpec, MergedLinear
+
+Target = LoRASpec | Sequence[LoRASpec | None]
+BIAS_MODES = ("none", "all", "lora_only")
+
+
+def inject(model: nn.Module, targets: Mapping[str, Target]) -> nn.Module:
+    """Replace the named layers of a model by their LoRA counterparts, in place.
+
+    Args:
+        model: any module.
+        targets: module name (as in `named_modules`) -> a spec, or for a fused linear layer one spec (or None) a part.
+
+    Returns:
+        The same model.
+
+    Raises:
+        InputError: a name is not in the model, or names a layer that can't be adapted.
+    """
+    modules = dict(model.named_modules())
+    for name, target in targets.items():
+        if name not in modules:
+            raise InputError(f"no layer {name!r} to adapt; the model has e.g. {', '.join(list(modules)[1:6])}")
+        parent = modules[name.rpartition(".")[0]]
+        setattr(parent, name.rpartition(".")[2], adapted_layer(modules[name], target, name))
+    return model
+
+
+def adapted_layer(layer: nn.Module, target: Target, name: str = "") -> LoRALayer:
+    """The LoRA counterpart of a layer, sharing its parameters.
+
+    Raises:
+        InputError: the layer is of a kind LoRA has no counterpart for, or has one already.
+    """
+    if isinstance(layer, LoRALayer):
+        raise InputError(f"layer {name!r} is adapted already")
+    new: LoRALayer
+    with torch.device("meta"):  # no time and no random numbers for base weights that are replaced below
+        if isinstance(layer, nn.Linear):
+            parts = (target,) if isinstance(target, LoRASpec) else target
+            new = MergedLinear(layer.in_features, layer.out_features, parts, bias=layer.bias is not None)
+        elif isinstance(layer, nn.Embedding) and isinstance(target, LoRASpec):
+            new = Embedding(layer.num_embeddings, layer.embedding_dim, target)
+        else:
+            raise InputError(f"layer {name!r} is a {type(layer).__name__}; LoRA adapts Linear and Embedding layers")
+    for parameter, value in layer.named_parameters(recurse=False):
+        setattr(new, parameter, value)
+    # Adapters are fp32 and drawn on the CPU: the same seed gives the same A on every device and base type.
+    new.lora_A = nn.Parameter(torch.empty(new.lora_A.shape, dtype=torch.float32))
+    new.lora_B = nn.Parameter(torch.empty(new.lora_B.shape, dtype=torch.float32))
+    new.reset_lora_parameters()
+    new.train(layer.training)
+    return new.to(next(layer.parameters()).device)
+
+
+def lora_layers(model: nn.Module) -> dict[str, LoRALayer]:
+    """The LoRA layers of a model by name, in module order."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, LoRALayer)}
+
+
+def mark_only_lora_as_trainable(model: nn.Module, bias: str = "none") -> None:
+    """Freeze everything but the adapters and, if asked, biases.
+
+    Args:
+        model: a model with LoRA layers.
+        bias: `none`, `all` biases of the model, or `lora_only`: those of the adapted layers.
+
+    Raises:
+        InputError: another value of `bias`.
+    """
+    if bias not in BIAS_MODES:
+        raise InputError(f"bias must be one of {', '.join(BIAS_MODES)}, got {bias!r}")
+    adapted = lora_layers(model)
+    for name, parameter in model.named_parameters():
+        owner, _, leaf = name.rpartition(".")
+        is_bias = leaf == "bias" and (bias == "all" or (bias == "lora_only" and owner in adapted))
+        parameter.requires_grad_(leaf.startswith("lora_") or is_bias)
+
+
+def lora_state_dict(model: nn.Module, bias: str = "none") -> dict[str, Tensor]:
+    """The adapter: exactly the entries with `lora_`, and the biases trained with it.
+
+    Raises:
+        InputError: another value of `bias` than `mark_only_lora_as_trainable` takes.
+    """
+    if bias not in BIAS_MODES:
+        raise InputError(f"bias must be one of {', '.join(BIAS_MODES)}, got {bias!r}")
+    adapted = lora_layers(model)
+    state = {}
+    for name, value in model.state_dict().items():
+        owner, _, leaf = name.rpartition(".")
+        is_bias = leaf == "bias" and (bias == "all" or (bias == "lora_only" and owner in adapted))
+        if leaf.startswith("lora_") or is_bias:
+            state[name] = value
+    return state
+
+
+@torch.no_grad()
+def load_lora_state_dict(model: nn.Module, state: Mapping[str, Tensor], bias: str = "none") -> None:
+    """Copy an adapter into a model, strictly.
+
+    Raises:
+        InputError: keys are missing or unexpected, or shapes differ; all of them are named.
+    """
+    own = lora_state_dict(model, bias)
+    problems = [f"missing {key}" for key in own.keys() - state.keys()]
+    problems += [f"unexpected {key}" for key in state.keys() - own.keys()]
+    problems += [
+        f"{key} is {tuple(state[key].shape)}, the model needs {tuple(own[key].shape)}"
+        for key in own.keys() & state.keys()
+        if own[key].shape != state[key].shape
+    ]
+    if problems:
+        raise InputError(f"the adapter doesn't fit the model: {'; '.join(sorted(problems))}")
+    for key, value in own.items():
+        value.copy_(state[key])
+
+
+def fold(model: nn.Module) -> nn.Module:
+    """A copy of a model with every LoRA layer replaced by a plain layer holding the merged weight.
+
+    Layers without LoRA are shared with the original, not copied: decoding with several adapters keeps one base.
+
+    Raises:
+        InputError: a merged weight would not be finite.
+    """
+    copy = _shallow_copy(model)
+    for name, layer in lora_layers(model).items():
+        with torch.no_grad():
+            weight = layer.weight if layer.merged else layer.weight + layer.delta_weight()
+        if not torch.isfinite(weight).all():
+            raise InputError(f"the merged weight of {name} is not finite: the adapter has diverged")
+        plain = _plain_layer(layer, weight)
+        parent = copy.get_submodule(name.rpartition(".")[0])
+        setattr(parent, name.rpartition(".")[2], plain)
+    return copy
+
+
+def _plain_layer(layer: nn.Module, weight: Tensor) -> nn.Module:
+    frozen = nn.Parameter(weight, requires_grad=False)
+    with torch.device("meta"):
+        if isinstance(layer, nn.Linear):
+            plain: nn.Module = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+        elif isinstance(layer, nn.Embedding):
+            plain = nn.Embedding(layer.num_embeddings, layer.embedding_dim)
+        else:
+            raise InputError(f"can't fold a {type(layer).__name__}; merge() it instead")
+    plain.weight = frozen
+    if getattr(layer, "bias", None) is not None:
+        plain.bias = layer.bias
+    return plain.train(layer.training)
+
+
+def _shallow_copy(module: nn.Module) -> nn.Module:
+    """A module tree of its own over the same parameters."""
+    copy = module.__class__.__new__(module.__class__)
+    copy.__dict__ = dict(module.__dict__)
+    copy._parameters, copy._buffers = dict(module._parameters), dict(module._buffers)
+    copy._modules = {name: None if m is None else _shallow_copy(m) for name, m in module._modules.items()}
+    return copy

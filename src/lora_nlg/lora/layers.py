@@ -1,0 +1,227 @@
+"""LoRA layers: drop-in replacements that keep the base's parameter names and add `lora_A`, `lora_B`.
+
+Method: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models" (https://arxiv.org/abs/2106.09685).
+Every layer adds delta_weight() = B·A·scaling to a frozen weight; scaling is alpha/r. Names, shapes and outputs
+are those of microsoft's loralib, so its checkpoints fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lora_nlg.errors import InputError
+from lora_nlg.lora.functional import Parts, lora_linear
+
+SCALING_RULES = {
+    "alpha/r": lambda alpha, r: alpha / r,
+    "rslora": lambda alpha, r: alpha / math.sqrt(r),  # Kalajdzievski 2023, https://arxiv.org/abs/2312.03732
+    "none": lambda alpha, r: 1.0,
+}
+
+
+@dataclass(frozen=True)
+class LoRASpec:
+    """How one weight (or one part of a fused weight) is adapted.
+
+    Attributes:
+        r: rank of the update.
+        alpha: numerator of the scaling.
+        dropout: probability of zeroing an input of the low-rank branch.
+        rule: `alpha/r` (Hu et al.), `rslora` (alpha/√r) or `none` (1).
+
+    Raises:
+        InputError: r < 1, dropout outside [0, 1), or an unknown rule.
+    """
+
+    r: int = 4
+    alpha: float = 128.0
+    dropout: float = 0.0
+    rule: str = "alpha/r"
+
+    def __post_init__(self) -> None:
+        if self.r < 1:
+            raise InputError(f"the rank r must be at least 1, got {self.r}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"LoRA dropout must be at least 0 and below 1, got {self.dropout}")
+        if self.rule not in SCALING_RULES:
+            raise InputError(f"unknown scaling rule {self.rule!r}; choose from {', '.join(SCALING_RULES)}")
+
+    @property
+    def scaling(self) -> float:
+        """What B·A is multiplied by."""
+        return float(SCALING_RULES[self.rule](self.alpha, self.r))
+
+
+class LoRALayer(nn.Module):
+    """What all LoRA layers share: one definition of the update, and merging that can be undone exactly.
+
+    A subclass is also a torch layer with a `weight`; it sets `lora_A`, `lora_B` and implements `delta_weight`.
+    """
+
+    weight: Tensor
+    lora_A: nn.Parameter
+    lora_B: nn.Parameter
+    _base_weight: Tensor | None = None
+
+    def delta_weight(self) -> Tensor:
+        """The update B·A·scaling in the shape, type and layout of `weight`."""
+        raise TypeError(f"{type(self).__name__} does not define delta_weight")
+
+    def lora_parameters(self) -> list[nn.Parameter]:
+        """The parameters that belong to the adapter."""
+        return [parameter for name, parameter in self.named_parameters(recurse=False) if name.startswith("lora_")]
+
+    @property
+    def merged(self) -> bool:
+        """Whether `weight` holds the update."""
+        return self._base_weight is not None
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Add the update to `weight`; the forward pass is then the base layer's. Merging twice is merging once.
+
+        Raises:
+            InputError: the merged weight would not be finite.
+        """
+        if self.merged:
+            return
+        merged = self.weight + self.delta_weight()
+        if not torch.isfinite(merged).all():
+            raise InputError("the merged weight is not finite: the adapter has diverged; use an earlier snapshot")
+        # A new parameter, not an in-place sum: unmerging is exact, and a head tied to the base weight keeps it.
+        # Kept in __dict__, since a registered parameter would enter the state dict.
+        self.__dict__["_base_weight"] = self.weight
+        self.weight = nn.Parameter(merged, requires_grad=False)
+
+    def unmerge(self) -> None:
+        """Restore `weight` to its value before `merge`, bit for bit."""
+        if self._base_weight is None:
+            return
+        self.weight = self._base_weight
+        del self.__dict__["_base_weight"]
+
+
+class MergedLinear(nn.Linear, LoRALayer):
+    """A linear layer whose output is several equal parts (q, k, v), each adapted with an A of its own or not at all.
+
+    `lora_A` is (P*R, in_features) and `lora_B` (P*out_features/len(parts), R) for P adapted parts: the layout of
+    loralib's MergedLinear. Example: d = 768, parts (q, None, v) with r = 4: A is (8, 768), B is (1536, 4), and
+    columns 0:768 and 1536:2304 of the output receive an update.
+
+    Where the parts' ranks differ, R is the largest and the smaller parts' surplus rows of A and columns of B are
+    zero. They stay zero: the gradient of each is a product with the other.
+
+    Args:
+        in_features, out_features, bias: as `nn.Linear`.
+        parts: one entry for each part; None leaves the part as it is. Dropouts must agree.
+
+    Raises:
+        InputError: out_features is not a multiple of the number of parts, all parts are None, or dropouts differ.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, parts: Sequence[LoRASpec | None], bias: bool = True
+    ) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        adapted = [spec for spec in parts if spec is not None]
+        if not adapted:
+            raise InputError("at least one part of a MergedLinear must be adapted")
+        if out_features % len(parts):
+            raise InputError(f"{out_features} outputs can't be split into {len(parts)} equal parts")
+        if len({spec.dropout for spec in adapted}) > 1:
+            raise InputError("the parts of one MergedLinear share their input and must share their dropout")
+        self.parts = tuple(parts)
+        self.dropout = adapted[0].dropout
+        self.R = max(spec.r for spec in adapted)
+        width = out_features // len(parts)
+        self.slices: Parts = tuple(
+            (i * width, (i + 1) * width, spec.scaling) for i, spec in enumerate(parts) if spec is not None
+        )
+        self.lora_A = nn.Parameter(self.weight.new_zeros(len(adapted) * self.R, in_features))
+        self.lora_B = nn.Parameter(self.weight.new_zeros(len(adapted) * width, self.R))
+        self.reset_lora_parameters()
+
+    def reset_lora_parameters(self) -> None:
+        """A from Kaiming-uniform (a = √5, as loralib), drawn for each part alone; B zero: the update starts at zero."""
+        with torch.no_grad():
+            self.lora_A.zero_()
+            self.lora_B.zero_()
+            for p, spec in enumerate(spec for spec in self.parts if spec is not None):
+                nn.init.kaiming_uniform_(self.lora_A[p * self.R : p * self.R + spec.r], a=math.sqrt(5))
+
+    def delta_weight(self) -> Tensor:
+        """B·A·scaling, shape (out_features, in_features); zero in the rows of parts that are not adapted."""
+        delta = torch.zeros_like(self.weight)
+        row = 0
+        for p, (first, last, scaling) in enumerate(self.slices):
+            A = self.lora_A[p * self.R : (p + 1) * self.R]
+            B = self.lora_B[row : row + last - first]
+            delta[first:last] = ((B @ A) * scaling).to(delta.dtype)
+            row += last - first
+        return delta
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features)."""
+        if self.merged:
+            return F.linear(x, self.weight, self.bias)
+        return lora_linear(
+            x, self.weight, self.bias, self.lora_A, self.lora_B, self.slices, self.dropout, self.training
+        )
+
+    def extra_repr(self) -> str:
+        ranks = ", ".join("–" if spec is None else f"r={spec.r} s={spec.scaling:g}" for spec in self.parts)
+        return f"{super().extra_repr()}, lora=[{ranks}]"
+
+
+class Linear(MergedLinear):
+    """A linear layer with one low-rank update: `lora_A` (r, in_features), `lora_B` (out_features, r).
+
+    Args:
+        in_features, out_features, bias: as `nn.Linear`.
+        spec: rank, alpha, dropout and scaling rule.
+    """
+
+    def __init__(self, in_features: int, out_features: int, spec: LoRASpec, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, (spec,), bias=bias)
+
+
+class Embedding(nn.Embedding, LoRALayer):
+    """An embedding with a low-rank update: `lora_A` (r, num_embeddings), `lora_B` (embedding_dim, r).
+
+    As in loralib, A starts at zero and B from a normal distribution: rows of A are looked up, so it is A that must
+    be zero for the update of every token to start at zero. Dropout does not apply to a lookup and is ignored.
+
+    Args:
+        num_embeddings, embedding_dim: as `nn.Embedding`.
+        spec: rank, alpha and scaling rule.
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, spec: LoRASpec) -> None:
+        super().__init__(num_embeddings, embedding_dim)
+        self.spec = spec
+        self.lora_A = nn.Parameter(self.weight.new_zeros(spec.r, num_embeddings))
+        self.lora_B = nn.Parameter(self.weight.new_zeros(embedding_dim, spec.r))
+        self.reset_lora_parameters()
+
+    def reset_lora_parameters(self) -> None:
+        """A zero, B standard normal."""
+        nn.init.zeros_(self.lora_A)
+        nn.init.normal_(self.lora_B)
+
+    def delta_weight(self) -> Tensor:
+        """(B·A)ᵀ·scaling, shape (num_embeddings, embedding_dim)."""
+        return ((self.lora_B @ self.lora_A).t() * self.spec.scaling).to(self.weight.dtype)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Token ids (...) -> (..., embedding_dim)."""
+        base = F.embedding(tokens, self.weight)
+        if self.merged:
+            return base
+        low = F.embedding(tokens, self.lora_A.t())
+        return base + (low @ self.lora_B.t() * self.spec.scaling).to(base.dtype)

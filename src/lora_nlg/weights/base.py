@@ -1,0 +1,219 @@
+"""GPT-2 base weights in and out, strictly, in Hugging Face's names and layout.
+
+A released file stores the four linear weights of a block as (in, out) (transformers' Conv1D); the model keeps
+(out, in). The translation happens here and nowhere else. Files may name the same weights with or without the
+`transformer.` prefix, and may carry the causal-mask buffers of old releases; nothing else is tolerated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lora_nlg.errors import InputError
+from lora_nlg.files import atomic_write, read_json, write_json
+from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
+_MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)$")
+
+
+def find_weights(path: str | Path) -> Path:
+    """The weights file a path means: the file itself, or the one in a folder.
+
+    Raises:
+        InputError: nothing there, or a folder without a weights file.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise InputError(f"no base weights at {path}; download GPT-2 with scripts/download_gpt2.sh or check the path")
+    for name in WEIGHT_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise InputError(f"{path} holds none of {', '.join(WEIGHT_FILES)}")
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` file or a torch pickle, the latter loaded with `weights_only=True`.
+
+    Raises:
+        InputError: the file can't be read as either, or isn't a flat mapping of names to tensors.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"no file {path}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise InputError(f"{path} is not a readable weights file: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # safetensors raises its own SafetensorError, which it exports in no stable place
+        raise InputError(f"{path} is not a readable safetensors file: {error}") from None
+    if not isinstance(value, dict) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
+        raise InputError(f"{path} is not a mapping of names to tensors; `lora-nlg inspect {path}` says what it is")
+    return value
+
+
+def canonical_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Released names -> the model's: `transformer.` in front, mask buffers and the tied head left out."""
+    named = {}
+    for name, tensor in tensors.items():
+        name = name.removeprefix("transformer.")
+        if name == "lm_head.weight" or _MASK_BUFFER.search(name):
+            continue
+        named[f"transformer.{name}"] = tensor
+    return named
+
+
+def config_from_folder(folder: str | Path) -> GPT2Config | None:
+    """The shape a folder's `config.json` states, or None without one.
+
+    Raises:
+        InputError: the file is there but isn't a GPT-2's, or leaves a size out.
+    """
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        return None
+    values = read_json(path)
+    if values.get("model_type") != "gpt2":
+        raise InputError(f"{path} describes a {values.get('model_type')!r} model, not gpt2")
+    sizes = ("n_layer", "n_embd", "n_head", "vocab_size", "n_positions", "layer_norm_epsilon")
+    if missing := [name for name in sizes if name not in values]:
+        raise InputError(f"{path} lacks {', '.join(missing)}")
+    return GPT2Config(**{name: values[name] for name in sizes})
+
+
+@torch.no_grad()
+def load_base(path: str | Path, config: GPT2Config | None = None) -> GPT2:
+    """Build a GPT-2 from released weights, key by key and shape by shape.
+
+    Args:
+        path: a folder (`model.safetensors` or `pytorch_model.bin`, `config.json`) or a weights file.
+        config: the shape expected. Default: what `config.json` beside the weights says.
+
+    Returns:
+        The model, fp32, on the CPU, in evaluation mode.
+
+    Raises:
+        InputError: no file, no shape, a shape other than expected, or any missing, unexpected or misshapen
+            key; all of them are named.
+    """
+    file = find_weights(path)
+    stated = config_from_folder(file.parent)
+    if config is not None and stated is not None and config != stated:
+        raise InputError(f"{file} is {_sizes(stated)}, but the model asked for is {_sizes(config)}")
+    config = config or stated
+    if config is None:
+        raise InputError(f"no config.json beside {file}: give the model's size with --model_card")
+    tensors = read_tensors(file)
+    if any("lora_" in name for name in tensors):
+        raise InputError(f"{file} holds LoRA weights, not a base; `lora-nlg inspect {file}` says what it is")
+    model = empty_gpt2(config)
+    copy_strictly(model, canonical_names(tensors), str(file))
+    return model.eval()
+
+
+def copy_strictly(model: GPT2, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy canonical tensors into a model, transposing the linear weights.
+
+    Raises:
+        InputError: missing, unexpected or misshapen keys, all named.
+    """
+    own = dict(model.named_parameters())
+    problems = [f"missing {name}" for name in own if name not in tensors]
+    problems += [f"unexpected {name}" for name in tensors if name not in own]
+    for name, parameter in own.items():
+        if name in tensors:
+            value = tensors[name]
+            value = value.t() if _TRANSPOSED.search(name) and value.dim() == 2 else value
+            if value.shape != parameter.shape:
+                problems.append(
+                    f"{name} is {tuple(tensors[name].shape)}, the model needs {_stored_shape(name, parameter)}"
+                )
+            elif not problems:
+                with torch.no_grad():
+                    parameter.copy_(value)
+    if problems:
+        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
+        raise InputError(f"{source} doesn't fit this GPT-2 ({_sizes(model.config)}): {shown}")
+
+
+def _stored_shape(name: str, parameter: Tensor) -> tuple[int, ...]:
+    shape = tuple(parameter.shape)
+    return shape[::-1] if _TRANSPOSED.search(name) else shape
+
+
+def _sizes(config: GPT2Config) -> str:
+    return (
+        f"{config.n_layer} layers, width {config.n_embd}, {config.n_head} heads, "
+        f"{config.vocab_size} tokens, {config.n_positions} positions"
+    )
+
+
+def released_tensors(model: GPT2, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """The model's base weights under Hugging Face's names and layout, on the CPU.
+
+    Args:
+        model: a GPT-2 without LoRA layers, or folded (`lora.fold`).
+        dtype: type to convert to. Default: as they are.
+    """
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        value = parameter.detach()
+        value = value.t() if _TRANSPOSED.search(name) else value
+        tensors[name] = value.to(device="cpu", dtype=dtype or value.dtype).contiguous()
+    return tensors
+
+
+def save_base(model: GPT2, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+    """Write a folder that `load_base` and transformers' `GPT2LMHeadModel.from_pretrained` take.
+
+    Args:
+        model: a GPT-2 without LoRA layers, or folded.
+        folder: made if absent.
+        dtype: storage type. Default: the parameters' own.
+
+    Returns:
+        The path of `model.safetensors`.
+    """
+    file = Path(folder) / "model.safetensors"
+    save_tensors(file, released_tensors(model, dtype), {"format": "pt"})
+    write_json(Path(folder) / "config.json", model.config.to_hugging_face())
+    return file
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file atomically."""
+    with atomic_write(path, "wb") as file:
+        save_file(dict(tensors), file.name, dict(metadata or {}))
+
+
+def base_hash(model: GPT2) -> str:
+    """SHA-256 over names, shapes and fp32 values of the base: what an adapter was trained on, whatever the file.
+
+    Folded or adapted models give another hash than their base.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if "lora_" not in name:
+            digest.update(json.dumps([name, list(parameter.shape)]).encode())
+            digest.update(parameter.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def describe(config: GPT2Config) -> dict[str, Any]:
+    """The shape as plain values, for JSON."""
+    return {name: value for name, value in config.to_hugging_face().items() if isinstance(value, int | float)}
