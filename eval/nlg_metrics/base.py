@@ -1,8 +1,9 @@
 """What every metric here has in common: additive statistics per segment.
 
-A metric turns N segments into an (N, K) array of float64 statistics once; the corpus score is a function of their
-column sums. Bootstrap intervals, paired tests, subsets (seen, unseen) and per-segment scores all come from that
-one array. The design follows sacrebleu's metrics/base.py (Post 2018, https://aclanthology.org/W18-6319).
+A metric turns N segments into an (N, K) array of float64 statistics once; the corpus score is a function of
+their column sums. Bootstrap intervals, paired tests, subsets (seen, unseen) and per-segment scores all come
+from that one array. The design follows sacrebleu's metrics/base.py (Post 2018,
+https://aclanthology.org/W18-6319).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Score:
 class Metric(ABC):
     """A corpus metric over segments of one hypothesis and one or more references each.
 
-    Subclasses give `name`, `higher_is_better`, `settings()`, `statistics()` and `aggregate()`; the rest follows.
+    Subclasses give `name`, `higher_is_better`, `settings()`, `statistics()` and `aggregate()`.
     """
 
     name: str
