@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lora_nlg.errors import InputError
@@ -198,7 +198,7 @@ def save_base(model: GPT2, folder: str | Path, dtype: torch.dtype | None = None)
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file atomically."""
     with atomic_write(path, "wb") as file:
-        save_file(dict(tensors), file.name, dict(metadata or {}))
+        file.write(save(dict(tensors), dict(metadata or {})))
 
 
 def base_hash(model: GPT2) -> str:
