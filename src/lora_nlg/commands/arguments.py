@@ -6,6 +6,7 @@ gets their instances back (library: jsonargparse).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -64,7 +65,7 @@ def parse_arguments(
         parser.add_class_arguments(group)
     hint = f"(see: lora-nlg {command} --help)"
     try:
-        namespace = parser.parse_args(list(argv))
+        namespace = parser.parse_args(_gather_lists(argv, groups))
     except Exception as error:  # jsonargparse raises several kinds, all of them about the command line
         raise InputError(f"{' '.join(str(error).split())} {hint}") from None
     instances = []
@@ -72,6 +73,22 @@ def parse_arguments(
         values = {field.name: namespace[field.name] for field in fields(group) if field.init}
         instances.append(group(**values))
     return Parsed(parser, namespace, instances, {name: namespace[name] for name in positionals or {}})
+
+
+def _gather_lists(argv: Sequence[str], groups: Sequence[type]) -> list[str]:
+    """Turn `--input a b` into `--input=["a", "b"]`, as jsonargparse wants it, for fields of type list[str]."""
+    lists = [field for group in groups for field in fields(group) if str(field.type) == "list[str]"]
+    flags = {f"--{field.name}" for field in lists}
+    gathered: list[str] = []
+    rest = list(argv)
+    while rest:
+        argument = rest.pop(0)
+        values: list[str] = []
+        while argument in flags and rest and not rest[0].startswith("--"):
+            values.append(rest.pop(0))
+        is_json = len(values) == 1 and values[0].startswith("[")
+        gathered.append(f"{argument}={values[0] if is_json else json.dumps(values)}" if values else argument)
+    return gathered
 
 
 def existing_file(path: str, flag: str) -> Path:
