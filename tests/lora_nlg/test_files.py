@@ -1,0 +1,77 @@
+"""Files are replaced whole or not at all, and what can't be read is named in one line."""
+
+import json
+import os
+
+import pytest
+
+from lora_nlg.corpora.record import Record, read_records, write_records
+from lora_nlg.errors import InputError
+from lora_nlg.files import atomic_write, read_json, read_jsonl, read_text, sha256_file, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    target = tmp_path / "scores.json"
+    write_json(target, {"BLEU": 0.7})
+    with pytest.raises(RuntimeError), atomic_write(target) as file:
+        file.write("half a")
+        raise RuntimeError("killed while writing")
+    assert read_json(target) == {"BLEU": 0.7}
+    assert os.listdir(tmp_path) == ["scores.json"]
+
+
+def test_written_files_are_readable_by_others(tmp_path):
+    previous = os.umask(0o022)
+    try:
+        write_json(tmp_path / "a.json", [])
+    finally:
+        os.umask(previous)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_sha256_of_a_known_string(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert sha256_file(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b'{"a": 1}\n{"b": \n', "line 2: not JSON"), (b"\xff\xfe\x00", "is not UTF-8")],
+)
+def test_unreadable_lines_are_named(tmp_path, content, message):
+    (tmp_path / "x.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        list(read_jsonl(tmp_path / "x.jsonl"))
+
+
+def test_missing_file_and_folder_are_named(tmp_path):
+    with pytest.raises(InputError, match="no file .*nothing.json"):
+        read_json(tmp_path / "nothing.json")
+    with pytest.raises(InputError, match="is a folder"):
+        read_text(tmp_path)
+
+
+def test_records_come_back_as_they_went(tmp_path):
+    records = [
+        Record("1", "name : A\u2028B | Type : café", ["One .", "Zwei 🚂"], "Food", True),
+        Record("2", "", [], None, None),
+    ]
+    assert write_records(tmp_path / "test.jsonl", records) == 2
+    assert read_records(tmp_path / "test.jsonl") == records
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "holds no record"),
+        ([{"context": "a", "references": []}], 'needs "id"'),
+        ([{"id": "1", "context": "a", "references": "text"}], "list of strings"),
+        ([{"id": "1", "context": 3, "references": []}], '"context" must be a string'),
+        ([{"id": "1", "context": "a", "references": []}] * 2, "'1' occurs twice"),
+    ],
+)
+def test_what_is_not_a_record_is_refused(tmp_path, lines, message):
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(InputError, match=message):
+        read_records(path)
