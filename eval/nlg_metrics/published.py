@@ -51,11 +51,11 @@ PUBLISHED = {
         "GPT-2 M | full fine-tuning | 68.2 8.62 46.2 71.0 2.47 | Hu et al.",
         "GPT-2 M | LoRA r=4 | 70.4±.1 8.85±.02 46.8±.2 71.8±.1 2.53±.02 | Hu et al.",
         "GPT-2 M | LoRA r=4, rerun | 69.8 8.77 46.6 71.8 2.52 | Wang et al. 2022 (AdaMix)",
-        "GPT-2 M | LoRA r=4, rerun, last epoch | 68.9±.3 8.76±.06 46.6±.1 71.5±.1 2.53±.03 | Gao et al. 2024 (FourierFT)",
+        "GPT-2 M | LoRA r=4, rerun, last epoch | 68.9±.3 8.76±.06 46.6±.1 71.5±.1 2.53±.03 | Gao et al. 2024",
         "GPT-2 M | LoRA r=4, as in the README | 68.65 8.681 46.38 71.16 2.503 | users, microsoft/LoRA issue 165",
         "GPT-2 L | full fine-tuning | 68.5 8.78 46.0 69.9 2.45 | Hu et al.",
         "GPT-2 L | LoRA r=4 | 70.4±.1 8.89±.02 46.8±.2 72.0±.2 2.47±.02 | Hu et al.",
-        "GPT-2 L | LoRA r=4, rerun, last epoch | 70.1±.3 8.83±.02 46.8±.2 72.0±.3 2.47±.02 | Gao et al. 2024 (FourierFT)",
+        "GPT-2 L | LoRA r=4, rerun, last epoch | 70.1±.3 8.83±.02 46.8±.2 72.0±.3 2.47±.02 | Gao et al. 2024",
         "GPT-2 S | LoRA r=4, as in the README | 67.27 8.60 45.7 68.1 2.31 | a user, microsoft/LoRA issue 165",
     ),
     "webnlg": _rows(

@@ -1,0 +1,121 @@
+"""The factorial behind "70.4 or 68.8": length penalty × checkpoint × seed, as one table with main effects.
+
+    python eval/ablation_table.py runs/ablation_704
+
+Reads ROOT/seed-S/CHECKPOINT/penalty-P/scores.json, as scripts/ablation_704.sh leaves them. A main effect is the mean
+over seeds (and over the other factor) of the paired difference between two levels; its deviation is over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nlg_metrics.errors import InputError
+from nlg_metrics.scores_file import read_scores
+
+Key = tuple[str, str, str]
+"""Seed, checkpoint, penalty."""
+
+
+def read_factorial(root: Path, metric: str) -> dict[Key, float]:
+    """(seed, checkpoint, penalty) → score.
+
+    Raises:
+        InputError: no score file, or one without the metric.
+    """
+    found = {}
+    for path in sorted(root.glob("seed-*/*/penalty-*/scores.json")):
+        seed, checkpoint, penalty = (part.removeprefix("seed-").removeprefix("penalty-") for part in path.parts[-4:-1])
+        scores = read_scores(path)["scores"]
+        if metric not in scores:
+            raise InputError(f"{path} has no {metric}; it has {', '.join(scores)}")
+        found[seed, checkpoint, penalty] = float(scores[metric]["value"])
+    if not found:
+        raise InputError(f"no scores under {root} (expected seed-S/CHECKPOINT/penalty-P/scores.json)")
+    return found
+
+
+def spread(values: Sequence[float], digits: int = 2, sign: bool = False) -> str:
+    """`mean ± sample deviation`, or the value alone."""
+    mean = f"{statistics.fmean(values):{'+' if sign else ''}.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def effects(scores: dict[Key, float], factor: int) -> list[tuple[str, str, list[float]]]:
+    """Paired differences between a factor's levels and its first, per seed, averaged over the other factor.
+
+    Args:
+        scores: from `read_factorial`.
+        factor: 1 for the checkpoint, 2 for the penalty.
+
+    Returns:
+        (level, first level, one difference a seed) for each further level.
+    """
+    levels = sorted({key[factor] for key in scores})
+    others = sorted({key[3 - factor] for key in scores})
+    seeds = sorted({key[0] for key in scores})
+
+    def at(seed: str, level: str, other: str) -> float | None:
+        return scores.get((seed, level, other) if factor == 1 else (seed, other, level))
+
+    result = []
+    for level in levels[1:]:
+        per_seed = []
+        for seed in seeds:
+            pairs = [(at(seed, level, other), at(seed, levels[0], other)) for other in others]
+            known = [a - b for a, b in pairs if a is not None and b is not None]
+            if known:
+                per_seed.append(statistics.fmean(known))
+        if per_seed:
+            result.append((level, levels[0], per_seed))
+    return result
+
+
+def render(scores: dict[Key, float], metric: str, scale: float) -> str:
+    """The table and the main effects, as Markdown."""
+    scaled = {key: value * scale for key, value in scores.items()}
+    checkpoints, penalties = sorted({key[1] for key in scaled}), sorted({key[2] for key in scaled})
+    seeds = sorted({key[0] for key in scaled})
+    lines = [f"{metric}, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}: {', '.join(seeds)}", ""]
+    lines += [
+        f"| checkpoint | {' | '.join('penalty ' + p for p in penalties)} |",
+        "|" + " --- |" * (len(penalties) + 1),
+    ]
+    for checkpoint in checkpoints:
+        cells = []
+        for penalty in penalties:
+            values = [v for (s, c, p), v in sorted(scaled.items()) if (c, p) == (checkpoint, penalty)]
+            cells.append(spread(values) if values else "–")
+        lines.append(f"| {checkpoint} | {' | '.join(cells)} |")
+    lines += ["", "| main effect | difference |", "| --- | --- |"]
+    for factor, name in ((2, "penalty"), (1, "checkpoint")):
+        for level, first, differences in effects(scaled, factor):
+            lines.append(f"| {name}: {level} instead of {first} | {spread(differences, sign=True)} |")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("root", type=Path, help="folder of the ablation's runs")
+    parser.add_argument("--metric", default="BLEU", help="key in scores.json (default: %(default)s)")
+    parser.add_argument("--scale", type=float, default=100.0, help="multiply scores by this (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="also write the table to this file")
+    arguments = parser.parse_args(argv)
+    try:
+        shown = render(read_factorial(arguments.root, arguments.metric), arguments.metric, arguments.scale)
+        if arguments.out:
+            arguments.out.write_text(shown + "\n", encoding="utf-8")
+    except (InputError, OSError) as error:
+        print(f"ablation_table: error: {error}", file=sys.stderr)
+        return 1
+    print(shown)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
