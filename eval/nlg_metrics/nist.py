@@ -1,0 +1,86 @@
+"""NIST with the arithmetic of e2e-metrics' pymteval (Doddington 2002): matched n-grams weighted by information.
+
+The information of an n-gram comes from all references of all segments, repeats included. The reference length of a
+segment is the mean over its references, unlike mteval-v13a.pl (total words over mean number of references).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nlg_metrics.base import Array, Metric
+from nlg_metrics.bleu import MtevalCounts, mteval_counts
+
+MAX_ORDER = 5
+BETA = math.log(2.0) / math.log(1.5) ** 2
+
+
+class Nist(Metric):
+    """NIST as `measure_scores.py -p` computes it.
+
+    The score is not defined (nan) where the hypotheses' n-gram total of some order is exactly zero; the official tool
+    divides by zero there. It happens in corpora of one or two short outputs only.
+    """
+
+    name = "NIST"
+
+    def settings(self) -> dict[str, Any]:
+        """See `Metric.settings`."""
+        return {"like": "e2e-metrics-p", "tok": "mteval", "case": "lc", "order": MAX_ORDER, "eff-ref": "mean"}
+
+    def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
+        """(N, 11): matched information of orders 1 to 5, n-gram totals of orders 1 to 5, mean reference length."""
+        return self.from_counts(mteval_counts(hypotheses, references, MAX_ORDER))
+
+    def from_counts(self, counts: MtevalCounts) -> Array:
+        """`statistics` from counts made before, which must reach order 5."""
+        n_segments = counts.n_segments
+        statistics = np.zeros((n_segments, 2 * MAX_ORDER + 1))
+        shorter = np.array([counts.reference_lengths.sum()], dtype=np.float64)
+        for order, table in enumerate(counts.tables[:MAX_ORDER]):
+            of_references = table.sentence >= n_segments
+            occurrences = np.bincount(
+                table.ngram[of_references], table.count[of_references], minlength=table.n_types
+            )
+            segment, ngram, count, best = counts.matches[order]
+            matched = np.minimum(count, best)
+            hit = matched > 0  # only these are sure to occur in a reference, so only they have an information
+            segment, ngram, matched = segment[hit], ngram[hit], matched[hit]
+            information = np.log2(shorter[table.prefix[ngram]] / occurrences[ngram])
+            statistics[:, order] = np.bincount(segment, information * matched, minlength=n_segments)
+            statistics[:, MAX_ORDER + order] = counts.hypothesis_lengths - order
+            shorter = occurrences
+        sums = np.add.reduceat(counts.reference_lengths, counts.first_references)
+        statistics[:, -1] = sums / counts.reference_counts
+        return statistics
+
+    def _penalty(self, totals: Array) -> Array:
+        ratio = np.clip(totals[..., MAX_ORDER] / totals[..., -1], 1e-300, 1.0)
+        return np.where(totals[..., MAX_ORDER] <= 0, 0.0, np.exp(-BETA * np.log(ratio) ** 2))
+
+    def _gains(self, totals: Array, undefined: float) -> Array:
+        n_ngrams = totals[..., MAX_ORDER : 2 * MAX_ORDER]
+        gain = totals[..., :MAX_ORDER] / np.where(n_ngrams == 0, 1.0, n_ngrams)
+        return np.where(n_ngrams == 0, undefined, gain)
+
+    def aggregate(self, totals: Array) -> Array:
+        """See `Metric.aggregate`; nan where an n-gram total is zero."""
+        return self._penalty(totals) * self._gains(totals, np.nan).sum(axis=-1)
+
+    def segment_scores(self, statistics: Array) -> Array:
+        """(N,) scores with the whole corpus' information weights; an order without n-grams adds nothing."""
+        return self._penalty(statistics) * self._gains(statistics, 0.0).sum(axis=-1)
+
+    def parts(self, totals: Array) -> dict[str, float]:
+        """Information gained per n-gram of each order, length penalty and the two lengths."""
+        gains = self._gains(totals, np.nan)
+        return {
+            **{f"information_{order + 1}": float(value) for order, value in enumerate(gains)},
+            "length_penalty": float(self._penalty(totals)),
+            "hypothesis_length": float(totals[MAX_ORDER]),
+            "reference_length": float(totals[-1]),
+        }

@@ -1,0 +1,306 @@
+"""The rules of the PTB tokenizer of CoreNLP 3.4.1 with default options, in order of priority.
+
+At a position the rule with the longest match, look-ahead counted, makes the token; of equally long ones the first.
+The rules were written from a description of the tool's behaviour and checked against its output; the sets of
+characters are in ptb_characters.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nlg_metrics.ptb_characters import DIGITS, LETTERS, MARKS, SYMBOLS, character_class
+
+_SPACE = r" \t\xa0\u2000-\u200a\u3000"
+_NEWLINE = r"\r\n\u2028\u2029\x0b\x0c\x85"
+_WS = f"[{_SPACE}{_NEWLINE}]"
+_A = "A-Za-z"
+_L, _D = character_class(LETTERS), character_class(DIGITS)
+_LPLUS = _L + character_class(MARKS) + r"\xad"
+_ENTITY = "&[aeiouAEIOU](?:acute|grave|uml);"
+_LETTER = f"(?:[{_LPLUS}]|{_ENTITY})"
+_LETTERS = f"(?:[{_LPLUS}]+|{_ENTITY})+"
+_ALNUM = f"(?:[{_LPLUS}{_D}]+|{_ENTITY})"
+_WORD = rf"{_LETTER}{_ALNUM}*(?:[.!?]{_LETTER}{_ALNUM}*)*"
+_APOS = r"(?:['\u2019\x92]|&apos;)"
+_APOS_WIDE = r"(?:['\u2019\x92`\u2018\u201b\x91]|&apos;)"
+_HYPHEN = r"[-_\u2010\u2011\u058a]"
+_PAUSE = r"[,;:\u3001]"
+_NUMBER = rf"(?:[{_D}]+(?:[.:,\xad\u066b\u066c][{_D}]+)*|(?:[.:,\xad\u066b\u066c][{_D}]+)+)"
+_CLITIC = f"{_APOS}(?:[msdMSD]|[rR][eE]|[vV][eE]|[lL][lL])"
+_NT = f"[nN]{_APOS_WIDE}[tT]"
+_LETTERS_DOTTED = f"[{_A}](?:\\.[{_A}])*"
+_ACRONYM = (
+    r"(?:(?ai:(?:Canada|Sino|Korean|EU|Japan|non)-U\.S)|(?ai:U\.S\.-(?:U\.K|U\.S\.S\.R))"
+    rf"|{_LETTERS_DOTTED})"
+)
+_ACRONYM_2 = (
+    r"(?:(?ai:(?:Canada|Sino|Korean|EU|Japan|non)-U\.S)|(?ai:U\.S\.-(?:U\.K|U\.S\.S\.R))"
+    rf"|[{_A}](?:\.[{_A}])+)"
+)
+_TAG = (
+    rf"(?:<[A-Za-z][^<>\r\n]*>|</[A-Za-z][^<>\r\n]*>|<[!?][^<>\r\n]*>)"
+)
+_THING = f"(?:[dDoOlL]{_APOS_WIDE}(?={_ALNUM}))?{_ALNUM}+(?:{_HYPHEN}(?:[dDoOlL]{_APOS_WIDE}(?={_ALNUM}))?{_ALNUM}+)*"
+_HYPHENATED = (
+    rf"[{_A}0-9][{_A}0-9.,\xad]*(?:-(?:{_ACRONYM_2}\.|[{_A}0-9\xad]+))+"
+)
+_UNIT = f"[{_A}0-9]+(?:-[{_A}]+){{0,2}}"
+_CAPITALS = "[A-Z]+(?:(?:[&+]|&amp;)[A-Z]+)+"
+
+
+def _words(text: str) -> str:
+    """Alternatives from a list of words, the longest first so that none hides a longer one."""
+    return "|".join(sorted(text.split(), key=len, reverse=True))
+
+
+_MONTHS_DAYS_STATES = _words(
+    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri "
+    "ala ariz calif colo conn ct dak fla ga ind kan kans ky md mich minn mo mont neb nev okla penn tenn va vt wis "
+    "wisc wyo"
+)
+_CAPITAL_STATES = _words("Az Ark Del Ill La Mass Miss Ore Pa Tex Wash")
+_COMPANIES = _words(
+    "inc co cos corp pty ptys pte ptes ppty ppties ltd plc rt bancorp bhd assn univ intl sys tel est ext sq "
+    "jr sr bros ed\\.d ph\\.d blvd rd esq etc al seq bldg"
+)
+_ABBREVIATION_1 = f"(?:(?ai:{_MONTHS_DAYS_STATES}|{_COMPANIES})|(?:{_CAPITAL_STATES}))"
+_TITLES = _words(
+    "mr mrs ms dr drs prof profs sen sens rep reps atty attys lt col gen messrs gov govs adm rev maj sgt cpl pvt "
+    "capt st ste ave pres lieut hon brig cmdr comdr pfc spc supt supts det mt ft adj adv asst assoc ens insp mlle "
+    "mme msgr sfc vs alex wm jos cie a\\.k\\.a cf treas ph invt elec natl mfg mtg dept"
+)
+_ABBREVIATION_2 = f"(?:(?ai:{_TITLES})|Miss|{_ACRONYM})"
+_STARTERS = (
+    "(?:"
+    + "|".join(
+        f"{word[0]}(?ai:{re.escape(word[1:])})"
+        for word in sorted(
+            "About According Additionally After An A As At But Earlier He Her Here However If In It Last Many More "
+            "Mr. Ms. Now Once One Other Our She Since So Some Such That The Their Then There These They This We "
+            "When While What Yet You".split(),
+            key=len,
+            reverse=True,
+        )
+    )
+    + f"|{_TAG})"
+)
+_EXTENSIONS = _words(
+    "bat bmp c class cgi cpp dll doc docx exe gif gz h htm html jar java jpeg jpg mov mp3 pdf php pl png ppt ps py "
+    "sql tar txt wav x xml zip"
+)
+_BRACKETS = {"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"}
+_QUOTES = {
+    "‘": "`", "‛": "`", "\x91": "`", "‹": "`",
+    "’": "'", "›": "'", "\x92": "'",
+    "“": "``", "«": "``", "\x93": "``",
+    "”": "''", "»": "''", "\x94": "''",
+}  # fmt: skip
+_CURRENCY = {"£": "#", "\x80": "$", "€": "$", "¤": "$", "₠": "$", "¢": "cents"}
+_FRACTIONS = {"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
+
+Action = Callable[[str], "str | None"]
+
+
+def _keep(text: str) -> str:
+    return text
+
+
+def _drop(text: str) -> None:
+    return None
+
+
+def _no_soft_hyphens(text: str) -> str:
+    return text.replace("\xad", "") or "-"
+
+
+def _map(table: dict[str, str]) -> Action:
+    return lambda text: "".join(table.get(character, character) for character in text)
+
+
+def _quotes(text: str) -> str:
+    return _map(_QUOTES)(text.replace("&apos;", "'"))
+
+
+def _amp(text: str) -> str:
+    return re.sub("(?ai:&amp;)", "&", text)
+
+
+def _no_break(text: str) -> str:
+    return re.sub(f"[{_SPACE}{_NEWLINE}]", "\xa0", text)
+
+
+def _phone(text: str) -> str:
+    return _map({**_BRACKETS, " ": "\xa0"})(text)
+
+
+def _dashes(text: str) -> str:
+    return "--" if len(text) in (3, 4) else text
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: what it matches, what it may look ahead at, and the token it makes.
+
+    Attributes:
+        name: a label for debugging.
+        first: the characters it can start with, the inside of a character class.
+        pattern: its compiled expression; group 1, where present, is the look-ahead.
+        action: token from the matched text; None makes no token.
+        looks_ahead: whether the pattern has a group 1.
+    """
+
+    name: str
+    first: str
+    pattern: re.Pattern[str]
+    action: Action
+    looks_ahead: bool
+
+
+RULES: list[Rule] = []
+
+
+def _rule(name: str, first: str, token: str, action: Action | str = _keep, ahead: str = "") -> None:
+    constant = action
+    act: Action = (lambda text: constant) if isinstance(constant, str) else constant
+    pattern = re.compile(f"(?:{token})(?=({ahead}))" if ahead else f"(?:{token})")
+    RULES.append(Rule(name, first, pattern, act, bool(ahead)))
+
+
+_ANY_WORD = _LPLUS + "&"
+_Q1 = r"'\u2019\x92&"
+_Q2 = _Q1 + r"`\u2018\u201b\x91"
+
+
+def _define() -> None:
+    """Fill `RULES`. The comments give the kind of text; the order is the priority."""
+    _rule("language", "cCfF", r"[cC]\+\+|[cCfF]\#")
+    _rule("cannot", "cC", "(?ai:can)", ahead="(?ai:not)")
+    _rule("'twas", _Q1, f"{_APOS}[tT]", ahead="(?ai:was)")
+    _rule("'tis", "'", "'[tT]", ahead="(?ai:is)")
+    _rule("gonna", "gGwWlL", "(?ai:gon|wan|lem|gim|got)", ahead="(?ai:(?<=gon)na|(?<=wan)na|(?<=lem)me|(?<=gim)me|(?<=got)ta)")
+    _rule("tag", "<", _TAG, _no_break)
+    _rule("dash", r"\u2013-\u2015\x96\x97&", r"[\u2013-\u2015\x96\x97]|(?ai:&(?:MD|mdash|ndash);)", "--")
+    _rule("&amp;", "&", "(?ai:&amp;)", "&")
+    _rule("old entity", "&", "(?ai:&(?:HT|TL|UR|LR|QC|QL|QR|odq|cdq|#[0-9]+);)")
+    _rule("word'clitic", _ANY_WORD, _WORD, _no_soft_hyphens, _CLITIC)
+    _rule("word n't", _A + r"\xad", rf"[{_A}\xad]*[A-MO-Za-mo-z]\xad*", _no_soft_hyphens, _NT)
+    _rule("word", _ANY_WORD, _WORD, _no_soft_hyphens)
+    _rule(
+        "apostrophe word",
+        _Q2 + _A,
+        rf"{_APOS}[nN]{_APOS}?|[lLdDjJ]{_APOS}"
+        rf"|(?ai:dunkin{_APOS}|somethin{_APOS}|ol{_APOS}|{_APOS}em|{_APOS_WIDE}till?|{_APOS_WIDE}cause|cont{_APOS}d\.?"
+        rf"|{_APOS}twas|nor{_APOS}easter|c{_APOS}mon|e{_APOS}er|s{_APOS}mores|ev{_APOS}ry|li{_APOS}l|nat{_APOS}l)"
+        rf"|{_APOS}[2-9]0[sS]|[A-HJ-XZn]{_APOS_WIDE}[{_A}]{{2,}}"
+        rf"|[{_A}]*[aeiouyAEIOUY]{_APOS_WIDE}[aeiouA-Z][{_A}]*|[oO]{_APOS}[oO]",
+    )
+    _rule("y'", "yY", f"[yY]{_APOS}", ahead=f"[{_A}]")
+    _rule(
+        "url", "hH", rf'(?ai:https?)://[^{_SPACE}{_NEWLINE}"<>|(){{}}]*[^{_SPACE}{_NEWLINE}"<>|.!?(){{}},\-]'
+    )
+    _rule(
+        "likely url",
+        r"\w\W",
+        rf'(?:(?ai:www)\.(?:[^{_SPACE}{_NEWLINE}"<>|.!?(){{}},]+\.)+[{_A}]{{2,4}}'
+        rf"|(?:[^{_SPACE}{_NEWLINE}\"'`<>|!$(){{}},-_]+\.)+(?ai:com|net|org|edu))"
+        rf'(?:/[^{_SPACE}{_NEWLINE}"<>|(){{}}]*[^{_SPACE}{_NEWLINE}"<>|.!?(){{}},\-])?',
+    )
+    _rule(
+        "e-mail",
+        _A + "0-9<",
+        rf"<?[{_A}0-9][^{_SPACE}{_NEWLINE}<>(){{}}\[\]|@]*@(?:[^{_SPACE}{_NEWLINE}<>(){{}}\[\]|.@]+\.)*[^{_SPACE}{_NEWLINE}<>(){{}}\[\]|.@]+>?",
+    )
+    _rule("@name", "@", f"@[{_A}_][{_A}_0-9]*")
+    _rule("#topic", "#", f"#{_LETTERS}")
+    _rule("clitic+", _Q1, _CLITIC, _quotes, f"[^{_A}]")
+    _rule("n't+", "nN", _NT, _quotes, f"[^{_A}]")
+    _rule("date", _D, rf"[{_D}]{{1,2}}[-/][{_D}]{{1,2}}[-/][{_D}]{{2,4}}")
+    _rule("number", _D + r"+\-.:,\xad\u066b\u066c", f"[-+]?{_NUMBER}", _no_soft_hyphens)
+    _rule(
+        "superscript",
+        "⁺⁻₊₋⁰¹²³⁴-⁹₀-₉",
+        "[⁺⁻₊₋]?(?:[⁰¹²³⁴-⁹]+|[₀-₉]+)",
+    )
+    _rule("fraction", _D, rf"(?:[{_D}]{{1,4}}[- \xa0])?[{_D}]{{1,4}}(?:\\?/|⁄)[{_D}]{{1,4}}", _no_break)
+    _rule("fraction sign", "¼½¾⅓⅔⅕-⅞", "[¼½¾⅓⅔⅕-⅞]", _map(_FRACTIONS))
+    _rule(
+        "special",
+        r"\-cCpPaAsS",
+        rf"(?ai:-LRB-|-RRB-|-LCB-|-RCB-|-LSB-|-RSB-|C\.D\.s|pro-|anti-|S(?:&|&amp;)P-500|S(?:&|&amp;)Ls"
+        rf"|Cap{_APOS}n|c{_APOS}est)",
+        _amp,
+    )
+    _rule("slashes", _A + "0-9", rf"{_UNIT}(?:\\?/{_UNIT}){{1,2}}")
+    _rule("dollar", "A-Z$#", r"[A-Z]*\$|\#")
+    _rule("currency", "£€¢¥¤\x80₠₤\u060b฿￠￡￥￦", "[£€¢¥¤\x80₠₤\u060b฿￠￡￥￦]", _map(_CURRENCY))
+    _rule("letter. Starter", _A, _LETTERS_DOTTED.replace("*", "{0}"), ahead=rf"\.{_WS}+{_STARTERS}{_WS}")
+    _rule("U.S. Starter", _A, rf"{_ACRONYM_2}\.", ahead=rf"{_WS}+{_STARTERS}{_WS}")
+    _rule("No. 5", _A, r"(?ai:ca|figs?|prop|nos?|art|bldg|pp|op)\.", ahead=rf"{_WS}?[{_D}]")
+    _rule("co. ltd", _A, r"(?ai:pty|pte|co)\.", ahead=rf"[{_SPACE}](?ai:ltd|lim)")
+    _rule("abbreviation 1", _A, rf"{_ABBREVIATION_1}\.", ahead=rf"(?s:..)")
+    _rule("abbreviation 1 at the end", _A, rf"{_ABBREVIATION_1}\.\Z")
+    _rule("abbreviation 2", _A, rf"{_ABBREVIATION_2}\.")
+    _rule("abbreviation 2 without stop", _A, _ABBREVIATION_2, ahead=f"[{_SPACE}]")
+    _rule("acronym", _A, _ACRONYM, ahead=_WS)
+    _rule("year", _Q1, f"{_APOS}[0-9]{{2}}", ahead=_WS)
+    _rule(
+        "file name",
+        _L + _D,
+        rf"(?:[{_L}{_D}]+\.)+(?ai:{_EXTENSIONS})",
+        ahead=rf"{_WS}|[.?!,]",
+    )
+    _rule("word.,", _ANY_WORD, rf"{_WORD}\.", _no_soft_hyphens, _PAUSE)
+    _rule(
+        "phone",
+        r"(+" + _D,
+        rf"(?:\([{_D}]{{2,3}}\)[ \xa0]?|(?:\+\+?)?(?:[{_D}]{{2,4}}[- \xa0])?[{_D}]{{2,4}}[- \xa0])"
+        rf"[{_D}]{{3,4}}[- \xa0]?[{_D}]{{3,5}}"
+        rf"|(?:\+\+?)?(?:[{_D}]{{2,4}}\.)?[{_D}]{{2,4}}\.[{_D}]{{3,4}}\.[{_D}]{{3,5}}",
+        _phone,
+    )
+    _rule("opening quote", '"&', '"|(?ai:&quot;)', "``", f"[{_A}0-9$]")
+    _rule("quote", '"&', '"|(?ai:&quot;)', "''")
+    _rule("delete", "\x7f", "\x7f", _drop)
+    _rule("less", "<&", "<|(?ai:&lt;)", "<")
+    _rule("greater", ">&", ">|(?ai:&gt;)", ">")
+    _rule(
+        "smiley",
+        "<>:;=",
+        r"[<>]?[:;=][-o*']?[()DPdpO\\{@|\[\]]",
+        _map(_BRACKETS),
+        f"[^{_A}0-9]",
+    )
+    _rule("eastern smiley", r"(^", r"\^_\^|\(\^[_.]?\^\)|\(-[_.]?-\)|\([xX=~<>][_.]?[xX=~<>]\)", _map(_BRACKETS))
+    _rule("bracket", r"{}\[\]()", r"[{}\[\]()]", _map(_BRACKETS))
+    _rule("hyphens", r"\-", "-+", _dashes)
+    _rule("ellipsis", r".…\x85", r"\.{3,5}|\.(?:[ \xa0]\.){2,4}|[…\x85]", "...")
+    _rule("run", "@#_", r"@+|\#+|_+")
+    _rule("stars", r"*\\", r"\*+|(?:\\\*){1,3}")
+    _rule("pause", ",;:\u3001", _PAUSE)
+    _rule("exclamation", "?!", "[?!]+")
+    _rule("stop", ".¡¿\u037e\u0589\u061f\u06d4\u0700-\u0702\u07fa\u3002", "[.¡¿\u037e\u0589\u061f\u06d4\u0700-\u0702\u07fa\u3002]")
+    _rule("= or /", "=/", "[=/]")
+    _rule("hyphenated.,", _A + "0-9", rf"{_HYPHENATED}\.", _no_soft_hyphens, _PAUSE)
+    _rule("hyphenated", _A + "0-9", _HYPHENATED, _no_soft_hyphens)
+    _rule("thing.,", _ANY_WORD + _D, rf"{_THING}\.", _no_soft_hyphens, _PAUSE)
+    _rule("thing", _ANY_WORD + _D, _THING, _no_soft_hyphens)
+    _rule("AT&T.,", "A-Z", rf"{_CAPITALS}\.", _amp, _PAUSE)
+    _rule("AT&T", "A-Z", _CAPITALS, _amp)
+    _rule("'quoted", "'", "'", "`", rf"[{_A}][^ \t\n\r\xa0]")
+    _rule("clitic", _Q1 + "nN", f"{_CLITIC}|{_NT}", _quotes)
+    _rule(
+        "other quotes",
+        _Q2 + "‘’‚‛“”„‟‹›«»\x91-\x94",
+        f"''|[`‘’‚‛“”„‟‹›«»\x91-\x94]{{1,2}}|{_APOS}",
+        _quotes,
+    )
+    _rule("angles", "<>", "<<|>>")
+    _rule(
+        "symbol", r"+%&~\^|\\" + character_class(SYMBOLS), rf"[+%&~\^|\\{character_class(SYMBOLS)}]"
+    )
+
+
+_define()
