@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from nlg_metrics.errors import InputError
+from nlg_metrics.files import read_text
+from nlg_metrics.segments import Segments
 
 # What the tool takes for the heading of a column: beginnings of fields, in any case.
 _SOURCE = r"mr|src|source|meaning([_ .-]rep(resentation)?)?|da|dial(ogue)?[_ .-]act"
@@ -23,38 +24,18 @@ _REFERENCE = r"trg|tgt|target|ref(erence)?|human([_ .-](ref(erence)?))?"
 _MENDED = (("Ł", "£"), ("Â£", "£"), ("Ã©", "é"), ("ã©", "é"))
 
 
-@dataclass(frozen=True)
-class Segments:
-    """What is scored: N segments.
-
-    Attributes:
-        sources: (N) meaning representations, empty strings where the files have none.
-        hypotheses: (N) system outputs.
-        references: (N) lists of references.
-    """
-
-    sources: list[str]
-    hypotheses: list[str]
-    references: list[list[str]]
-
-
 def is_table(path: str | Path) -> bool:
     """Whether the tool reads the file as TSV/CSV: by its name's ending."""
     return re.search(r"\.[ct]sv$", str(path), re.IGNORECASE) is not None
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """The stripped lines of a UTF-8 file.
+    """The stripped lines of a UTF-8 file; a byte order mark stays part of the first, as in the tool.
 
     Raises:
         InputError: the file is missing, empty, or not UTF-8.
     """
-    try:
-        text = Path(path).read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 (byte {error.start}); convert it first") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    text = read_text(path, "utf-8")
     if not text:
         raise InputError(f"{path} is empty")
     return [line.strip() for line in text.splitlines()]
@@ -81,18 +62,13 @@ def read_table(path: str | Path, text_heading: str) -> tuple[list[str], list[str
     lines[0] = lines[0].replace("\ufeff", "")
     for wrong, right in _MENDED:
         lines = [line.replace(wrong, right) for line in lines]
-    delimiter = "\t" if "\t" in lines[0] else ","
     lines = [line for line in lines if line]
-    if lines and "\t" in lines[0]:
-        delimiter = "\t"
-    elif lines:
-        delimiter = ","
+    if not lines:
+        raise InputError(f"{path} has no row")
     try:
-        rows = list(csv.reader(lines, delimiter=delimiter))
+        rows = list(csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ","))
     except csv.Error as error:
         raise InputError(f"{path} is not a table: {error}") from None
-    if not rows:
-        raise InputError(f"{path} has no row")
     heading = rows[0]
     sources, texts = _table_column(path, heading, _SOURCE), _table_column(path, heading, text_heading)
     if len(sources) != 1 or len(texts) != 1:
@@ -172,9 +148,7 @@ def read_outputs(path: str | Path, source_path: str | Path | None = None) -> tup
     return sources, outputs
 
 
-def load(
-    references_path: str | Path, outputs_path: str | Path, source_path: str | Path | None = None
-) -> Segments:
+def load(references_path: str | Path, outputs_path: str | Path, source_path: str | Path | None = None) -> Segments:
     """References and outputs as measure_scores.py loads them.
 
     Raises:
@@ -187,4 +161,8 @@ def load(
             f"{references_path} has references for {len(references)} segments, but {outputs_path} has "
             f"{len(outputs)} outputs; they must be equal"
         )
-    return Segments(sources, outputs, references)
+    for number, group in enumerate(references, start=1):
+        if not group:
+            raise InputError(f"{references_path}: segment {number} has no reference (two blank lines in a row)")
+    ids = [str(number) for number in range(1, len(outputs) + 1)]
+    return Segments(ids, outputs, references, sources, [None] * len(outputs), "lines")

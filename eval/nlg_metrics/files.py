@@ -16,14 +16,18 @@ from typing import Any
 from nlg_metrics.errors import InputError
 
 
-def read_text(path: str | Path) -> str:
-    """A UTF-8 text file's content with its line ends as they are (`\\r` kept), a byte order mark dropped.
+def read_text(path: str | Path, encoding: str = "utf-8-sig") -> str:
+    """A UTF-8 text file's content with its line ends as they are (`\\r` kept).
+
+    Args:
+        path: the file.
+        encoding: "utf-8-sig" drops a byte order mark, "utf-8" keeps it as a character. Default: "utf-8-sig"
 
     Raises:
         InputError: the file is absent, is a folder, can't be read or is not UTF-8; the message names it.
     """
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return Path(path).read_bytes().decode(encoding)
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None
     except IsADirectoryError:

@@ -64,9 +64,7 @@ def count_ngrams(sentences: Iterable[Sequence[str]], max_order: int) -> tuple[li
         if order > 1:
             kept = left[starts] >= order
             starts = starts[kept]
-            joined, ngram = np.unique(
-                ngram[kept] * len(number) + ids[starts + order - 1], return_inverse=True
-            )
+            joined, ngram = np.unique(ngram[kept] * len(number) + ids[starts + order - 1], return_inverse=True)
             prefix, n_types = joined // max(len(number), 1), len(joined)
         rows, count = np.unique(sentence[starts] * n_types + ngram, return_counts=True)
         size = max(n_types, 1)

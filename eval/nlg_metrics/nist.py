@@ -14,6 +14,7 @@ import numpy as np
 
 from nlg_metrics.base import Array, Metric
 from nlg_metrics.bleu import MtevalCounts, mteval_counts
+from nlg_metrics.ngrams import Ints
 
 MAX_ORDER = 5
 BETA = math.log(2.0) / math.log(1.5) ** 2
@@ -40,12 +41,10 @@ class Nist(Metric):
         """`statistics` from counts made before, which must reach order 5."""
         n_segments = counts.n_segments
         statistics = np.zeros((n_segments, 2 * MAX_ORDER + 1))
-        shorter = np.array([counts.reference_lengths.sum()], dtype=np.float64)
+        shorter = np.array([counts.reference_lengths.sum()])
         for order, table in enumerate(counts.tables[:MAX_ORDER]):
             of_references = table.sentence >= n_segments
-            occurrences = np.bincount(
-                table.ngram[of_references], table.count[of_references], minlength=table.n_types
-            )
+            occurrences = np.bincount(table.ngram[of_references], table.count[of_references], minlength=table.n_types)
             segment, ngram, count, best = counts.matches[order]
             matched = np.minimum(count, best)
             hit = matched > 0  # only these are sure to occur in a reference, so only they have an information
@@ -84,3 +83,35 @@ class Nist(Metric):
             "hypothesis_length": float(totals[MAX_ORDER]),
             "reference_length": float(totals[-1]),
         }
+
+
+def alone(counts: MtevalCounts) -> Array:
+    """Statistics as `Nist.from_counts`, every segment taken for a corpus of its own.
+
+    Returns:
+        (N, 11): the information weights of a segment come from its own references only.
+    """
+    n_segments = counts.n_segments
+    statistics = Nist().from_counts(counts)
+    keys = np.arange(n_segments)
+    shorter = np.add.reduceat(counts.reference_lengths, counts.first_references)
+    size_before = 1
+    for order, table in enumerate(counts.tables[:MAX_ORDER]):
+        rows = table.sentence >= n_segments
+        joined = counts.segment_of[table.sentence[rows]] * table.n_types + table.ngram[rows]
+        own_keys, place = np.unique(joined, return_inverse=True)
+        occurrences = np.bincount(place, table.count[rows], minlength=len(own_keys)).astype(np.int64)
+        segment, ngram, count, best = counts.matches[order]
+        matched = np.minimum(count, best)
+        hit = matched > 0
+        segment, ngram, matched = segment[hit], ngram[hit], matched[hit]
+        before = shorter[_positions(keys, segment * size_before + table.prefix[ngram])]
+        now = occurrences[_positions(own_keys, segment * table.n_types + ngram)]
+        statistics[:, order] = np.bincount(segment, np.log2(before / now) * matched, minlength=n_segments)
+        keys, shorter, size_before = own_keys, occurrences, table.n_types
+    return statistics
+
+
+def _positions(keys: Ints, wanted: Ints) -> Ints:
+    """Where each of `wanted` is in sorted `keys`; all are there."""
+    return np.searchsorted(keys, wanted)

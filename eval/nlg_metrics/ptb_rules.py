@@ -40,13 +40,9 @@ _ACRONYM_2 = (
     r"(?:(?ai:(?:Canada|Sino|Korean|EU|Japan|non)-U\.S)|(?ai:U\.S\.-(?:U\.K|U\.S\.S\.R))"
     rf"|[{_A}](?:\.[{_A}])+)"
 )
-_TAG = (
-    rf"(?:<[A-Za-z][^<>\r\n]*>|</[A-Za-z][^<>\r\n]*>|<[!?][^<>\r\n]*>)"
-)
+_TAG = r"(?:<[A-Za-z][^<>\r\n]*>|</[A-Za-z][^<>\r\n]*>|<[!?][^<>\r\n]*>)"
 _THING = f"(?:[dDoOlL]{_APOS_WIDE}(?={_ALNUM}))?{_ALNUM}+(?:{_HYPHEN}(?:[dDoOlL]{_APOS_WIDE}(?={_ALNUM}))?{_ALNUM}+)*"
-_HYPHENATED = (
-    rf"[{_A}0-9][{_A}0-9.,\xad]*(?:-(?:{_ACRONYM_2}\.|[{_A}0-9\xad]+))+"
-)
+_HYPHENATED = rf"[{_A}0-9][{_A}0-9.,\xad]*(?:-(?:{_ACRONYM_2}\.|[{_A}0-9\xad]+))+"
 _UNIT = f"[{_A}0-9]+(?:-[{_A}]+){{0,2}}"
 _CAPITALS = "[A-Z]+(?:(?:[&+]|&amp;)[A-Z]+)+"
 
@@ -73,20 +69,12 @@ _TITLES = _words(
     "mme msgr sfc vs alex wm jos cie a\\.k\\.a cf treas ph invt elec natl mfg mtg dept"
 )
 _ABBREVIATION_2 = f"(?:(?ai:{_TITLES})|Miss|{_ACRONYM})"
-_STARTERS = (
-    "(?:"
-    + "|".join(
-        f"{word[0]}(?ai:{re.escape(word[1:])})"
-        for word in sorted(
-            "About According Additionally After An A As At But Earlier He Her Here However If In It Last Many More "
-            "Mr. Ms. Now Once One Other Our She Since So Some Such That The Their Then There These They This We "
-            "When While What Yet You".split(),
-            key=len,
-            reverse=True,
-        )
-    )
-    + f"|{_TAG})"
-)
+_STARTER_WORDS = _words(
+    "About According Additionally After An A As At But Earlier He Her Here However If In It Last Many More "
+    "Mr\\. Ms\\. Now Once One Other Our She Since So Some Such That The Their Then There These They This We "
+    "When While What Yet You"
+).split("|")
+_STARTERS = f"(?:{'|'.join(f'{word[0]}(?ai:{word[1:]})' for word in _STARTER_WORDS)}|{_TAG})"
 _EXTENSIONS = _words(
     "bat bmp c class cgi cpp dll doc docx exe gif gz h htm html jar java jpeg jpg mov mp3 pdf php pl png ppt ps py "
     "sql tar txt wav x xml zip"
@@ -101,6 +89,7 @@ _QUOTES = {
 _CURRENCY = {"£": "#", "\x80": "$", "€": "$", "¤": "$", "₠": "$", "¢": "cents"}
 _FRACTIONS = {"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
 
+Mapping = Callable[[str], str]
 Action = Callable[[str], "str | None"]
 
 
@@ -116,7 +105,7 @@ def _no_soft_hyphens(text: str) -> str:
     return text.replace("\xad", "") or "-"
 
 
-def _map(table: dict[str, str]) -> Action:
+def _map(table: dict[str, str]) -> Mapping:
     return lambda text: "".join(table.get(character, character) for character in text)
 
 
@@ -180,7 +169,12 @@ def _define() -> None:
     _rule("cannot", "cC", "(?ai:can)", ahead="(?ai:not)")
     _rule("'twas", _Q1, f"{_APOS}[tT]", ahead="(?ai:was)")
     _rule("'tis", "'", "'[tT]", ahead="(?ai:is)")
-    _rule("gonna", "gGwWlL", "(?ai:gon|wan|lem|gim|got)", ahead="(?ai:(?<=gon)na|(?<=wan)na|(?<=lem)me|(?<=gim)me|(?<=got)ta)")
+    _rule(
+        "gonna",
+        "gGwWlL",
+        "(?ai:gon|wan|lem|gim|got)",
+        ahead="(?ai:(?<=gon)na|(?<=wan)na|(?<=lem)me|(?<=gim)me|(?<=got)ta)",
+    )
     _rule("tag", "<", _TAG, _no_break)
     _rule("dash", r"\u2013-\u2015\x96\x97&", r"[\u2013-\u2015\x96\x97]|(?ai:&(?:MD|mdash|ndash);)", "--")
     _rule("&amp;", "&", "(?ai:&amp;)", "&")
@@ -198,9 +192,7 @@ def _define() -> None:
         rf"|[{_A}]*[aeiouyAEIOUY]{_APOS_WIDE}[aeiouA-Z][{_A}]*|[oO]{_APOS}[oO]",
     )
     _rule("y'", "yY", f"[yY]{_APOS}", ahead=f"[{_A}]")
-    _rule(
-        "url", "hH", rf'(?ai:https?)://[^{_SPACE}{_NEWLINE}"<>|(){{}}]*[^{_SPACE}{_NEWLINE}"<>|.!?(){{}},\-]'
-    )
+    _rule("url", "hH", rf'(?ai:https?)://[^{_SPACE}{_NEWLINE}"<>|(){{}}]*[^{_SPACE}{_NEWLINE}"<>|.!?(){{}},\-]')
     _rule(
         "likely url",
         r"\w\W",
@@ -240,7 +232,7 @@ def _define() -> None:
     _rule("U.S. Starter", _A, rf"{_ACRONYM_2}\.", ahead=rf"{_WS}+{_STARTERS}{_WS}")
     _rule("No. 5", _A, r"(?ai:ca|figs?|prop|nos?|art|bldg|pp|op)\.", ahead=rf"{_WS}?[{_D}]")
     _rule("co. ltd", _A, r"(?ai:pty|pte|co)\.", ahead=rf"[{_SPACE}](?ai:ltd|lim)")
-    _rule("abbreviation 1", _A, rf"{_ABBREVIATION_1}\.", ahead=rf"(?s:..)")
+    _rule("abbreviation 1", _A, rf"{_ABBREVIATION_1}\.", ahead=r"(?s:..)")
     _rule("abbreviation 1 at the end", _A, rf"{_ABBREVIATION_1}\.\Z")
     _rule("abbreviation 2", _A, rf"{_ABBREVIATION_2}\.")
     _rule("abbreviation 2 without stop", _A, _ABBREVIATION_2, ahead=f"[{_SPACE}]")
@@ -281,7 +273,11 @@ def _define() -> None:
     _rule("stars", r"*\\", r"\*+|(?:\\\*){1,3}")
     _rule("pause", ",;:\u3001", _PAUSE)
     _rule("exclamation", "?!", "[?!]+")
-    _rule("stop", ".¡¿\u037e\u0589\u061f\u06d4\u0700-\u0702\u07fa\u3002", "[.¡¿\u037e\u0589\u061f\u06d4\u0700-\u0702\u07fa\u3002]")
+    _rule(
+        "stop",
+        ".¡¿\u037e\u0589\u061f\u06d4\u0700-\u0702\u07fa\u3002",
+        "[.¡¿\u037e\u0589\u061f\u06d4\u0700-\u0702\u07fa\u3002]",
+    )
     _rule("= or /", "=/", "[=/]")
     _rule("hyphenated.,", _A + "0-9", rf"{_HYPHENATED}\.", _no_soft_hyphens, _PAUSE)
     _rule("hyphenated", _A + "0-9", _HYPHENATED, _no_soft_hyphens)
@@ -298,9 +294,7 @@ def _define() -> None:
         _quotes,
     )
     _rule("angles", "<>", "<<|>>")
-    _rule(
-        "symbol", r"+%&~\^|\\" + character_class(SYMBOLS), rf"[+%&~\^|\\{character_class(SYMBOLS)}]"
-    )
+    _rule("symbol", r"+%&~\^|\\" + character_class(SYMBOLS), rf"[+%&~\^|\\{character_class(SYMBOLS)}]")
 
 
 _define()

@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from nlg_metrics.ptb_rules import RULES, Rule
 
 # Dropped from the tokens. They are compared after lower-casing, so brackets (`-lrb-`) stay.
-PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
+PUNCTUATION = frozenset(
+    ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"]
+)
 _NEWLINES = re.compile(r"\r\n|[\r\n\x0b\x0c\u2028\u2029]")
 
 _rules_of: dict[str, list[Rule]] = {}
@@ -110,6 +112,4 @@ class PtbTokenizer:
         Returns:
             One string a line; empty where no token is left.
         """
-        return [
-            " ".join([token for token in tokens if token not in PUNCTUATION]) for tokens in self.file(lines)
-        ]
+        return [" ".join([token for token in tokens if token not in PUNCTUATION]) for tokens in self.file(lines)]
