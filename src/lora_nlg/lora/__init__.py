@@ -1,5 +1,6 @@
 """LoRA for any torch model: layers, injection, state. Torch only; knows nothing of GPT-2."""
 
+from lora_nlg.lora.conv import Conv1d, Conv2d, Conv3d
 from lora_nlg.lora.inject import (
     adapted_layer,
     fold,
@@ -12,6 +13,9 @@ from lora_nlg.lora.inject import (
 from lora_nlg.lora.layers import Embedding, Linear, LoRALayer, LoRASpec, MergedLinear
 
 __all__ = [
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
     "Embedding",
     "Linear",
     "LoRALayer",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_nlg.errors import InputError
+from lora_nlg.lora.conv import adapted_convolution, plain_convolution
 from lora_nlg.lora.layers import Embedding, LoRALayer, LoRASpec, MergedLinear
 
 Target = LoRASpec | Sequence[LoRASpec | None]
@@ -54,8 +55,11 @@ def adapted_layer(layer: nn.Module, target: Target, name: str = "") -> LoRALayer
             new = MergedLinear(layer.in_features, layer.out_features, parts, bias=layer.bias is not None)
         elif isinstance(layer, nn.Embedding) and isinstance(target, LoRASpec):
             new = Embedding(layer.num_embeddings, layer.embedding_dim, target)
+        elif isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and isinstance(target, LoRASpec):
+            new = adapted_convolution(layer, target)
         else:
-            raise InputError(f"layer {name!r} is a {type(layer).__name__}; LoRA adapts Linear and Embedding layers")
+            kind = type(layer).__name__
+            raise InputError(f"layer {name!r} is a {kind}; LoRA adapts linear, embedding and convolution layers")
     for parameter, value in layer.named_parameters(recurse=False):
         setattr(new, parameter, value)
     # Adapters are fp32 and drawn on the CPU: the same seed gives the same A on every device and base type.
@@ -157,7 +161,7 @@ def _plain_layer(layer: nn.Module, weight: Tensor) -> nn.Module:
         elif isinstance(layer, nn.Embedding):
             plain = nn.Embedding(layer.num_embeddings, layer.embedding_dim)
         else:
-            raise InputError(f"can't fold a {type(layer).__name__}; merge() it instead")
+            plain = plain_convolution(layer)
     plain.weight = frozen
     if getattr(layer, "bias", None) is not None:
         plain.bias = layer.bias

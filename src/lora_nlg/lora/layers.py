@@ -36,7 +36,7 @@ class LoRASpec:
         rule: `alpha/r` (Hu et al.), `rslora` (alpha/√r) or `none` (1).
 
     Raises:
-        InputError: r < 1, dropout outside [0, 1), or an unknown rule.
+        InputError: r < 1, alpha not positive and finite, dropout outside [0, 1), or an unknown rule.
     """
 
     r: int = 4
@@ -47,6 +47,8 @@ class LoRASpec:
     def __post_init__(self) -> None:
         if self.r < 1:
             raise InputError(f"the rank r must be at least 1, got {self.r}")
+        if not 0 < self.alpha < math.inf:
+            raise InputError(f"alpha must be a positive number, got {self.alpha}")
         if not 0 <= self.dropout < 1:
             raise InputError(f"LoRA dropout must be at least 0 and below 1, got {self.dropout}")
         if self.rule not in SCALING_RULES:
@@ -72,6 +74,10 @@ class LoRALayer(nn.Module):
     def delta_weight(self) -> Tensor:
         """The update B·A·scaling in the shape, type and layout of `weight`."""
         raise TypeError(f"{type(self).__name__} does not define delta_weight")
+
+    def reset_lora_parameters(self) -> None:
+        """Draw the adapter anew, so that the update is zero."""
+        raise TypeError(f"{type(self).__name__} does not define reset_lora_parameters")
 
     def lora_parameters(self) -> list[nn.Parameter]:
         """The parameters that belong to the adapter."""
