@@ -1,17 +1,97 @@
-"""Where LoRA goes in a GPT-2: the names people type (q, k, v, o, fc, proj, wte) -> layers and their parts."""
+"""Where LoRA goes in a GPT-2: the names people type (q, k, v, o, fc, proj, wte) <-> layers and their parts.
+
+On the command line targets are a list, each with its own rank or alpha if it should differ from the run's:
+`q,v` or `q:r=8,v:r=2:alpha=64,fc`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
 
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2.config import GPT2Config
-from lora_nlg.lora import LoRASpec
+from lora_nlg.lora import Embedding, LoRASpec, MergedLinear, lora_layers
 from lora_nlg.lora.inject import Target
 
 QKV = ("q", "k", "v")
 LAYERS = {"o": "attn.c_proj", "fc": "mlp.c_fc", "proj": "mlp.c_proj"}
 TARGETS = (*QKV, *LAYERS, "wte")
+_SETTINGS: dict[str, Callable[[str], Any]] = {"r": int, "alpha": float}
+_BLOCK_LAYER = re.compile(r"transformer\.h\.\d+\.(.+)")
+
+
+def parse_targets(text: str, default: LoRASpec) -> dict[str, LoRASpec]:
+    """The value of `--lora_targets`.
+
+    Example: with a default of r = 4 and alpha = 128, `q:r=8,v` adapts q with rank 8 and v with rank 4, both with
+    alpha 128; `q:r=8:alpha=16` sets both.
+
+    Args:
+        text: target names separated by commas, each followed by `:r=N` or `:alpha=X` where it differs.
+        default: rank, alpha, dropout and scaling rule of the run.
+
+    Returns:
+        Target name -> how it is adapted, in the order of `TARGETS`.
+
+    Raises:
+        InputError: no target, an unknown or repeated one, or a setting other than r and alpha.
+    """
+    specs: dict[str, LoRASpec] = {}
+    for item in text.split(","):
+        name, *settings = (part.strip() for part in item.split(":"))
+        if name not in TARGETS:
+            raise InputError(f"unknown LoRA target {name!r} in {text!r}; choose from {', '.join(TARGETS)}, e.g. q,v")
+        if name in specs:
+            raise InputError(f"LoRA target {name} is given twice in {text!r}")
+        spec = default
+        for setting in settings:
+            key, _, value = setting.partition("=")
+            try:
+                spec = replace(spec, **{key: _SETTINGS[key](value)})
+            except (KeyError, ValueError) as error:
+                reason = f": {error}" if isinstance(error, InputError) else ""
+                raise InputError(
+                    f"{setting!r} in {text!r} is not r=WHOLE NUMBER or alpha=NUMBER, as in q:r=8:alpha=16{reason}"
+                ) from None
+        specs[name] = spec
+    return {name: specs[name] for name in TARGETS if name in specs}
+
+
+def targets_of(model: nn.Module, config: GPT2Config) -> dict[str, LoRASpec]:
+    """How a model is adapted: the inverse of `lora_targets`.
+
+    Args:
+        model: a GPT-2 with or without LoRA layers.
+        config: its shape.
+
+    Returns:
+        Target name -> spec, in the order of `TARGETS`; empty without LoRA.
+
+    Raises:
+        InputError: the blocks are not adapted alike, so that target names can't say where LoRA is.
+    """
+    found: dict[str, set[LoRASpec]] = {}
+    layers = lora_layers(model)
+    for name, layer in layers.items():
+        block = _BLOCK_LAYER.fullmatch(name)
+        if isinstance(layer, Embedding):
+            found.setdefault("wte", set()).add(layer.spec)
+        elif isinstance(layer, MergedLinear) and block is not None:
+            fused = block[1] == "attn.c_attn"
+            names = QKV if fused else tuple(target for target, path in LAYERS.items() if path == block[1])
+            for target, spec in zip(names, layer.parts, strict=True):
+                if spec is not None:
+                    found.setdefault(target, set()).add(spec)
+    specs = {name: next(iter(found[name])) for name in TARGETS if name in found}
+    alike = all(len(specs_of_target) == 1 for specs_of_target in found.values())
+    if layers and not (alike and set(lora_targets(config, specs)) == set(layers)):
+        raise InputError("the model's blocks are not adapted alike; target names can't describe such an adapter")
+    return specs
 
 
 def lora_targets(config: GPT2Config, specs: Mapping[str, LoRASpec]) -> dict[str, Target]:
