@@ -1,0 +1,352 @@
+"""Adapter files that say what they are: `adapter.safetensors` with `adapter.json` beside it.
+
+The description (rank, alpha, scaling and dropout of every target, the base by hash, name, path and shape, the
+vocabulary by hash, step, code version) is in the header of the weights file itself and, for reading, in the JSON.
+The weights file alone is enough; where the two disagree, loading stops. Nothing is guessed, nothing is filled in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lora_nlg import __version__
+from lora_nlg.errors import InputError
+from lora_nlg.files import read_json, write_json
+from lora_nlg.gpt2 import GPT2, GPT2Config, lora_targets, targets_of
+from lora_nlg.lora import LoRASpec, inject, load_lora_state_dict, lora_state_dict
+from lora_nlg.tokenizers import Tokenizer
+from lora_nlg.weights.base import base_hash, save_tensors
+
+WEIGHTS, DESCRIPTION = "adapter.safetensors", "adapter.json"
+FORMAT = "lora-nlg adapter 1"
+_HEADER = "lora_nlg"
+
+
+@dataclass(frozen=True)
+class BaseInfo:
+    """The base an adapter belongs to.
+
+    Attributes:
+        name: model card or folder name, for people.
+        path: where it was, absolute; may have moved since.
+        sha256: `base_hash` of its values: what identifies it.
+        config: its shape.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    config: GPT2Config
+
+    def __str__(self) -> str:
+        return f"{self.name} (hash {self.sha256[:12]}, from {self.path})"
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """The vocabulary token ids belong to.
+
+    Attributes:
+        name: kind of vocabulary.
+        sha256: hash of its content.
+        path: where it was, absolute; may have moved since.
+        vocab_size: number of ids.
+    """
+
+    name: str
+    sha256: str
+    path: str
+    vocab_size: int
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.vocab_size} ids (hash {self.sha256[:12]})"
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """What an adapter is; or, without targets, a model that was fine-tuned as a whole.
+
+    Attributes:
+        targets: target name -> rank, alpha, dropout and scaling rule.
+        base: the base it was trained on; None where a foreign format doesn't say.
+        tokenizer: the vocabulary it was trained with; None where a foreign format doesn't say.
+        variant: how the update is formed; `lora` is B·A·scaling.
+        bias: which biases were trained with it and are in the file: `none`, `all` or `lora_only`.
+        step: optimiser steps taken.
+        code_version: of the lora-nlg that wrote it.
+        extra: anything else worth keeping, as JSON values; never needed to load.
+    """
+
+    targets: Mapping[str, LoRASpec]
+    base: BaseInfo | None = None
+    tokenizer: TokenizerInfo | None = None
+    variant: str = "lora"
+    bias: str = "none"
+    step: int = 0
+    code_version: str = __version__
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in `adapter.json`, with the resulting scaling of every target."""
+        return {
+            "format": FORMAT,
+            "targets": {name: {**asdict(spec), "scaling": spec.scaling} for name, spec in self.targets.items()},
+            "variant": self.variant,
+            "bias": self.bias,
+            "base": None if self.base is None else asdict(self.base),
+            "tokenizer": None if self.tokenizer is None else asdict(self.tokenizer),
+            "step": self.step,
+            "code_version": self.code_version,
+            "extra": dict(self.extra),
+        }
+
+
+def info_from_json(value: Mapping[str, Any], source: str) -> AdapterInfo:
+    """The inverse of `AdapterInfo.to_json`.
+
+    Raises:
+        InputError: another format, or a field that is missing or makes no sense.
+    """
+    if value.get("format") != FORMAT:
+        raise InputError(f"{source} is {value.get('format')!r}, not {FORMAT!r}; was it written by a newer version?")
+    try:
+        targets = {}
+        for name, entry in value["targets"].items():
+            targets[name] = LoRASpec(**{key: entry[key] for key in ("r", "alpha", "dropout", "rule")})
+            if targets[name].scaling != entry["scaling"]:
+                raise InputError(
+                    f"{name}: scaling {entry['scaling']} is not {targets[name].scaling}, as r and alpha say"
+                )
+        base, tokenizer = value["base"], value["tokenizer"]
+        return AdapterInfo(
+            targets=targets,
+            base=None if base is None else BaseInfo(**{**base, "config": GPT2Config(**base["config"])}),
+            tokenizer=None if tokenizer is None else TokenizerInfo(**tokenizer),
+            variant=value["variant"],
+            bias=value["bias"],
+            step=int(value["step"]),
+            code_version=value["code_version"],
+            extra=value["extra"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{source} is damaged: {type(error).__name__}: {error}") from None
+
+
+def describe_base(model: GPT2, path: str | Path, name: str = "") -> BaseInfo:
+    """Identify a base before training touches it.
+
+    Args:
+        model: the base as loaded; LoRA parameters in it don't count.
+        path: the folder or file it came from.
+        name: model card. Default: the folder's name.
+    """
+    path = Path(path).resolve()
+    folder = path if path.is_dir() else path.parent
+    return BaseInfo(name or folder.name, str(path), base_hash(model), model.config)
+
+
+def describe_tokenizer(tokenizer: Tokenizer, path: str | Path) -> TokenizerInfo:
+    """Identify a vocabulary."""
+    return TokenizerInfo(tokenizer.name, tokenizer.sha256, str(Path(path).resolve()), tokenizer.vocab_size)
+
+
+def save_adapter(folder: str | Path, model: GPT2, info: AdapterInfo) -> Path:
+    """Write an adapter and its description.
+
+    At any moment of a crash or a full disk, the folder holds the old adapter or the new one, and a description
+    that belongs to it or none (the weights file describes itself).
+
+    Args:
+        folder: made if absent; an adapter in it is replaced.
+        model: a GPT-2 with LoRA layers.
+        info: what it is; its targets must be the model's.
+
+    Returns:
+        The path of `adapter.safetensors`.
+
+    Raises:
+        InputError: the model's LoRA layers aren't what `info` says.
+    """
+    if difference := _spec_difference(info.targets, targets_of(model, model.config)):
+        raise InputError(f"the adapter's description doesn't fit the model: {difference}")
+    return write_adapter(folder, lora_state_dict(model, info.bias), info)
+
+
+def write_adapter(folder: str | Path, tensors: Mapping[str, Tensor], info: AdapterInfo) -> Path:
+    """Write tensors that already have an adapter's names; see `save_adapter`."""
+    weights, description = Path(folder) / WEIGHTS, Path(folder) / DESCRIPTION
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    value = {**info.to_json(), "sha256": tensors_hash(tensors)}
+    description.unlink(missing_ok=True)
+    save_tensors(weights, tensors, {"format": "pt", _HEADER: json.dumps(value)})
+    write_json(description, value)
+    return weights
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def find_adapter(path: str | Path) -> Path:
+    """The adapter file a path means: the file itself, or the one in a folder.
+
+    Raises:
+        InputError: there is none; says what else could be meant.
+    """
+    path = Path(path)
+    file = path / WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"no {WEIGHTS} in {path}" if path.is_dir() else f"no adapter at {path}")
+    return file
+
+
+def read_adapter(path: str | Path) -> tuple[AdapterInfo, dict[str, Tensor]]:
+    """Read an adapter, checking its description and its values against their hash.
+
+    Args:
+        path: a folder with `adapter.safetensors`, or the file.
+
+    Returns:
+        What it is, and its tensors on the CPU.
+
+    Raises:
+        InputError: no such file, not an adapter of ours, damaged, or contradicted by the `adapter.json` beside it.
+    """
+    file = find_adapter(path)
+    try:
+        with safe_open(file, framework="pt") as handle:
+            header = (handle.metadata() or {}).get(_HEADER)
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise InputError(f"{file} is not a readable safetensors file: {error}") from None
+    if header is None:
+        raise InputError(f"{file} is not an adapter lora-nlg wrote; `lora-nlg inspect {file}` says what it is")
+    value = json.loads(header)
+    info = info_from_json(value, str(file))
+    description = file.parent / DESCRIPTION
+    if file.name == WEIGHTS and description.is_file():
+        stated = read_json(description)
+        keys = sorted(stated.keys() | value.keys()) if isinstance(stated, dict) else []
+        differ = [key for key in keys if stated.get(key) != value.get(key)]
+        if differ or not keys:
+            raise InputError(
+                f"{description} contradicts {file.name} about {', '.join(differ) or 'everything'}: it was edited or "
+                f"belongs to another adapter; delete it to go by what the weights file says of itself"
+            )
+    if tensors_hash(tensors) != value.get("sha256"):
+        raise InputError(f"{file} is damaged: its values don't have the hash it states; copy it again")
+    return info, tensors
+
+
+def load_adapter(
+    path: str | Path,
+    model: GPT2,
+    *,
+    tokenizer: Tokenizer | None = None,
+    allow_other_base: bool = False,
+    allow_other_tokenizer: bool = False,
+) -> AdapterInfo:
+    """Put an adapter into a base, or into a model that already has LoRA layers like it.
+
+    Args:
+        path: a folder with `adapter.safetensors`, or the file.
+        model: the base it was trained on, adapted or not; changed in place.
+        tokenizer: the vocabulary it will be used with. Default: not checked.
+        allow_other_base: load on a base of equal shape with other values. Default: False.
+        allow_other_tokenizer: accept another vocabulary than it was trained with. Default: False.
+
+    Returns:
+        What the file says it is.
+
+    Raises:
+        InputError: another base, another vocabulary, or LoRA layers of another rank, alpha or place in the model;
+            names the difference and the flag that overrides it, where one can.
+    """
+    info, tensors = read_adapter(path)
+    file = find_adapter(path)
+    check_base(info, model, str(file), allow_other_base)
+    if tokenizer is not None and not allow_other_tokenizer:
+        check_tokenizer(info.tokenizer, tokenizer, str(file))
+    if bad := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+        raise InputError(
+            f"{file} holds values that are not finite ({bad[0]}): training had diverged; use an earlier one"
+        )
+    install(model, info, tensors, str(file))
+    return info
+
+
+def install(model: GPT2, info: AdapterInfo, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Give a model the LoRA layers an adapter describes, unless it has them, and copy the values.
+
+    Raises:
+        InputError: the model has other LoRA layers, or keys or shapes don't fit.
+    """
+    present = targets_of(model, model.config)
+    if not present:
+        inject(model, lora_targets(model.config, info.targets))
+    elif difference := _spec_difference(info.targets, present):
+        raise InputError(f"{source} doesn't fit the model's LoRA layers: {difference}")
+    load_lora_state_dict(model, tensors, info.bias)
+
+
+def check_base(info: AdapterInfo, model: GPT2, source: str, allow_other: bool = False) -> None:
+    """Refuse a base other than the adapter's.
+
+    Raises:
+        InputError: another shape (nothing overrides that) or, unless allowed, other values.
+    """
+    if info.base is None:
+        return
+    differ = _differences(asdict(info.base.config), asdict(model.config))
+    if differ:
+        raise InputError(f"{source} was trained on {info.base}; the base given is of another size: {differ}")
+    if allow_other:
+        return
+    found = base_hash(model)
+    if found != info.base.sha256:
+        raise InputError(
+            f"{source} was trained on {info.base}; the base given has the same shape but other values (hash "
+            f"{found[:12]}); give that base, or use this one nonetheless with --allow_other_base"
+        )
+
+
+def check_tokenizer(info: TokenizerInfo | None, tokenizer: Tokenizer, source: str) -> None:
+    """Refuse a vocabulary other than the one trained with.
+
+    Raises:
+        InputError: their hashes differ.
+    """
+    if info is not None and info.sha256 != tokenizer.sha256:
+        given = f"{tokenizer.name} of {tokenizer.vocab_size} ids (hash {tokenizer.sha256[:12]})"
+        raise InputError(
+            f"{source} was trained with the vocabulary {info}, from {info.path}; the one given is {given}; "
+            "use it nonetheless with --allow_other_tokenizer"
+        )
+
+
+def _spec_difference(wanted: Mapping[str, LoRASpec], present: Mapping[str, LoRASpec]) -> str:
+    # Dropout acts in training alone, and a run may well continue with another.
+    shown = [
+        {name: f"r={spec.r} alpha={spec.alpha:g} ({spec.rule})" for name, spec in specs.items()}
+        for specs in (wanted, present)
+    ]
+    return _differences(*shown)
+
+
+def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    return "; ".join(f"{name} is {ours.get(name, 'absent')} there, {theirs.get(name, 'absent')} here" for name in names)

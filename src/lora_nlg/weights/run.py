@@ -1,0 +1,150 @@
+"""A trained run from its directory alone: base, adapter and vocabulary, each checked against its recorded hash.
+
+A LoRA run holds `adapter.safetensors` (and often `best/adapter.safetensors`), a run that trained the whole model
+holds `model/`. Both name their base and vocabulary; the vocabulary may lie in the run itself (`tokenizer/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from lora_nlg.errors import InputError
+from lora_nlg.files import read_json, write_json
+from lora_nlg.gpt2 import GPT2
+from lora_nlg.tokenizers import Tokenizer, load_tokenizer
+from lora_nlg.weights.adapter import WEIGHTS, AdapterInfo, check_tokenizer, info_from_json, load_adapter, read_adapter
+from lora_nlg.weights.base import WEIGHT_FILES, config_from_folder, find_weights, load_base, save_base
+
+MODEL_FOLDER, MODEL_DESCRIPTION, TOKENIZER_FOLDER = "model", "lora_nlg.json", "tokenizer"
+
+
+class Run(NamedTuple):
+    """What decoding needs: the model (adapted, not merged), its vocabulary, and what the files say they are."""
+
+    model: GPT2
+    tokenizer: Tokenizer
+    info: AdapterInfo
+
+
+def save_full_model(folder: str | Path, model: GPT2, info: AdapterInfo) -> Path:
+    """Write a model that was trained as a whole: a Hugging Face folder with a description.
+
+    Args:
+        folder: usually `RUN/model`; made if absent.
+        model: a GPT-2 without LoRA layers.
+        info: what it is, without targets.
+
+    Returns:
+        The path of `model.safetensors`.
+    """
+    file = save_base(model, folder)
+    write_json(Path(folder) / MODEL_DESCRIPTION, info.to_json())
+    return file
+
+
+def load_run(
+    path: str | Path,
+    base: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    *,
+    allow_other_base: bool = False,
+    allow_other_tokenizer: bool = False,
+) -> Run:
+    """Build the model a run trained, and its vocabulary.
+
+    Args:
+        path: a run directory, a folder with an adapter (`RUN/best`, a snapshot), an adapter file, or a folder with
+            a whole GPT-2 and its vocabulary.
+        base: where the base is. Default: where the adapter says it was.
+        tokenizer: where the vocabulary is. Default: in the run, where the run says it was, or beside the base.
+        allow_other_base: put the adapter on a base of equal shape with other values. Default: False.
+        allow_other_tokenizer: accept another vocabulary than trained with. Default: False.
+
+    Returns:
+        The model on the CPU in evaluation mode, its adapter not merged; the vocabulary; the description.
+
+    Raises:
+        InputError: nothing to load there, the base or vocabulary is not found, or either isn't the one trained with.
+    """
+    path = Path(path)
+    if path.is_file() or (path / WEIGHTS).is_file():
+        info = read_adapter(path)[0]
+        base = Path(base) if base is not None else _recorded_base(info, path)
+        shape = None if info.base is None else info.base.config
+        model = load_base(base, config_from_folder(find_weights(base).parent) or shape)
+        load_adapter(path, model, allow_other_base=allow_other_base)
+        folders = [path if path.is_dir() else path.parent]
+    else:
+        base = _model_folder(path)
+        model, info = load_base(base), _full_info(base)
+        folders = [path, base]
+    loaded = _find_tokenizer(info, tokenizer, [*folders, base], allow_other_tokenizer, str(path))
+    if loaded.vocab_size > model.config.vocab_size:
+        raise InputError(
+            f"the vocabulary has {loaded.vocab_size} ids, the model only {model.config.vocab_size}; give the one "
+            f"{path} was trained with (--tokenizer)"
+        )
+    return Run(model.eval(), loaded, info)
+
+
+def _recorded_base(info: AdapterInfo, path: Path) -> Path:
+    if info.base is None:
+        raise InputError(f"{path} doesn't say which base it belongs to; give it with --init_checkpoint")
+    if not Path(info.base.path).exists():
+        raise InputError(
+            f"{path} was trained on {info.base}, which is not there any more; say where it is with --init_checkpoint"
+        )
+    return Path(info.base.path)
+
+
+def _model_folder(path: Path) -> Path:
+    for folder in (path / MODEL_FOLDER, path):
+        if any((folder / name).is_file() for name in WEIGHT_FILES):
+            return folder
+    if not path.exists():
+        raise InputError(f"no run at {path}; give a directory that `lora-nlg train` wrote")
+    hint = ", e.g. " + str(path / "best") if (path / "best" / WEIGHTS).is_file() else ""
+    raise InputError(
+        f"{path} is not a trained run: it has neither {WEIGHTS} nor {MODEL_FOLDER}/; give a directory that "
+        f"`lora-nlg train` finished or saved into{hint}"
+    )
+
+
+def _full_info(folder: Path) -> AdapterInfo:
+    file = folder / MODEL_DESCRIPTION
+    return info_from_json(read_json(file), str(file)) if file.is_file() else AdapterInfo(targets={})
+
+
+def _find_tokenizer(
+    info: AdapterInfo, given: str | Path | None, folders: list[Path], allow_other: bool, source: str
+) -> Tokenizer:
+    if given is not None:
+        found = load_tokenizer(given)
+        if not allow_other:
+            check_tokenizer(info.tokenizer, found, source)
+        return found
+    others = []
+    for place in _tokenizer_places(info, folders):
+        try:
+            found = load_tokenizer(place)
+        except InputError:  # no vocabulary in this place; it may be in the next
+            continue
+        if info.tokenizer is None or found.sha256 == info.tokenizer.sha256:
+            return found
+        others.append(f"{place} has another ({found.sha256[:12]})")
+    wanted = f"the vocabulary {info.tokenizer}" if info.tokenizer is not None else "a vocabulary"
+    raise InputError(
+        f"{source} needs {wanted}, which is neither in it, beside its base nor where it was"
+        f"{'; ' + '; '.join(others) if others else ''}; say where it is with --tokenizer"
+    )
+
+
+def _tokenizer_places(info: AdapterInfo, folders: list[Path]) -> Iterator[Path]:
+    for folder in folders:
+        yield from (folder / TOKENIZER_FOLDER, folder.parent / TOKENIZER_FOLDER)
+    if info.tokenizer is not None:
+        yield Path(info.tokenizer.path)
+    for folder in folders:
+        yield folder if folder.is_dir() else folder.parent
