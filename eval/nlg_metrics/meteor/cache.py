@@ -90,7 +90,7 @@ def _write(path: Path, source: Mapping[str, Any], arrays: Mapping[str, NDArray[A
     for name, array in arrays.items():
         array = np.ascontiguousarray(array)
         entries[name] = {"dtype": array.dtype.str, "shape": array.shape, "offset": offset}
-        data = memoryview(array.reshape(-1).view(np.uint8))
+        data = array.reshape(-1).view(np.uint8).data
         padding = bytes(-len(data) % _ALIGNMENT)
         chunks += [data, padding]
         checksum = zlib.crc32(padding, zlib.crc32(data, checksum))

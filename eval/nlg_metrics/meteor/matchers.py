@@ -67,12 +67,8 @@ class PhraseMatcher:
         references: for each segment, its references.
     """
 
-    def __init__(
-        self, table: PhraseTable, hypotheses: Sequence[Words], references: Sequence[Sequence[Words]]
-    ) -> None:
-        self._occurrences = _find_phrases(
-            table, {*hypotheses, *(words for group in references for words in group)}
-        )
+    def __init__(self, table: PhraseTable, hypotheses: Sequence[Words], references: Sequence[Sequence[Words]]) -> None:
+        self._occurrences = _find_phrases(table, {*hypotheses, *(words for group in references for words in group)})
         # (segment, node) of every phrase of a hypothesis, and of a reference, each once.
         hyp = self._nodes([[words] for words in hypotheses], table.n_nodes)
         ref = self._nodes(references, table.n_nodes)
@@ -179,8 +175,8 @@ def _find_phrases(table: PhraseTable, sentences: Iterable[Words]) -> dict[Words,
     """All phrases of the table in each sentence, by start and length."""
     sentences = list(sentences)
     word_id = table.word_ids.get
-    # One row of word ids, sentences separated by enough unknown words (-1) to keep phrases apart.
-    ids = np.array([word_id(w, -1) for words in sentences for w in (*words, "\n")] + [-1], np.int32)
+    # One row of word ids; after each sentence an unknown word (-1), which no phrase contains.
+    ids = np.array([word_id(w, -1) for words in sentences for w in (*words, "\n")] + [-1], np.int64)
     starts = np.flatnonzero(ids >= 0)
     nodes = ids[starts]
     found: list[tuple[_Integers, _Integers]] = []
@@ -188,8 +184,8 @@ def _find_phrases(table: PhraseTable, sentences: Iterable[Words]) -> dict[Words,
         listed = table.is_phrase[nodes]
         found.append((starts[listed], nodes[listed]))
         following = ids[np.minimum(starts + length, len(ids) - 1)]
-        starts, nodes, following = (part[following >= 0] for part in (starts, nodes, following))
-        nodes = table.extend(nodes, following, length)
+        known = following >= 0
+        starts, nodes = starts[known], table.extend(nodes[known], following[known], length)
         starts, nodes = starts[nodes >= 0], nodes[nodes >= 0]
     all_starts = np.concatenate([part for part, _ in found])
     all_nodes = np.concatenate([part for _, part in found])
@@ -250,9 +246,7 @@ def _match_phrases(
     return {number: rows[cuts[number] : cuts[number + 1]] for number in range(n_segments)}
 
 
-def _listed(
-    table: PhraseTable, lefts: _Integers, rights: _Integers
-) -> tuple[_Integers, _Integers, _Integers]:
+def _listed(table: PhraseTable, lefts: _Integers, rights: _Integers) -> tuple[_Integers, _Integers, _Integers]:
     """Pairs of the table from one of `lefts` to one of `rights`: both nodes and the rank in the table."""
     wanted = np.zeros(table.n_nodes, np.bool_)
     wanted[rights] = True

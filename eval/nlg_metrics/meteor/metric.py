@@ -33,7 +33,7 @@ class Meteor(Metric):
             from hypotheses. `GenerationEval` (WebNLG, DART): the text has been through NLTK's
             `word_tokenize`, with case and punctuation; an empty reference stands for a missing one and wins only if
             nothing matches any other.
-        resources: folder with `meteor-1.5.jar` and `paraphrase-en.gz`; default: the pycocoevalcap package's.
+        folder: holds `meteor-1.5.jar` and `paraphrase-en.gz`; default: the pycocoevalcap package's.
         cache: folder for the index of the resources; default: `NLG_METRICS_CACHE` or the user's cache folder.
 
     Raises:
@@ -45,13 +45,13 @@ class Meteor(Metric):
     def __init__(
         self,
         tool: Tool = "e2e-metrics",
-        resources: str | os.PathLike[str] | None = None,
+        folder: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
         if tool not in get_args(Tool):
             raise InputError(f"METEOR as {tool!r} runs it is unknown; choose from {', '.join(get_args(Tool))}")
         self._tool = tool
-        self._resources = Resources(resources, cache)
+        self._resources = Resources(folder, cache)
 
     def settings(self) -> dict[str, Any]:
         """METEOR's configuration, the tool whose use of it is followed, and the resources' identity."""
@@ -92,10 +92,7 @@ class Meteor(Metric):
         for first in range(0, len(hypotheses), _BLOCK):
             block = slice(first, first + _BLOCK)
             hyps = [split(self._clean(text)) for text in hypotheses[block]]
-            refs = [
-                [split(part) for text in group for part in self._references(text)]
-                for group in references[block]
-            ]
+            refs = [[split(part) for text in group for part in self._references(text)] for group in references[block]]
             rows += self._block(hyps, refs)
             words.clear()
         return np.array(rows)

@@ -64,7 +64,8 @@ class Prefixes:
     @classmethod
     def parse(cls, lines: Iterable[str]) -> Prefixes:
         """Read the tool's `nonbreaking/english.prefixes`: one prefix a line, `#` starts a comment line."""
-        anywhere, before_number = set(), set()
+        anywhere: set[str] = set()
+        before_number: set[str] = set()
         for line in lines:
             fields = line.split()
             if not fields or fields[0].startswith("#"):

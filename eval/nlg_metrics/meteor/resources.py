@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import importlib.util
 import itertools
+import logging
 import os
 import zipfile
 import zlib
@@ -20,16 +21,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from nlg_metrics.errors import InputError
 from nlg_metrics.meteor.cache import Arrays, cache_folder, cached
 from nlg_metrics.meteor.normalizer import Prefixes
 
+_log = logging.getLogger(__name__)
 _FORMAT = 1  # of the index; raise it with every change of what `_build` makes
 _JAR = "meteor-1.5.jar"
 _TABLE = "paraphrase-en.gz"
@@ -212,7 +213,7 @@ class PhraseTable:
         """Number of words of the longest phrase."""
         return len(self._levels)
 
-    def extend(self, nodes: Ids, words: Ids, length: int) -> Ids:
+    def extend(self, nodes: NDArray[np.int64], words: NDArray[np.int64], length: int) -> NDArray[np.int64]:
         """Nodes of phrases of `length` words -> nodes with one more word each, -1 where the table has none.
 
         Args:
@@ -224,15 +225,15 @@ class PhraseTable:
             (T,) nodes of `length` + 1 words.
         """
         if length >= self.longest:
-            return np.full(len(nodes), -1, np.int32)
+            return np.full(len(nodes), -1, np.int64)
         base = len(self.word_ids)
         first, end = self._levels[length - 1], self._levels[length]
         level = self._keys[first:end]
-        wanted = (nodes.astype(np.int64) << _NODE_BITS) | words
+        wanted = (nodes << _NODE_BITS) | words
         found = np.searchsorted(level, wanted)
         hit = found < len(level)
         hit[hit] = level[found[hit]] == wanted[hit]
-        return np.where(hit, base + first + found, -1).astype(np.int32)
+        return np.where(hit, base + first + found, -1)
 
 
 def _build(files: Files) -> Arrays:
@@ -288,22 +289,11 @@ def _index_paraphrases(table: Path, identity: Any) -> Arrays:
     """Number the phrases in order of appearance, then build the trie and the list of alternatives of each node."""
     numbers: defaultdict[bytes, int] = defaultdict(itertools.count().__next__)
     left, right = array("i"), array("i")
-    with (
-        table.open("rb") as packed,
-        gzip.open(packed) as unpacked,
-        tqdm(
-            total=table.stat().st_size,
-            desc="METEOR: indexing paraphrases (once)",
-            unit="B",
-            unit_scale=True,
-            disable=None,
-            leave=False,
-        ) as bar,
-    ):
+    _log.warning("METEOR: indexing %s, once; this takes 10 to 60 seconds", table)
+    with gzip.open(table) as unpacked:
         for lines in _records(unpacked, table, identity):
             left.extend(map(numbers.__getitem__, lines[1::3]))
             right.extend(map(numbers.__getitem__, lines[2::3]))
-            bar.update(packed.tell() - bar.n)
     words, word_ids, lengths = _split_phrases(numbers)
     del numbers
     keys, levels, node_of_phrase = _build_trie(word_ids, lengths, len(words))
@@ -325,7 +315,7 @@ def _index_paraphrases(table: Path, identity: Any) -> Arrays:
     }
 
 
-def _records(unpacked: IO[bytes], table: Path, identity: Any) -> Iterable[list[bytes]]:
+def _records(unpacked: gzip.GzipFile, table: Path, identity: Any) -> Iterable[list[bytes]]:
     """Yield lists of lines, whole records of three: probability (which METEOR ignores), phrase, alternative."""
     rest = b""
     while block := unpacked.read(1 << 24):
@@ -350,9 +340,7 @@ def _split_phrases(phrases: Iterable[bytes]) -> tuple[list[str], Ids, NDArray[np
     return words, np.frombuffer(ids, np.int32), np.frombuffer(lengths, np.uint8)
 
 
-def _build_trie(
-    word_ids: Ids, lengths: NDArray[np.uint8], n_words: int
-) -> tuple[NDArray[np.int64], list[int], Ids]:
+def _build_trie(word_ids: Ids, lengths: NDArray[np.uint8], n_words: int) -> tuple[NDArray[np.int64], list[int], Ids]:
     """Nodes for all phrases and their beginnings.
 
     Args:

@@ -1,7 +1,8 @@
 """The Porter2 ("Snowball English") stemmer as METEOR 1.5 has it: the rules of about 2010.
 
 Later Snowball releases added exceptions and changed rules, so current stemmer packages differ on some words.
-Method: M. Porter, https://snowballstem.org/algorithms/english/stemmer.html, checked with thousands of words of the real tool.
+Method: M. Porter, https://snowballstem.org/algorithms/english/stemmer.html, checked with
+thousands of words of the real tool.
 """
 
 from __future__ import annotations
@@ -29,9 +30,7 @@ _EXCEPTIONS = {
     **{word: word for word in ("sky", "news", "howe", "atlas", "cosmos", "bias", "andes")},
 }
 # Words that are final once their plural ending is gone.
-_EXCEPTIONS_AFTER_1A = frozenset(
-    ("inning", "outing", "canning", "herring", "earring", "proceed", "exceed", "succeed")
-)
+_EXCEPTIONS_AFTER_1A = frozenset(("inning", "outing", "canning", "herring", "earring", "proceed", "exceed", "succeed"))
 _R1_PREFIX = re.compile("gener|commun|arsen")
 _REGION = re.compile("[^aeiouy]*[aeiouy]+[^aeiouy]", re.DOTALL)  # up to the first consonant after a vowel
 
@@ -73,8 +72,8 @@ _STEP_3 = {
     "ative": "",
 }
 _STEP_4 = frozenset(
-    "al ance ence er ic able ible ant ement ment ent ism ate iti ous ive ize ion".split()  # longest wins
-)
+    ("al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent")  # the longest wins
+) | frozenset(("ism", "ate", "iti", "ous", "ive", "ize", "ion"))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -130,9 +129,7 @@ def _has_vowel(part: str) -> bool:
 def _ends_in_short_syllable(word: str) -> bool:
     if len(word) == 2:
         return word[0] in _VOWELS and word[1] not in _VOWELS
-    return (
-        len(word) > 2 and word[-1] not in _NOT_SHORT and word[-2] in _VOWELS and word[-3] not in _VOWELS
-    )
+    return len(word) > 2 and word[-1] not in _NOT_SHORT and word[-2] in _VOWELS and word[-3] not in _VOWELS
 
 
 def _longest_suffix(word: str, suffixes: dict[str, str] | frozenset[str], longest: int) -> str:
