@@ -65,7 +65,7 @@ def parse_arguments(
         parser.add_class_arguments(group)
     hint = f"(see: lora-nlg {command} --help)"
     try:
-        namespace = parser.parse_args(_gather_lists(argv, groups))
+        namespace = parser.parse_args(_gather_lists(_spell_out_booleans(argv, groups), groups))
     except Exception as error:  # jsonargparse raises several kinds, all of them about the command line
         raise InputError(f"{' '.join(str(error).split())} {hint}") from None
     instances = []
@@ -89,6 +89,16 @@ def _gather_lists(argv: Sequence[str], groups: Sequence[type]) -> list[str]:
         is_json = len(values) == 1 and values[0].startswith("[")
         gathered.append(f"{argument}={values[0] if is_json else json.dumps(values)}" if values else argument)
     return gathered
+
+
+def _spell_out_booleans(argv: Sequence[str], groups: Sequence[type]) -> list[str]:
+    """A bare `--flag` of a boolean field, as people type it, becomes `--flag=true`."""
+    booleans = {f"--{field.name}" for group in groups for field in fields(group) if field.type in (bool, "bool")}
+    spelled = []
+    for index, word in enumerate(argv):
+        value = argv[index + 1].lower() if index + 1 < len(argv) else ""
+        spelled.append(f"{word}=true" if word in booleans and value not in {"true", "false"} else word)
+    return spelled
 
 
 def existing_file(path: str, flag: str) -> Path:

@@ -1,0 +1,87 @@
+"""The DART corpus (v1.1.1), from its released JSON or XML.
+
+Release: https://github.com/Yale-LILY/dart (Nan et al. 2021). A record is one entry: its triples with the relation
+lower-cased, as LoRA's DART inputs have them, and all its texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lora_nlg.corpora.record import Record
+from lora_nlg.corpora.release import Places, Release, Source, clean, linearise
+from lora_nlg.corpora.triples_xml import read_entries, split_triple
+from lora_nlg.errors import InputError
+from lora_nlg.files import read_json
+
+PLACES: Places = {
+    split: {form: [f"dart-v1.1.1-full-{name}.{form}", f"{name}.{form}"] for form in ("json", "xml")}
+    for split, name in (("train", "train"), ("valid", "dev"), ("test", "test"))
+}
+
+_Entry = tuple[str, list[tuple[str, ...] | None], list[tuple[str, str]]]  # place, triples, (text, place)
+
+
+def read(split: str, source: Source) -> Release:
+    """Read one split.
+
+    Args:
+        split: `train`, `valid` or `test`; names the ids.
+        source: the file and its form, `json` or `xml`.
+
+    Returns:
+        The split, one record per entry with a text, in file order.
+
+    Raises:
+        InputError: the file is absent, empty, malformed or not a DART release.
+    """
+    release = Release(source)
+    (file,) = source.files
+    for number, (place, triples, texts) in enumerate(_xml(file) if source.form == "xml" else _json(file), start=1):
+        release.entries += 1
+        release.texts += len(texts)
+        whole = [triple for triple in triples if triple is not None]
+        if not whole or len(whole) < len(triples):
+            release.leave_out(file, place, "entry", "a triple is missing or is not subject | relation | object")
+            continue
+        references = []
+        for text, text_place in texts:
+            if clean(text):
+                references.append(clean(text))
+            else:
+                release.leave_out(file, text_place, "text", "empty")
+        if not references:
+            release.leave_out(file, place, "entry", "no text")
+            continue
+        context = linearise((subject, relation.lower(), value) for subject, relation, value in whole)
+        release.records.append(Record(f"{split}-{number}", context, references))
+    return release
+
+
+def _xml(file: Path) -> Iterator[_Entry]:
+    for entry in read_entries(file):
+        triples = [split_triple(text) for text in entry.triples]
+        yield f"line {entry.line}", triples, [(text.text, f"line {text.line}") for text in entry.texts]
+
+
+def _json(file: Path) -> Iterator[_Entry]:
+    entries = read_json(file)
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"{file} is not DART's JSON: it must be a list of entries")
+    for number, entry in enumerate(entries, start=1):
+        place = f"entry {number}"
+        try:
+            triples = [_three_strings(triple) for triple in entry["tripleset"]]
+            texts = [(annotation["text"], place) for annotation in entry["annotations"]]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{file}, {place}: not a DART entry ({type(error).__name__}: {error})") from None
+        if not all(isinstance(text, str) for text, _ in texts):
+            raise InputError(f'{file}, {place}: "text" must be a string')
+        yield place, triples, texts
+
+
+def _three_strings(triple: object) -> tuple[str, ...] | None:
+    if not isinstance(triple, list) or len(triple) != 3:
+        return None
+    return tuple(triple) if all(isinstance(part, str) and part.strip() for part in triple) else None

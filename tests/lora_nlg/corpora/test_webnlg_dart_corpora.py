@@ -1,0 +1,187 @@
+"""WebNLG and DART from their released forms: expected counts, equal forms, and files that must be refused."""
+
+import json
+
+import pytest
+
+from lora_nlg.corpora import dart, webnlg
+from lora_nlg.corpora.release import Source, locate
+from lora_nlg.errors import InputError
+
+ENTRY = """<entry category="{category}" eid="Id1" size="1">
+<originaltripleset><otriple>x | y | z</otriple></originaltripleset>
+<modifiedtripleset><mtriple>{triple}</mtriple></modifiedtripleset>
+{texts}
+</entry>"""
+
+
+def xml(path, *entries, head="<?xml version='1.0' encoding='utf-8'?>\n", root="benchmark"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{head}<{root}><entries>\n" + "\n".join(entries) + f"\n</entries></{root}>\n", encoding="utf-8")
+    return path
+
+
+def entry(triple="A_b | isIn | C", texts='<lex comment="good" lid="Id1">A b is in C.</lex>', category="City"):
+    return ENTRY.format(triple=triple, texts=texts, category=category)
+
+
+@pytest.mark.parametrize(
+    ("split", "entries", "records", "good", "left_out_entries"),
+    [("train", 6940, 6935, 18025, 5), ("valid", 872, 871, 2258, 1), ("test", 1862, 1862, 4928, 0)],
+)
+def test_webnlg_counts(shared_data, split, entries, records, good, left_out_entries):
+    source = locate(shared_data / "webnlg", webnlg.PLACES)[split]
+    release = webnlg.read(split, source)
+    assert (release.entries, len(release.records)) == (entries, records)
+    assert sum(len(record.references) for record in release.records) == good
+    assert sum(row.what == "entry" for row in release.left_out) == left_out_entries
+    assert release.texts - good == sum(row.what == "text" for row in release.left_out)
+    assert len({record.id for record in release.records}) == records
+    assert sum(bool(record.seen) for record in release.records) == (971 if split == "test" else records)
+
+
+def test_webnlg_json_equals_xml(shared_data):
+    from_xml = webnlg.read("valid", locate(shared_data / "webnlg", webnlg.PLACES, "xml")["valid"])
+    from_json = webnlg.read("valid", locate(shared_data / "webnlg", webnlg.PLACES, "json")["valid"])
+    by_id = {record.id: record for record in from_xml.records}
+    assert {record.id: record for record in from_json.records} == by_id
+    assert by_id["Airport-1-Id1"].context == "Aarhus : leaderName : Jacob_Bundsgaard"
+
+
+def test_webnlg_inputs_only_release_has_the_same_entries(shared_data):
+    path = shared_data / "webnlg/test/testdata_no_lex.xml"
+    without = webnlg.read("test", Source("xml", [path]))
+    full = webnlg.read("test", locate(shared_data / "webnlg", webnlg.PLACES)["test"])
+    assert [(r.id, r.context, r.seen) for r in without.records] == [(r.id, r.context, r.seen) for r in full.records]
+    assert not any(record.references for record in without.records)
+
+
+def test_dart_counts(shared_data):
+    sources = locate(shared_data / "dart", dart.PLACES)
+    assert set(sources) == {"valid", "test"}
+    valid, test = (dart.read(split, sources[split]) for split in ("valid", "test"))
+    assert (valid.entries, valid.texts, len(valid.records), len(valid.left_out)) == (2768, 6980, 2768, 0)
+    assert (test.entries, test.texts, len(test.records)) == (5097, 12552, 5097)
+    assert len({record.context for record in test.records}) == 4159
+    # One of the 12,552 released texts is empty; it is reported, not given to training and scoring.
+    assert [(row.place, row.what, row.reason) for row in test.left_out] == [("line 888", "text", "empty")]
+    assert sum(len(record.references) for record in test.records) == 12551
+    assert valid.records[0].context == "Mars Hill College : joined : 1973 | Mars Hill College : location : " + (
+        "Mars Hill, North Carolina"
+    )
+
+
+def test_dart_json_equals_xml(tmp_path):
+    triples = [["A", "IS_IN", "B & C"], ["[TABLECONTEXT]", "[TITLE]", "D"]]
+    (tmp_path / "test.json").write_text(
+        json.dumps([{"tripleset": triples, "annotations": [{"source": "s", "text": "A\tis  in\nB."}]}])
+    )
+    inner = "</mtriple><mtriple>".join(" | ".join(t).replace("&", "&amp;") for t in triples)
+    xml(tmp_path / "test.xml", entry(inner, '<lex comment="s">A\tis  in\nB.</lex>', "MISC"))
+    from_json = dart.read("test", Source("json", [tmp_path / "test.json"]))
+    from_xml = dart.read("test", Source("xml", [tmp_path / "test.xml"]))
+    assert from_json.records == from_xml.records
+    assert from_json.records[0].context == "A : is_in : B & C | [TABLECONTEXT] : [title] : D"
+    assert from_json.records[0].references == ["A is in B."]
+
+
+def test_webnlg_keeps_good_texts_only_and_says_where_the_others_are(tmp_path):
+    texts = '<lex comment="toFix">Bad.</lex>\n<lex comment="good">Good.</lex>\n<lex comment="good"> </lex>'
+    path = xml(tmp_path / "train.xml", entry(texts=texts), entry(texts='<lex comment="toFix">Bad.</lex>'), entry())
+    release = webnlg.read("train", Source("xml", [path]))
+    # The third entry repeats the first one's number: ids stay unique.
+    assert [(r.id, r.references) for r in release.records] == [
+        ("City-1-Id1", ["Good."]),
+        ("City-1-Id1-2", ["A b is in C."]),
+    ]
+    assert [(row.what, row.place, row.reason) for row in release.left_out] == [
+        ("text", "line 6", 'marked "toFix", not "good"'),
+        ("text", "line 8", "empty"),
+        ("text", "line 13", 'marked "toFix", not "good"'),
+        ("entry", "line 10", "no good text"),
+    ]
+
+
+@pytest.mark.parametrize("triple", ["A | isIn", "A | isIn | C | D", "A |  | C", ""])
+@pytest.mark.parametrize("corpus", [webnlg, dart])
+def test_a_malformed_triple_leaves_the_entry_out(tmp_path, corpus, triple):
+    path = xml(tmp_path / "test.xml", entry(triple), entry())
+    release = corpus.read("test", Source("xml", [path]))
+    assert len(release.records) == 1
+    (row,) = release.left_out
+    assert (row.what, row.place) == ("entry", "line 3")
+
+
+def test_seen_is_the_ten_training_categories(tmp_path):
+    categories = ["Airport", "WrittenWork", "Artist", "CelestialBody", ""]
+    path = xml(tmp_path / "test.xml", *[entry(category=category) for category in categories])
+    release = webnlg.read("test", Source("xml", [path]))
+    assert [record.seen for record in release.records] == [True, True, False, False, None]
+
+
+BOMB = '<?xml version="1.0"?>\n<!DOCTYPE b [<!ENTITY a "ha"><!ENTITY c "&a;&a;&a;">]>\n'
+EXTERNAL = '<?xml version="1.0"?>\n<!DOCTYPE b [<!ENTITY a SYSTEM "file:///etc/passwd">]>\n'
+
+
+@pytest.mark.parametrize("corpus", [webnlg, dart])
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: xml(path, entry(texts="<lex>&c;</lex>"), head=BOMB), "is refused"),
+        (lambda path: xml(path, entry(texts="<lex>&a;</lex>"), head=EXTERNAL), "is refused"),
+        (lambda path: path.write_text("<benchmark><entries><entry>"), "not well-formed XML"),
+        (lambda path: path.write_text(""), "not well-formed XML"),
+        (lambda path: path.write_bytes(b"\x1f\x8b\x08\x00garbage"), "not well-formed XML"),
+        (lambda path: path.write_bytes("<benchmark>é</benchmark>".encode("latin-1")), "not well-formed XML"),
+        (lambda path: path.write_text('<?xml version="1.0" encoding="klingon"?><benchmark/>'), "no encoding"),
+        (lambda path: path.write_text("<html><body/></html>"), "its root is <html>, not <benchmark>"),
+        (lambda path: path.write_text("<benchmark><entries/></benchmark>"), "holds no <entry>"),
+    ],
+)
+def test_bad_xml_is_named_in_one_line(tmp_path, corpus, make, said):
+    path = tmp_path / "test.xml"
+    make(path)
+    with pytest.raises(InputError) as error:
+        corpus.read("test", Source("xml", [path]))
+    assert said in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+GOOD_JSON_ENTRY = {
+    "category": "City",
+    "size": "1",
+    "xml_id": "Id1",
+    "modifiedtripleset": [{"subject": "A", "property": "p", "object": "B"}],
+    "lexicalisations": [{"lex": "A.", "comment": "good"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("corpus", "value", "said"),
+    [
+        (webnlg, "{", "is not JSON"),
+        (webnlg, "", "is not JSON"),
+        (webnlg, [], 'needs {"entries": [...]}'),
+        (webnlg, {"entries": []}, 'needs {"entries": [...]}'),
+        (webnlg, {"entries": [{"1": GOOD_JSON_ENTRY}, {"2": {}}]}, "entry 2: not a WebNLG entry"),
+        (webnlg, {"entries": ["text"]}, "entry 1: not a WebNLG entry"),
+        (
+            webnlg,
+            {"entries": [{"1": {**GOOD_JSON_ENTRY, "lexicalisations": [{"lex": 3, "comment": "good"}]}}]},
+            "entry 1",
+        ),
+        (dart, {}, "must be a list of entries"),
+        (dart, [], "must be a list of entries"),
+        (dart, [{"tripleset": [["A", "b", "C"]]}], "entry 1: not a DART entry"),
+        (dart, [{"tripleset": [["A", "b", "C"]], "annotations": [{"text": None}]}], '"text" must be a string'),
+    ],
+)
+def test_bad_json_is_named_in_one_line(tmp_path, corpus, value, said):
+    path = tmp_path / "test.json"
+    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        corpus.read("test", Source("json", [path]))
+    assert said in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
