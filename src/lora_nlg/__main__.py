@@ -13,6 +13,7 @@ from lora_nlg.errors import InputError
 COMMANDS = {
     "prepare": "convert a released corpus (or the built-in sample) to JSONL records",
     "data-report": "counts, lengths, overlaps and duplicates of prepared corpora, as a table and a plot",
+    "extract-text": "the references of prepared files without contexts, to pretrain a base on",
     "train-tokenizer": "train a SentencePiece vocabulary on text",
     "train": "fine-tune GPT-2 with LoRA (or in full: --lora_dim 0)",
     "decode": "beam-search a prepared file with a trained run",
