@@ -2,5 +2,20 @@
 
 from lora_nlg.batching.batch import Batch, make_batch
 from lora_nlg.batching.examples import OBJECTIVES, Example, make_example, make_examples, prompt_tokens
+from lora_nlg.batching.loader import Loader, StepData, validation_batches
+from lora_nlg.batching.sampler import Sampler, share
 
-__all__ = ["OBJECTIVES", "Batch", "Example", "make_batch", "make_example", "make_examples", "prompt_tokens"]
+__all__ = [
+    "OBJECTIVES",
+    "Batch",
+    "Example",
+    "Loader",
+    "Sampler",
+    "StepData",
+    "make_batch",
+    "make_example",
+    "make_examples",
+    "prompt_tokens",
+    "share",
+    "validation_batches",
+]

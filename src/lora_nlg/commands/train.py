@@ -1,0 +1,476 @@
+"""`lora-nlg train`: fine-tune GPT-2 with LoRA, or in full with `--lora_dim 0`.
+
+Turns flags into objects and hands them to the trainer. Under `torchrun` every rank runs this; rank 0 prints and
+writes. Flags are the predecessor's (microsoft/LoRA, examples/NLG) where it had them.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_nlg.batching import OBJECTIVES, Example, Loader, Sampler, make_examples, validation_batches
+from lora_nlg.commands.arguments import existing_file, parse_arguments
+from lora_nlg.corpora.record import read_records
+from lora_nlg.distributed import World, joined_world
+from lora_nlg.errors import InputError
+from lora_nlg.files import atomic_write, sha256_file
+from lora_nlg.gpt2 import GPT2, empty_gpt2, lora_targets, named_config
+from lora_nlg.lora import LoRASpec, inject, mark_only_lora_as_trainable
+from lora_nlg.tokenizers import Tokenizer, load_tokenizer
+from lora_nlg.training import (
+    FlatParameters,
+    JsonlTracker,
+    LoopSettings,
+    Schedule,
+    TensorBoardTracker,
+    Tracker,
+    Trackers,
+    Trainer,
+    make_optimizer,
+    parse_points,
+    prepare_precision,
+)
+from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer, save_adapter
+from lora_nlg.weights.base import config_from_folder, find_weights, load_base
+from lora_nlg.weights.run import MODEL_FOLDER, TOKENIZER_FOLDER, save_full_model
+
+log = logging.getLogger(__name__)
+RESUME = ("auto", "restart")
+
+
+@dataclass(frozen=True)
+class DataArguments:
+    """What to train on."""
+
+    train_data: str
+    """Prepared JSONL records to train on."""
+    valid_data: str | None = None
+    """Prepared JSONL records to validate on."""
+    tokenizer: str | None = None
+    """Vocabulary: folder or file. Default: the one beside --init_checkpoint."""
+    seq_len: int = 512
+    """Longest input in tokens; longer examples lose their end."""
+    obj: str = "clm"
+    """Loss on the completion (clm) or on every token (jlm)."""
+    train_batch_size: int = 8
+    """Examples in one micro-batch of one rank."""
+    grad_acc: int = 1
+    """Micro-batches accumulated in one optimiser step. The global batch is train_batch_size x grad_acc x ranks."""
+    valid_batch_size: int = 16
+    """Examples in one validation batch of one rank."""
+    shuffle: bool = True
+    """False keeps the data's own order in every epoch."""
+    bucket: int = 0
+    """Batches to sort by length together, so that similar lengths share a batch; 0 mixes freely."""
+
+    def __post_init__(self) -> None:
+        for name in ("seq_len", "train_batch_size", "grad_acc", "valid_batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        if self.obj not in OBJECTIVES:
+            raise InputError(f"--obj must be one of {', '.join(OBJECTIVES)}, got {self.obj!r}")
+
+
+@dataclass(frozen=True)
+class ModelArguments:
+    """The base."""
+
+    init_checkpoint: str | None = None
+    """GPT-2 weights in Hugging Face form: a folder or file."""
+    init: str = "checkpoint"
+    """checkpoint, or random to pretrain a model of --model_card's size."""
+    model_card: str | None = None
+    """gpt2.nano, gpt2.sm, gpt2.md, gpt2.lg or gpt2.xl. Default: what config.json beside the weights says."""
+    n_layer: int | None = None
+    """Blocks, in place of the card's."""
+    n_embd: int | None = None
+    """Width, in place of the card's."""
+    n_head: int | None = None
+    """Attention heads, in place of the card's."""
+    n_positions: int | None = None
+    """Longest sequence the model has positions for, in place of the card's."""
+
+    def __post_init__(self) -> None:
+        if self.init not in ("checkpoint", "random"):
+            raise InputError(f"--init must be checkpoint or random, got {self.init!r}")
+        if (self.init == "random") == bool(self.init_checkpoint):
+            raise InputError("give the base with --init_checkpoint, or start from nothing with --init random")
+        if self.init == "random" and self.model_card is None:
+            raise InputError("--init random needs the size of the model: --model_card")
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes given by flag."""
+        names = ("n_layer", "n_embd", "n_head", "n_positions")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True)
+class LoRAArguments:
+    """The adapter."""
+
+    lora_dim: int = 4
+    """Rank r; 0 trains the whole model."""
+    lora_alpha: float = 128.0
+    """Numerator of the scaling alpha/r (the paper's E2E recipe: 32)."""
+    lora_dropout: float = 0.0
+    """Dropout on the input of the low-rank branch."""
+    lora_targets: str = "q,v"
+    """What to adapt, comma-separated: q, k, v, o, fc, proj, wte."""
+    lora_scaling: str = "alpha/r"
+    """alpha/r, rslora (alpha/sqrt r) or none."""
+    lora_bias: str = "none"
+    """Biases trained with the adapter: none, all or lora_only."""
+
+    def __post_init__(self) -> None:
+        if self.lora_dim < 0:
+            raise InputError(f"--lora_dim must be at least 0, got {self.lora_dim}")
+
+    def specs(self) -> dict[str, LoRASpec]:
+        """Target name -> how it is adapted; empty for --lora_dim 0."""
+        if self.lora_dim == 0:
+            return {}
+        spec = LoRASpec(self.lora_dim, self.lora_alpha, self.lora_dropout, self.lora_scaling)
+        return {name.strip(): spec for name in self.lora_targets.split(",") if name.strip()}
+
+
+@dataclass(frozen=True)
+class OptimisationArguments:
+    """How to train."""
+
+    optimizer: str = "adamw"
+    """adamw (torch's) or adamw_lora (the predecessor's arithmetic, to reproduce its curves)."""
+    lr: float = 2e-4
+    """Peak learning rate."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    adam_beta1: float = 0.9
+    """Decay of the first moment."""
+    adam_beta2: float = 0.999
+    """Decay of the second moment."""
+    adam_epsilon: float = 1e-6
+    """Added to the root of the second moment."""
+    correct_bias: bool = True
+    """Whether the moments' start at zero is corrected for; false needs adamw_lora."""
+    scheduler: str = "linear"
+    """linear, cosine, constant, inv_sqrt or cycle; one step per optimiser step."""
+    warmup_step: int = 500
+    """Optimiser steps of linear warm-up."""
+    i_steps: str = ""
+    """Steps of the points of --scheduler cycle, comma-separated."""
+    i_lrs: str = ""
+    """Rates of the points of --scheduler cycle, comma-separated."""
+    max_epoch: int = 5
+    """Epochs to train, unless --max_step is given."""
+    max_step: int | None = None
+    """Optimiser steps to train."""
+    label_smooth: float = 0.0
+    """Label smoothing of the training loss."""
+    grad_clip: float = 0.0
+    """Largest norm of the gradient; 0 leaves it."""
+    early_stop: int = 0
+    """Validations without improvement after which to stop; 0 never does."""
+    random_seed: int = 110
+    """Decides initialisation, order and dropout."""
+    dtype: str = "fp32"
+    """fp32, bf16 or fp16: what is computed in, and how frozen weights are held; what trains stays fp32."""
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """Where to and how often."""
+
+    work_dir: str
+    """The run directory."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    log_interval: int = 100
+    """Optimiser steps between flushes of the log."""
+    eval_interval: int = 2000
+    """Optimiser steps between validations; the last step always validates."""
+    save_interval: int = 1000
+    """Optimiser steps between snapshots; the last step always saves."""
+    keep_last: int = 2
+    """Snapshots to keep."""
+    resume: str = "auto"
+    """auto continues from the newest sound snapshot in the run directory; restart begins again."""
+    tensorboard: bool = True
+    """Write TensorBoard events to tb/ in the run directory."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    compile: bool = False
+    """Run the model through torch.compile."""
+
+    def __post_init__(self) -> None:
+        if self.resume not in RESUME:
+            raise InputError(f"--resume must be one of {', '.join(RESUME)}, got {self.resume!r}")
+
+
+NOT_IDENTITY = {
+    "train_data", "valid_data", "tokenizer", "init_checkpoint",  # their content counts, not their path
+    "train_batch_size", "grad_acc",  # their product with the ranks counts
+    "valid_batch_size", "max_epoch", "max_step",  # the resolved number of steps counts
+}  # fmt: skip
+"""Arguments that may differ between a snapshot and the run that continues it, next to all of RunArguments."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """All groups together."""
+
+    data: DataArguments
+    model: ModelArguments
+    lora: LoRAArguments
+    optimisation: OptimisationArguments
+    run: RunArguments
+
+    def identity(self) -> dict[str, Any]:
+        """The arguments that decide the run's numbers."""
+        values = {**asdict(self.data), **asdict(self.model), **asdict(self.lora), **asdict(self.optimisation)}
+        values["eval_interval"] = self.run.eval_interval
+        return {name: value for name, value in values.items() if name not in NOT_IDENTITY}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train. Returns 0 when finished, 130 or 143 after a snapshot on SIGINT or SIGTERM."""
+    groups = (DataArguments, ModelArguments, LoRAArguments, OptimisationArguments, RunArguments)
+    parsed = parse_arguments("train", "Fine-tune GPT-2 with LoRA on prepared records.", argv, *groups)
+    arguments = Arguments(*parsed.groups)
+    with joined_world(arguments.run.device) as world:
+        return _train(arguments, parsed.yaml(), world)
+
+
+def _train(arguments: Arguments, yaml: str, world: World) -> int:
+    data, run, optimisation = arguments.data, arguments.run, arguments.optimisation
+    if not world.is_main:
+        logging.getLogger("lora_nlg").setLevel(logging.ERROR)
+    folder = Path(run.work_dir)
+    tokenizer = load_tokenizer(data.tokenizer or _beside_checkpoint(arguments.model))
+    model = build_base(arguments.model, tokenizer, optimisation.random_seed)
+    if data.seq_len > model.config.n_positions:
+        raise InputError(f"--seq_len {data.seq_len} is more than the model's {model.config.n_positions} positions")
+    train, train_hash = read_examples(data.train_data, "--train_data", tokenizer, data)
+    valid, valid_hash = ([], "none")
+    if data.valid_data is not None:
+        valid, valid_hash = read_examples(data.valid_data, "--valid_data", tokenizer, data)
+
+    origin = arguments.model.init_checkpoint or "random"
+    info = AdapterInfo(
+        targets=arguments.lora.specs(),
+        base=describe_base(model, origin, arguments.model.model_card or ""),
+        tokenizer=describe_tokenizer(tokenizer, folder / TOKENIZER_FOLDER),
+        bias=arguments.lora.lora_bias,
+    )
+    global_batch = data.train_batch_size * data.grad_acc * world.size
+    lengths = [example.n_inputs for example in train]
+    sampler = Sampler(lengths, global_batch, optimisation.random_seed, data.shuffle, data.bucket)
+    max_step = optimisation.max_step or optimisation.max_epoch * sampler.steps_per_epoch
+    flat = adapt(model, arguments.lora, optimisation, world)
+    model.transformer.gradient_checkpointing = run.gradient_checkpointing
+    if run.compile:
+        model.transformer.compile(dynamic=True)
+    _prepare_folder(folder, run.resume, world)
+
+    trainer = Trainer(
+        model,
+        Loader(train, sampler, world.rank, world.size, data.grad_acc, pin=world.device.type == "cuda"),
+        flat,
+        make_optimizer(
+            optimisation.optimizer,
+            [flat.value],
+            (optimisation.adam_beta1, optimisation.adam_beta2),
+            optimisation.adam_epsilon,
+            optimisation.weight_decay,
+            optimisation.correct_bias,
+        ),
+        Schedule(
+            optimisation.scheduler,
+            optimisation.lr,
+            max_step,
+            optimisation.warmup_step,
+            parse_points(optimisation.i_steps, optimisation.i_lrs),
+        ),
+        _loop_settings(arguments, max_step),
+        world,
+        folder,
+        {
+            **arguments.identity(),
+            "max_step": max_step,
+            "global_batch": global_batch,
+            "train_data (sha256)": train_hash,
+            "valid_data (sha256)": valid_hash,
+            "base (sha256)": info.base.sha256 if info.base else "",
+            "vocabulary (sha256)": tokenizer.sha256,
+        },
+        lambda place, step: save_model(place, model, info, step, tokenizer),
+        validation_batches(valid, data.valid_batch_size),
+        lambda after: make_tracker(folder, after, run.tensorboard),
+    )
+    resumed = trainer.resume()
+    if world.is_main:
+        with atomic_write(folder / "config.yaml") as file:
+            file.write(yaml)
+        tokenizer.save(folder / TOKENIZER_FOLDER)
+        log.info("%s", describe_run(arguments, model, flat, train, valid, sampler, max_step, world))
+        if resumed:
+            log.info("resuming %s after step %d", folder, trainer.step)
+    outcome = trainer.fit()
+    if world.is_main:
+        best = "" if outcome.best.value is None else f"; best validation loss {outcome.best.value:.4f} at step "
+        best += str(outcome.best.step) if best else ""
+        log.info("%s at step %d of %d%s; written to %s", outcome.reason, outcome.step, max_step, best, folder)
+    return outcome.exit_code
+
+
+def _beside_checkpoint(model: ModelArguments) -> Path:
+    if model.init_checkpoint is None:
+        raise InputError("--init random needs a vocabulary: --tokenizer")
+    return find_weights(model.init_checkpoint).parent
+
+
+def build_base(arguments: ModelArguments, tokenizer: Tokenizer, seed: int) -> GPT2:
+    """The frozen-to-be base: loaded strictly, or drawn from the seed.
+
+    Raises:
+        InputError: no or unfit weights, or fewer embedding rows than the vocabulary has ids.
+    """
+    card, sizes = arguments.model_card, arguments.sizes()
+    if arguments.init == "random":
+        assert card is not None, "checked by ModelArguments"
+        torch.manual_seed(seed)
+        model = empty_gpt2(named_config(card, **{"vocab_size": tokenizer.vocab_size, **sizes}))
+        model.reset_parameters()
+        return model
+    assert arguments.init_checkpoint is not None, "checked by ModelArguments"
+    file = find_weights(arguments.init_checkpoint)
+    stated = config_from_folder(file.parent)
+    config = None
+    if card is not None or sizes:
+        # What the card leaves open (vocabulary, positions) is the checkpoint's to say.
+        open_sizes = {} if stated is None else {"vocab_size": stated.vocab_size, "n_positions": stated.n_positions}
+        config = named_config(card or "gpt2.sm", **{**open_sizes, **sizes})
+    model = load_base(file, config)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise InputError(
+            f"the vocabulary has {tokenizer.vocab_size} ids, but the base {file} embeds only "
+            f"{model.config.vocab_size}: they don't belong together; check --tokenizer"
+        )
+    return model
+
+
+def read_examples(
+    path: str, flag: str, tokenizer: Tokenizer, arguments: DataArguments
+) -> tuple[list[Example], str]:
+    """The examples of a prepared file, and the SHA-256 of the file.
+
+    Raises:
+        InputError: no such file, or not a prepared one.
+    """
+    file = existing_file(path, flag)
+    examples = make_examples(read_records(file), tokenizer, arguments.seq_len, arguments.obj)
+    if cut := sum(not example.n_targets for example in examples):
+        log.warning(
+            "warning: %d of %d examples of %s lose their whole completion at --seq_len %d and carry no loss",
+            cut, len(examples), file, arguments.seq_len,
+        )  # fmt: skip
+    return examples, sha256_file(file)
+
+
+def adapt(model: GPT2, lora: LoRAArguments, optimisation: OptimisationArguments, world: World) -> FlatParameters:
+    """Put the adapter in, freeze the rest, and move everything to its device and type; in place."""
+    specs = lora.specs()
+    if specs:
+        torch.manual_seed(optimisation.random_seed)
+        inject(model, lora_targets(model.config, specs))
+        mark_only_lora_as_trainable(model, lora.lora_bias)
+    else:
+        model.requires_grad_(True)
+    prepare_precision(model, optimisation.dtype)
+    model.to(world.device)
+    return FlatParameters({name: value for name, value in model.named_parameters() if value.requires_grad})
+
+
+def _loop_settings(arguments: Arguments, max_step: int) -> LoopSettings:
+    run, optimisation = arguments.run, arguments.optimisation
+    return LoopSettings(
+        max_step=max_step,
+        label_smooth=optimisation.label_smooth,
+        grad_clip=optimisation.grad_clip,
+        dtype=optimisation.dtype,
+        random_seed=optimisation.random_seed,
+        log_interval=run.log_interval,
+        eval_interval=run.eval_interval,
+        save_interval=run.save_interval,
+        keep_last=run.keep_last,
+        patience=optimisation.early_stop,
+        # The predecessor divides by (count + 1e-4); its optimiser is chosen to reproduce its numbers.
+        denominator_offset=1e-4 if optimisation.optimizer == "adamw_lora" else 0.0,
+    )
+
+
+def _prepare_folder(folder: Path, resume: str, world: World) -> None:
+    problem = ""
+    if world.is_main:
+        results = [name for name in ("adapter.safetensors", MODEL_FOLDER) if (folder / name).exists()]
+        if resume == "restart":
+            shutil.rmtree(folder / "snapshots", ignore_errors=True)
+            shutil.rmtree(folder / "tb", ignore_errors=True)
+        elif results and not (folder / "snapshots").is_dir():
+            problem = (
+                f"--work_dir {folder} holds {results[0]} but no snapshot to continue from; "
+                f"use another --work_dir, or --resume restart to overwrite it"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+    if problem := world.from_main(problem):
+        world.fail(problem)
+
+
+def make_tracker(folder: Path, after: int, tensorboard: bool) -> Tracker:
+    """`metrics.jsonl` and, if asked for, TensorBoard."""
+    trackers: list[Tracker] = [JsonlTracker(folder / "metrics.jsonl", after)]
+    if tensorboard:
+        trackers.append(TensorBoardTracker(folder / "tb", after))
+    return Trackers(*trackers)
+
+
+def save_model(folder: Path, model: GPT2, info: AdapterInfo, step: int, tokenizer: Tokenizer) -> None:
+    """Write what was trained: the adapter pair, or for --lora_dim 0 a Hugging Face folder with its vocabulary."""
+    info = AdapterInfo(**{**info.__dict__, "step": step})
+    if info.targets:
+        save_adapter(folder, model, info)
+    else:
+        save_full_model(folder / MODEL_FOLDER, model, info)
+        tokenizer.save(folder / MODEL_FOLDER)
+
+
+def describe_run(
+    arguments: Arguments,
+    model: GPT2,
+    flat: FlatParameters,
+    train: Sequence[Example],
+    valid: Sequence[Example],
+    sampler: Sampler,
+    max_step: int,
+    world: World,
+) -> str:
+    """What is about to happen, for people."""
+    base = model.config.n_parameters()
+    trained = flat.value.numel()
+    lora = arguments.lora
+    what = "the whole model"
+    if specs := lora.specs():
+        scaling = next(iter(specs.values())).scaling
+        what = f"LoRA r={lora.lora_dim}, alpha={lora.lora_alpha:g} (scaling {scaling:g}) on {', '.join(specs)}"
+    tokens = sum(example.n_inputs for example in train)
+    return (
+        f"training {what}: {trained:,} trainable parameters beside a base of {base:,}\n"
+        f"{len(train):,} examples of {tokens / len(train):.1f} tokens, {len(valid):,} for validation; "
+        f"{max_step:,} steps of {sampler.global_batch} examples ({sampler.steps_per_epoch:,} an epoch) on "
+        f"{world.size} x {world.device.type} in {arguments.optimisation.dtype}"
+    )

@@ -1,0 +1,127 @@
+"""The process group: who we are among the ranks, and sums over all of them.
+
+One process alone is a world of one rank, for which every function here is the identity; `torchrun` makes larger
+worlds (gloo on CPU, nccl on CUDA).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lora_nlg.errors import InputError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among the ranks.
+
+    Attributes:
+        rank: number of this process, from 0.
+        size: number of processes.
+        device: where this process computes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process prints and writes."""
+        return self.rank == 0
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Replace a tensor by its sum over all ranks, in place; returns it."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def broadcast_(self, tensor: Tensor) -> Tensor:
+        """Replace a tensor by rank 0's, in place; returns it."""
+        if self.size > 1:
+            dist.broadcast(tensor, 0)
+        return tensor
+
+    def from_main(self, value: Any) -> Any:
+        """Rank 0's value of a picklable object, on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, 0, device=self.device)
+        return box[0]
+
+    def require_equal(self, value: Any, what: str) -> None:
+        """Check that all ranks were given the same.
+
+        Raises:
+            InputError: some rank's value differs from rank 0's.
+        """
+        if self.from_main(value) != value:
+            raise InputError(f"rank {self.rank} has another {what} than rank 0; give all ranks the same files and flags")
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.size > 1:
+            dist.barrier()
+
+    def fail(self, message: str) -> NoReturn:
+        """End every rank over something all of them know: rank 0 says it, the others leave quietly.
+
+        Raises:
+            InputError: on rank 0.
+            SystemExit: with status 1 on the others.
+        """
+        if self.is_main:
+            raise InputError(message)
+        raise SystemExit(1)
+
+
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device a flag means.
+
+    Args:
+        name: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
+        local_rank: this process's number on its machine; `auto` and `cuda` mean the GPU of that number.
+
+    Raises:
+        InputError: CUDA was asked for and isn't there, or the name is no device.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if name not in ("auto", "cuda") and not name.startswith("cuda:"):
+        raise InputError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    if not torch.cuda.is_available():
+        raise InputError(f"--device {name}: this torch sees no CUDA device; use --device cpu")
+    index = int(name[5:]) if name.startswith("cuda:") and name[5:].isdigit() else local_rank
+    if index >= torch.cuda.device_count():
+        raise InputError(f"no device cuda:{index}: this machine has {torch.cuda.device_count()} GPU(s)")
+    return torch.device("cuda", index)
+
+
+@contextmanager
+def joined_world(device: str = "auto") -> Iterator[World]:
+    """Join the process group `torchrun` announced, if any, and leave it at the end.
+
+    Args:
+        device: see `pick_device`. Default: `auto`.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if "RANK" not in os.environ or size == 1:
+        yield World(device=pick_device(device))
+        return
+    place = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield World(int(os.environ["RANK"]), size, place)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,141 @@
+"""Where a run's numbers go: `metrics.jsonl` for scripts and TensorBoard for people, behind one protocol.
+
+A line of `metrics.jsonl` is `{"kind": "train" | "valid" | "speed" | …, "step": …, …}`. Lines of a kind other than
+`speed` hold nothing that depends on the clock, so a resumed run writes the same bytes as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Protocol
+
+from lora_nlg.files import atomic_write
+
+Values = Mapping[str, float]
+
+
+class Tracker(Protocol):
+    """What the training loop tells numbers to; rank 0 has one."""
+
+    def log(self, kind: str, step: int, values: Values) -> None:
+        """Note values of one kind (`train`, `valid`, `speed`, `update`) at a step."""
+        ...
+
+    def text(self, kind: str, step: int, name: str, text: str) -> None:
+        """Note a piece of text, such as a generated sample."""
+        ...
+
+    def flush(self) -> None:
+        """Make everything noted so far survive a crash."""
+        ...
+
+    def close(self) -> None:
+        """Flush and let go of files."""
+        ...
+
+
+class JsonlTracker:
+    """`metrics.jsonl`: one JSON object a line.
+
+    Args:
+        path: the file; continued if it exists.
+        after: the last step whose lines are kept: what a resumed run will write again is cut off first.
+    """
+
+    def __init__(self, path: str | Path, after: int = 0) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            kept = [line for line in _complete_lines(self.path) if json.loads(line)["step"] <= after]
+            with atomic_write(self.path) as file:
+                file.writelines(kept if after else [])
+        self._file: IO[str] = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
+
+    def log(self, kind: str, step: int, values: Values) -> None:
+        """See `Tracker.log`."""
+        self._file.write(json.dumps({"kind": kind, "step": step, **values}, allow_nan=True) + "\n")
+
+    def text(self, kind: str, step: int, name: str, text: str) -> None:
+        """See `Tracker.text`."""
+        self._file.write(json.dumps({"kind": kind, "step": step, "name": name, "text": text}, ensure_ascii=False) + "\n")
+
+    def flush(self) -> None:
+        """See `Tracker.flush`."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """See `Tracker.close`."""
+        self._file.close()
+
+
+def _complete_lines(path: Path) -> Iterable[str]:
+    # A kill can leave half a line at the end; it belongs to a step that will be run again.
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                if "step" in json.loads(line):
+                    yield line if line.endswith("\n") else line + "\n"
+            except json.JSONDecodeError:
+                return
+
+
+class TensorBoardTracker:
+    """TensorBoard event files.
+
+    Args:
+        folder: where they go.
+        after: on resuming, the last step kept; later ones of earlier files are hidden by TensorBoard.
+    """
+
+    def __init__(self, folder: str | Path, after: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # takes a second to import
+
+        self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)  # type: ignore[no-untyped-call]
+
+    def log(self, kind: str, step: int, values: Values) -> None:
+        """See `Tracker.log`."""
+        for name, value in values.items():
+            self._writer.add_scalar(f"{kind}/{name}", value, step)  # type: ignore[no-untyped-call]
+
+    def text(self, kind: str, step: int, name: str, text: str) -> None:
+        """See `Tracker.text`."""
+        self._writer.add_text(f"{kind}/{name}", text, step)  # type: ignore[no-untyped-call]
+
+    def flush(self) -> None:
+        """See `Tracker.flush`."""
+        self._writer.flush()  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """See `Tracker.close`."""
+        self._writer.close()  # type: ignore[no-untyped-call]
+
+
+class Trackers:
+    """Several trackers as one; none of them on ranks that don't write."""
+
+    def __init__(self, *trackers: Tracker) -> None:
+        self.trackers = trackers
+
+    def log(self, kind: str, step: int, values: Values) -> None:
+        """See `Tracker.log`."""
+        for tracker in self.trackers:
+            tracker.log(kind, step, values)
+
+    def text(self, kind: str, step: int, name: str, text: str) -> None:
+        """See `Tracker.text`."""
+        for tracker in self.trackers:
+            tracker.text(kind, step, name, text)
+
+    def flush(self) -> None:
+        """See `Tracker.flush`."""
+        for tracker in self.trackers:
+            tracker.flush()
+
+    def close(self) -> None:
+        """See `Tracker.close`."""
+        for tracker in self.trackers:
+            tracker.close()
