@@ -18,6 +18,8 @@ from torch import Tensor
 
 from lora_nlg.errors import InputError
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class World:
@@ -31,7 +33,7 @@ class World:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     @property
     def is_main(self) -> bool:
@@ -65,7 +67,9 @@ class World:
             InputError: some rank's value differs from rank 0's.
         """
         if self.from_main(value) != value:
-            raise InputError(f"rank {self.rank} has another {what} than rank 0; give all ranks the same files and flags")
+            raise InputError(
+                f"rank {self.rank} has another {what} than rank 0; give all ranks the same files and flags"
+            )
 
     def barrier(self) -> None:
         """Wait for all ranks."""

@@ -256,7 +256,8 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     if data.seq_len > model.config.n_positions:
         raise InputError(f"--seq_len {data.seq_len} is more than the model's {model.config.n_positions} positions")
     train, train_hash = read_examples(data.train_data, "--train_data", tokenizer, data)
-    valid, valid_hash = ([], "none")
+    valid: list[Example] = []
+    valid_hash = "none"
     if data.valid_data is not None:
         valid, valid_hash = read_examples(data.valid_data, "--valid_data", tokenizer, data)
 
@@ -364,9 +365,7 @@ def build_base(arguments: ModelArguments, tokenizer: Tokenizer, seed: int) -> GP
     return model
 
 
-def read_examples(
-    path: str, flag: str, tokenizer: Tokenizer, arguments: DataArguments
-) -> tuple[list[Example], str]:
+def read_examples(path: str, flag: str, tokenizer: Tokenizer, arguments: DataArguments) -> tuple[list[Example], str]:
     """The examples of a prepared file, and the SHA-256 of the file.
 
     Raises:

@@ -346,7 +346,9 @@ class Trainer:
         moments = self.optimizer.state[self.flat.value]
         flats = {"parameter": self.flat.value.detach(), **{key: moments[key] for key in MOMENTS}}
         tensors = {
-            f"{prefix}/{name}": piece.cpu() for prefix, flat in flats.items() for name, piece in self.flat.split(flat).items()
+            f"{prefix}/{name}": piece.cpu()
+            for prefix, flat in flats.items()
+            for name, piece in self.flat.split(flat).items()
         }
         state = {
             "best": asdict(self.best),

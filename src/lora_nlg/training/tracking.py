@@ -60,7 +60,9 @@ class JsonlTracker:
 
     def text(self, kind: str, step: int, name: str, text: str) -> None:
         """See `Tracker.text`."""
-        self._file.write(json.dumps({"kind": kind, "step": step, "name": name, "text": text}, ensure_ascii=False) + "\n")
+        self._file.write(
+            json.dumps({"kind": kind, "step": step, "name": name, "text": text}, ensure_ascii=False) + "\n"
+        )
 
     def flush(self) -> None:
         """See `Tracker.flush`."""
@@ -94,24 +96,24 @@ class TensorBoardTracker:
     def __init__(self, folder: str | Path, after: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 
-        self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)
 
     def log(self, kind: str, step: int, values: Values) -> None:
         """See `Tracker.log`."""
         for name, value in values.items():
-            self._writer.add_scalar(f"{kind}/{name}", value, step)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def text(self, kind: str, step: int, name: str, text: str) -> None:
         """See `Tracker.text`."""
-        self._writer.add_text(f"{kind}/{name}", text, step)  # type: ignore[no-untyped-call]
+        self._writer.add_text(f"{kind}/{name}", text, step)
 
     def flush(self) -> None:
         """See `Tracker.flush`."""
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.flush()
 
     def close(self) -> None:
         """See `Tracker.close`."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 class Trackers:
