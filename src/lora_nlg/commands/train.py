@@ -21,7 +21,7 @@ from lora_nlg.corpora.record import read_records
 from lora_nlg.distributed import World, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, sha256_file
-from lora_nlg.gpt2 import GPT2, empty_gpt2, lora_targets, named_config
+from lora_nlg.gpt2 import GPT2, empty_gpt2, lora_targets, named_config, parse_targets
 from lora_nlg.lora import LoRASpec, inject, mark_only_lora_as_trainable
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
 from lora_nlg.training import (
@@ -122,7 +122,7 @@ class LoRAArguments:
     lora_dropout: float = 0.0
     """Dropout on the input of the low-rank branch."""
     lora_targets: str = "q,v"
-    """What to adapt, comma-separated: q, k, v, o, fc, proj, wte."""
+    """What to adapt, comma-separated: q, k, v, o, fc, proj, wte; `q:r=8:alpha=16,v` sets one apart."""
     lora_scaling: str = "alpha/r"
     """alpha/r, rslora (alpha/sqrt r) or none."""
     lora_bias: str = "none"
@@ -137,7 +137,7 @@ class LoRAArguments:
         if self.lora_dim == 0:
             return {}
         spec = LoRASpec(self.lora_dim, self.lora_alpha, self.lora_dropout, self.lora_scaling)
-        return {name.strip(): spec for name in self.lora_targets.split(",") if name.strip()}
+        return parse_targets(self.lora_targets, spec)
 
 
 @dataclass(frozen=True)
@@ -229,6 +229,12 @@ class Arguments:
     lora: LoRAArguments
     optimisation: OptimisationArguments
     run: RunArguments
+
+    def __post_init__(self) -> None:
+        if self.model.init == "random" and self.lora.lora_dim > 0:
+            raise InputError(
+                "--init random trains a new base: add --lora_dim 0 (LoRA on random weights that aren't kept is no use)"
+            )
 
     def identity(self) -> dict[str, Any]:
         """The arguments that decide the run's numbers."""
@@ -461,11 +467,11 @@ def describe_run(
     """What is about to happen, for people."""
     base = model.config.n_parameters()
     trained = flat.value.numel()
-    lora = arguments.lora
     what = "the whole model"
-    if specs := lora.specs():
-        scaling = next(iter(specs.values())).scaling
-        what = f"LoRA r={lora.lora_dim}, alpha={lora.lora_alpha:g} (scaling {scaling:g}) on {', '.join(specs)}"
+    if specs := arguments.lora.specs():
+        what = "LoRA on " + ", ".join(
+            f"{name} (r={spec.r}, alpha={spec.alpha:g}, scaling {spec.scaling:g})" for name, spec in specs.items()
+        )
     tokens = sum(example.n_inputs for example in train)
     return (
         f"training {what}: {trained:,} trainable parameters beside a base of {base:,}\n"

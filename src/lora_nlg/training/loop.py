@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -328,7 +329,8 @@ class Trainer:
             self.save_model(self.folder / "best", self.step)
         if self.world.is_main:
             mark = "  (best so far)" if self.best.step == self.step else ""
-            bar.write(f"step {self.step}: validation loss {result['loss']:.4f}, perplexity {result['ppl']:.2f}{mark}")
+            message = f"step {self.step}: validation loss {result['loss']:.4f}, perplexity {result['ppl']:.2f}{mark}"
+            bar.write(message, file=sys.stderr)
         since, tokens = self._clock
         self._clock = (time.perf_counter(), 0) if tokens == 0 else (since, tokens)
 

@@ -22,8 +22,8 @@ from lora_nlg.training import (
     LoopSettings,
     Outcome,
     Schedule,
-    Trainer,
     Trackers,
+    Trainer,
     make_optimizer,
 )
 
@@ -103,7 +103,7 @@ def run_trainer(
         Loader(examples, sampler, world.rank, world.size, grad_acc),
         flat,
         make_optimizer(optimizer, [flat.value], betas, weight_decay=weight_decay, correct_bias=correct_bias),
-        schedule or Schedule("linear", 1e-3, max_step, 2),
+        schedule or Schedule("linear", 1e-3, max_step, min(2, max_step)),
         LoopSettings(max_step, **{"log_interval": 1, **settings}),
         world,
         folder,
