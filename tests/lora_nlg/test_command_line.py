@@ -15,7 +15,13 @@ def test_every_command_has_help(command, capsys):
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     assert f"usage: lora-nlg {command}" in shown
-    undocumented = [line for line in shown.splitlines() if line.strip().startswith(("(type:", "(required, type:"))]
+    lines = [line.strip() for line in shown.splitlines()]
+    bare = ("(type:", "(required, type:")  # help that begins with it, rather than wraps to it, says nothing else
+    undocumented = [
+        before
+        for before, line in zip(lines, lines[1:], strict=False)
+        if before.startswith("--") and line.startswith(bare)
+    ]
     assert not undocumented, "flags without a word of explanation"
 
 
