@@ -4,9 +4,9 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
 RUN=${RUN:-runs/dart}
-CHECKPOINT=$RUN
+CHECKPOINT=${CHECKPOINT:-$RUN}
 # The paper reports the best epoch by validation, the predecessor's README the last one.
-if [ "${RECIPE:-default}" = paper ]; then CHECKPOINT=$RUN/best; fi
+if [ "${RECIPE:-default}" = paper ] && [ "$CHECKPOINT" = "$RUN" ]; then CHECKPOINT=$RUN/best; fi
 
 torchrun --standalone --nproc_per_node="$NPROC" -m lora_nlg decode \
   --checkpoint "$CHECKPOINT" \

@@ -10,9 +10,9 @@ case ${RECIPE:=default} in
   *) echo "RECIPE must be default, paper or readme, got $RECIPE" >&2; exit 2 ;;
 esac
 RUN=${RUN:-runs/e2e}
-CHECKPOINT=$RUN
+CHECKPOINT=${CHECKPOINT:-$RUN}
 # The paper reports the best epoch by validation, the predecessor's README the last one.
-if [ "${RECIPE:-default}" = paper ]; then CHECKPOINT=$RUN/best; fi
+if [ "${RECIPE:-default}" = paper ] && [ "$CHECKPOINT" = "$RUN" ]; then CHECKPOINT=$RUN/best; fi
 
 torchrun --standalone --nproc_per_node="$NPROC" -m lora_nlg decode \
   --checkpoint "$CHECKPOINT" \

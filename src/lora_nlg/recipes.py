@@ -1,7 +1,7 @@
 """The paper's GPT-2 hyper-parameters for each corpus, and how a run differs from them.
 
-Source: Hu et al. 2021 (https://arxiv.org/abs/2106.09685), table 11; Adam's ε, β₂ and the sequence length from the code the
-authors released with it.
+Source: Hu et al. 2021 (https://arxiv.org/abs/2106.09685), table 11; Adam's ε, β₂ and the sequence length from the code
+the authors released with it.
 """
 
 from __future__ import annotations

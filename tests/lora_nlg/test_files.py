@@ -45,7 +45,7 @@ def test_unreadable_lines_are_named(tmp_path, content, message):
 
 
 def test_missing_file_and_folder_are_named(tmp_path):
-    with pytest.raises(InputError, match="no file .*nothing.json"):
+    with pytest.raises(InputError, match=r"no file .*nothing\.json"):
         read_json(tmp_path / "nothing.json")
     with pytest.raises(InputError, match="is a folder"):
         read_text(tmp_path)
