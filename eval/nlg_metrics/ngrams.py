@@ -6,7 +6,7 @@ need (counts per sentence, the largest count in any reference, document frequenc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,17 +37,17 @@ class Ngrams:
     prefix: Ints
 
 
-def count_ngrams(sentences: Iterable[Sequence[str]], max_order: int) -> tuple[list[Ngrams], Ints]:
+def count_ngrams(sentences: Iterable[Sequence[Hashable]], max_order: int) -> tuple[list[Ngrams], Ints]:
     """Count the n-grams of n = 1 to `max_order` in every sentence.
 
     Args:
-        sentences: S lists of tokens.
+        sentences: S lists of tokens: anything hashable, str or bytes.
         max_order: largest n.
 
     Returns:
         One `Ngrams` an order, and the (S,) lengths in tokens.
     """
-    number: dict[str, int] = {}
+    number: dict[Hashable, int] = {}
     flat: list[int] = []
     sizes: list[int] = []
     for tokens in sentences:
