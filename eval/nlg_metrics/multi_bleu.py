@@ -45,19 +45,10 @@ class MultiBleu(Metric):
     length.
     """
 
-    def __init__(self, ignore_empty: bool = False) -> None:
-        """
-        Args:
-            ignore_empty: leave out empty references where a segment has another one; default False, as the
-            tool.
-        """
-        self.name = "BLEU (no padding)" if ignore_empty else "BLEU"
-        self.ignore_empty = ignore_empty
+    name = "BLEU"
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
         tokens = [[mteval_bytes(text) for text in dict.fromkeys(group)] for group in references]
-        if self.ignore_empty:
-            tokens = [[words for words in group if words] or group for group in tokens]
         return match_statistics([mteval_bytes(text) for text in hypotheses], tokens)
 
     def aggregate(self, totals: Array) -> Array:
@@ -92,5 +83,5 @@ class MultiBleu(Metric):
             "tok": "mteval13a-bytes",
             "case": "mixed",
             "smooth": "none",
-            "empty_refs": "left-out" if self.ignore_empty else "length-0",
+            "empty_refs": "length-0",
         }

@@ -28,30 +28,24 @@ class Ter(Metric):
     """pyter's TER: the mean over segments of the lowest edits per reference word; 0 is best, there is no
     upper end.
 
-    Statistics, K = 2: the segment's TER, and 1.
+    An empty reference has TER 1, as in the tool, so padding with empty lines caps a segment's TER at 1
+    (padding.py gives the figure without that). Statistics, K = 2: the segment's TER, and 1.
     """
 
     name = "TER"
     higher_is_better = False
 
-    def __init__(self, ignore_empty: bool = False, tokenizer: WordTokenizer | None = None) -> None:
+    def __init__(self, tokenizer: WordTokenizer | None = None) -> None:
         """
         Args:
-            ignore_empty: leave out empty references where a segment has another one; default False: an empty
-                reference has TER 1, as in the tool, so that padding with empty lines caps a segment's TER at
-                1.
             tokenizer: default: the one all metrics share.
         """
-        self.name = "TER (no padding)" if ignore_empty else "TER"
-        self.ignore_empty = ignore_empty
         self.tokenizer = tokenizer or default_tokenizer()
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
         table = np.ones((len(hypotheses), 2))
         for row, (text, group) in enumerate(zip(hypotheses, references, strict=True)):
             words = [self.tokenizer.tokens(reference) for reference in dict.fromkeys(group)]
-            if self.ignore_empty:
-                words = [reference for reference in words if reference] or words
             try:
                 table[row, 0] = lowest_ter(self.tokenizer.tokens(text), words)
             except InputError as error:
@@ -68,7 +62,7 @@ class Ter(Metric):
             "case": "mixed",
             "refs_by": "lowest",
             "average": "segments",
-            "empty_refs": "left-out" if self.ignore_empty else "1",
+            "empty_refs": "1",
         }
 
 

@@ -1,0 +1,216 @@
+"""The WebNLG and DART suite: BLEU, BLEU NLTK, METEOR, chrF++ and TER, as GenerationEval's eval.py computes
+them.
+
+Every metric here treats a segment without regard to the others, so subsets (seen, unseen) are rows of one
+computation.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nlg_metrics.base import Array, Metric, check_segments
+from nlg_metrics.chrf import ChrF
+from nlg_metrics.errors import InputError
+from nlg_metrics.evaluation import Bootstrap, Result, from_statistics
+from nlg_metrics.multi_bleu import MultiBleu
+from nlg_metrics.nltk_bleu import NltkBleu
+from nlg_metrics.padding import Unpadded, padded_rows
+from nlg_metrics.sacrebleu_metrics import sacrebleu_metrics
+from nlg_metrics.segments import Segments
+from nlg_metrics.ter import Ter
+from nlg_metrics.word_tokenize import WordTokenizer, default_tokenizer
+
+NAMES = ("bleu", "meteor", "chrf++", "ter")  # what -m takes, in the order of the table
+NOT_OFFERED = ("bert", "bertscore", "bleurt")
+STYLES = ("lora", "raw")
+LORA_REFERENCES = 6
+_NON_WORD = re.compile(r"(\W)")
+
+
+def lora_text(text: str) -> str:
+    """A text as the predecessor prepares it for WebNLG and DART: lower case, every non-word character apart."""
+    return " ".join(" ".join(_NON_WORD.split(text.lower())).split())
+
+
+def styled(segments: Segments, style: str, max_references: int | None = None) -> Segments:
+    """The segments as a scoring style has them.
+
+    Args:
+        segments: as released.
+        style: "lora" (the predecessor's and the papers' way): `lora_text`, at most six references; "raw": as
+        they
+            are.
+        max_references: keep the first so many of each segment's references; default 6 for "lora", all for
+        "raw".
+    """
+    if style not in STYLES:
+        raise InputError(f"--style is {style!r}; it must be one of {', '.join(STYLES)}")
+    if max_references is not None and max_references < 1:
+        raise InputError(f"-nr is {max_references}; at least 1 reference is needed")
+    limit = max_references or (LORA_REFERENCES if style == "lora" else None)
+    cut = replace(segments, references=[group[:limit] for group in segments.references])
+    return cut.mapped(lora_text) if style == "lora" else cut
+
+
+class WordTokenized(Metric):
+    """A metric on `word_tokenize`d text, as eval.py feeds METEOR; case and punctuation are kept."""
+
+    def __init__(self, metric: Metric, tokenizer: WordTokenizer) -> None:
+        """
+        Args:
+            metric: gets the tokens joined by spaces.
+            tokenizer: makes them.
+        """
+        self.metric, self.tokenizer = metric, tokenizer
+        self.name, self.higher_is_better = metric.name, metric.higher_is_better
+
+    def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
+        join = self._join
+        return self.metric.statistics(
+            [join(text) for text in hypotheses], [[join(text) for text in group] for group in references]
+        )
+
+    def _join(self, text: str) -> str:
+        return " ".join(self.tokenizer.tokens(text))
+
+    def aggregate(self, totals: Array) -> Array:
+        return self.metric.aggregate(totals)
+
+    def segment_scores(self, statistics: Array) -> Array:
+        return self.metric.segment_scores(statistics)
+
+    def parts(self, totals: Array) -> dict[str, float]:
+        return self.metric.parts(totals)
+
+    def settings(self) -> dict[str, Any]:
+        return {"input": self.tokenizer.signature, **self.metric.settings()}
+
+
+@dataclass
+class SuiteResult:
+    """What the suite says about one system.
+
+    Attributes:
+        results: key -> result, in the order of the table; keys are eval.py's: bleu, bleu_nltk, meteor,
+        chrf++, ter. unpadded: key -> result without blank references, for those metrics that padding has
+        changed. subsets: "seen", "unseen" -> key -> result.
+        unavailable: key -> why there is no score.
+    """
+
+    results: dict[str, Result] = field(default_factory=dict)
+    unpadded: dict[str, Result] = field(default_factory=dict)
+    subsets: dict[str, dict[str, Result]] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def all_results(self) -> dict[str, Result]:
+        """The results, then the corrected ones under keys like `bleu_unpadded`."""
+        return {**self.results, **{f"{key}_unpadded": result for key, result in self.unpadded.items()}}
+
+
+def parse_names(text: str) -> list[str]:
+    """The metrics named in `-m bleu,meteor,chrf++,ter`.
+
+    Raises:
+        InputError: a name isn't one of `NAMES`.
+    """
+    names = [name.strip() for name in text.lower().split(",") if name.strip()]
+    for name in names:
+        if name in NOT_OFFERED:
+            raise InputError(f"{name} is not offered (it needs a downloaded model); -m takes {','.join(NAMES)}")
+        if name not in NAMES:
+            raise InputError(f"no metric {name!r}; -m takes {','.join(NAMES)}")
+    if not names:
+        raise InputError(f"-m names no metric; it takes {','.join(NAMES)}")
+    return names
+
+
+def load_meteor(folder: str | os.PathLike[str] | None = None) -> Metric:
+    """METEOR 1.5.
+
+    Args:
+        folder: holds its resources; default: the installed package pycocoevalcap.
+
+    Raises:
+        InputError: the resources are absent; the message says how to get them.
+    """
+    try:
+        module = importlib.import_module("nlg_metrics.meteor")
+    except ImportError as error:
+        raise InputError(f"METEOR can't be loaded ({error}); `pip install .[meteor]`") from None
+    metric: Metric = module.Meteor(folder=folder)
+    return metric
+
+
+def make_metrics(
+    names: Sequence[str], chrf: ChrF | None = None, meteor_folder: str | None = None
+) -> tuple[dict[str, Metric], dict[str, str]]:
+    """The metrics of `parse_names`, and why those that can't be made can't."""
+    tokenizer = default_tokenizer()
+    metrics: dict[str, Metric] = {}
+    unavailable: dict[str, str] = {}
+    if "bleu" in names:
+        metrics["bleu"], metrics["bleu_nltk"] = MultiBleu(), NltkBleu(tokenizer)
+    if "meteor" in names:
+        try:
+            metrics["meteor"] = WordTokenized(load_meteor(meteor_folder), tokenizer)
+        except InputError as error:
+            unavailable["meteor"] = str(error)
+    if "chrf++" in names:
+        metrics["chrf++"] = chrf or ChrF()
+    if "ter" in names:
+        metrics["ter"] = Ter(tokenizer)
+    return metrics, unavailable
+
+
+def run(
+    segments: Segments,
+    names: Sequence[str] = NAMES,
+    bootstrap: Bootstrap | None = None,
+    chrf: ChrF | None = None,
+    meteor_folder: str | None = None,
+    sacrebleu: bool = False,
+) -> SuiteResult:
+    """Score one system.
+
+    Args:
+        segments: from `segments.read_segments` or `generation_eval.read_files`, styled.
+        names: which metrics, from `NAMES`.
+        bootstrap: how to make the intervals; default 1,000 resamples, seed 12345, 95%.
+        chrf: with other orders than 6 and 2.
+        meteor_folder: METEOR's resources; default: the installed package.
+        sacrebleu: add sacrebleu's BLEU, chrF++ and TER.
+
+    Returns:
+        The scores of all segments and, where the corpus knows them, of the seen and unseen ones.
+
+    Raises:
+        InputError: no segment, or one without a reference; sacrebleu asked for but not installed.
+    """
+    check_segments(segments.hypotheses, segments.references)
+    metrics, unavailable = make_metrics(names, chrf, meteor_folder)
+    if sacrebleu:
+        metrics.update(sacrebleu_metrics())
+    outcome = SuiteResult(unavailable=unavailable)
+    hypotheses, references = segments.hypotheses, segments.references
+    rows = padded_rows(references)
+    masks = segments.subsets()
+    outcome.subsets = {name: {} for name in masks}
+    for key, metric in metrics.items():
+        statistics = metric.statistics(hypotheses, references)
+        outcome.results[key] = from_statistics(metric, statistics, references, bootstrap)
+        for name, mask in masks.items():
+            part = segments.subset(mask)
+            outcome.subsets[name][key] = from_statistics(metric, statistics[mask], part.references, bootstrap)
+        if rows and key in ("bleu", "meteor", "ter"):
+            plain = Unpadded(metric)
+            corrected = plain.correct(statistics, hypotheses, references, rows)
+            if (corrected != statistics).any():
+                outcome.unpadded[key] = from_statistics(plain, corrected, references, bootstrap)
+    return outcome
