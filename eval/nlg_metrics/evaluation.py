@@ -79,9 +79,7 @@ def from_statistics(
     """
     bootstrap = bootstrap or Bootstrap()
     totals = statistics.sum(axis=0)
-    score = Score(
-        metric.name, float(metric.aggregate(totals)), metric.parts(totals), metric.signature(references)
-    )
+    score = Score(metric.name, float(metric.aggregate(totals)), metric.parts(totals), metric.signature(references))
     interval = None
     if bootstrap.resamples:
         interval = bootstrap_interval(

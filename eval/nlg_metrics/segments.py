@@ -99,9 +99,7 @@ def read_segments(data: str | Path, predictions: str | Path, unit: str = "contex
     index: dict[str, int] = {}
     for record in records:
         pooled = unit == "contexts" and record["context"]
-        at = index.setdefault(
-            f"context {record['context']}" if pooled else f"id {record['id']}", len(segments)
-        )
+        at = index.setdefault(f"context {record['context']}" if pooled else f"id {record['id']}", len(segments))
         hypothesis = hypotheses[record["id"]]
         if at == len(segments):
             segments.ids.append(record["id"])
@@ -128,9 +126,7 @@ def _read_records(path: str | Path) -> list[dict[str, Any]]:
     for number, value in read_jsonl(path):
         where = f"{path}, line {number}"
         if not isinstance(value, dict) or not {"id", "references"} <= value.keys():
-            raise InputError(
-                f'{where}: a record needs "id" and "references"; make it with `lora-nlg prepare`'
-            )
+            raise InputError(f'{where}: a record needs "id" and "references"; make it with `lora-nlg prepare`')
         references, context, seen = value["references"], value.get("context", ""), value.get("seen")
         if not isinstance(references, list) or not all(isinstance(text, str) for text in references):
             raise InputError(f'{where}: "references" must be a list of strings')
@@ -155,9 +151,7 @@ def _read_predictions(path: str | Path) -> dict[str, str]:
         if not isinstance(value, dict) or not {"id", "hypothesis"} <= value.keys():
             raise InputError(f'{where}: a prediction needs "id" and "hypothesis"')
         if not isinstance(value["hypothesis"], str):
-            raise InputError(
-                f'{where}: "hypothesis" must be a string, not {type(value["hypothesis"]).__name__}'
-            )
+            raise InputError(f'{where}: "hypothesis" must be a string, not {type(value["hypothesis"]).__name__}')
         id_ = str(value["id"])
         if id_ in hypotheses:
             raise InputError(f"{where}: id {id_!r} occurs twice; keep one prediction of each entry")
@@ -174,22 +168,16 @@ def _check_ids(
     if missing or unknown:
         problems = []
         if missing:
-            problems.append(
-                f"lacks {len(missing)} of the {len(records)} entries of {data} (first: {missing[0]!r})"
-            )
+            problems.append(f"lacks {len(missing)} of the {len(records)} entries of {data} (first: {missing[0]!r})")
         if unknown:
             problems.append(f"has {len(unknown)} ids that are not in it (first: {unknown[0]!r})")
-        raise InputError(
-            f"{predictions} {' and '.join(problems)}; score predictions with the data they were made from"
-        )
+        raise InputError(f"{predictions} {' and '.join(problems)}; score predictions with the data they were made from")
 
 
 def _check_references(segments: Segments, data: str | Path) -> None:
     for id_, references in zip(segments.ids, segments.references, strict=True):
         if not references:
-            raise InputError(
-                f"{data}: entry {id_!r} has no reference; leave it out of the scoring or give it one"
-            )
+            raise InputError(f"{data}: entry {id_!r} has no reference; leave it out of the scoring or give it one")
 
 
 def read_lines(path: str | Path) -> list[str]:

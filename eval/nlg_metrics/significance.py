@@ -66,9 +66,7 @@ def resample_counts(segments: int, resamples: int = RESAMPLES, seed: int = SEED)
     return counts
 
 
-def bootstrap_scores(
-    aggregate: Aggregate, statistics: Array, resamples: int = RESAMPLES, seed: int = SEED
-) -> Array:
+def bootstrap_scores(aggregate: Aggregate, statistics: Array, resamples: int = RESAMPLES, seed: int = SEED) -> Array:
     """The scores of `resamples` draws of N segments with replacement.
 
     Args:

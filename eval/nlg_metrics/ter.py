@@ -184,6 +184,7 @@ class _Search:
         """Every `(largest possible gain, block start, block size, place among the other words)`."""
         moves = []
         target, count = self.target, len(words)
+        self._spend(sum(len(self.places.get(word, ())) for word in words))
         for start, word in enumerate(words):
             for place in self.places.get(word, ()):
                 if place == start:
@@ -193,8 +194,6 @@ class _Search:
                     size += 1
                 goal = min(place, count - size)
                 moves.append((min(most, 2 * min(size, abs(goal - start))), start, size, goal))
-                self.work += size
-            self._spend(0)
         return moves
 
     def _moved_distance(self, moved: list[int], start: int, end: int) -> int:

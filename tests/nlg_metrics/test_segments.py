@@ -135,9 +135,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
         ("a\u2028b\x0cc\x85d\n", ["a\u2028b\x0cc\x85d"]),
     ],
 )
-def test_only_newlines_end_lines_and_a_trailing_one_is_not_a_line(
-    tmp_path: Path, text: str, lines: list[str]
-) -> None:
+def test_only_newlines_end_lines_and_a_trailing_one_is_not_a_line(tmp_path: Path, text: str, lines: list[str]) -> None:
     path = tmp_path / "text"
     path.write_bytes(text.encode())
     assert read_lines(path) == lines
