@@ -16,14 +16,14 @@ COMMON = {
     "lora_targets": "q,v",
     "optimizer": "adamw",
     "adam_beta2": 0.999,
-    "adam_eps": 1e-6,
+    "adam_epsilon": 1e-6,
     "lr": 2e-4,
     "scheduler": "linear",
     "warmup_step": 500,
     "max_epoch": 5,
     "seq_len": 512,
-    "global_batch_size": 8,
-    "clip": 0.0,
+    "global_batch": 8,
+    "grad_clip": 0.0,
     "obj": "clm",
 }
 

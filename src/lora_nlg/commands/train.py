@@ -7,6 +7,7 @@ writes. Flags are the predecessor's (microsoft/LoRA, examples/NLG) where it had 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, sha256_file
 from lora_nlg.gpt2 import GPT2, empty_gpt2, lora_targets, named_config, parse_targets
 from lora_nlg.lora import LoRASpec, inject, mark_only_lora_as_trainable
+from lora_nlg.recipes import recipe_diff, render_diff
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
 from lora_nlg.training import (
     FlatParameters,
@@ -206,6 +208,8 @@ class RunArguments:
     """Recompute activations in the backward pass: less memory, more time."""
     compile: bool = False
     """Run the model through torch.compile."""
+    print_recipe_diff: str | None = None
+    """e2e, webnlg or dart: only print how this run differs from the paper's row for that corpus."""
 
     def __post_init__(self) -> None:
         if self.resume not in RESUME:
@@ -242,12 +246,20 @@ class Arguments:
         values["eval_interval"] = self.run.eval_interval
         return {name: value for name, value in values.items() if name not in NOT_IDENTITY}
 
+    def recipe(self, world_size: int) -> dict[str, Any]:
+        """The arguments the paper's table speaks of, for `recipes.recipe_diff`."""
+        values = {**asdict(self.data), **asdict(self.lora), **asdict(self.optimisation)}
+        return {**values, "global_batch": self.data.train_batch_size * self.data.grad_acc * world_size}
+
 
 def main(argv: Sequence[str]) -> int:
     """Train. Returns 0 when finished, 130 or 143 after a snapshot on SIGINT or SIGTERM."""
     groups = (DataArguments, ModelArguments, LoRAArguments, OptimisationArguments, RunArguments)
     parsed = parse_arguments("train", "Fine-tune GPT-2 with LoRA on prepared records.", argv, *groups)
     arguments = Arguments(*parsed.groups)
+    if corpus := arguments.run.print_recipe_diff:
+        print(render_diff(corpus, recipe_diff(corpus, arguments.recipe(int(os.environ.get("WORLD_SIZE", "1"))))))
+        return 0
     with joined_world(arguments.run.device) as world:
         return _train(arguments, parsed.yaml(), world)
 

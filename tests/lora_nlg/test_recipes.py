@@ -1,0 +1,51 @@
+"""The scripts follow the paper's table 11, and say where they don't."""
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lora_nlg.errors import InputError
+from lora_nlg.recipes import PAPER, recipe_diff
+
+ROOT = Path(__file__).resolve().parents[2]
+TORCHRUN = """#!/usr/bin/env bash
+# Stands in for torchrun: runs the command in this process, asking only for the difference from the paper.
+while [ "$1" != -m ]; do shift; done
+exec python "$@" --print_recipe_diff "$CORPUS"
+"""
+
+
+@pytest.mark.parametrize("corpus", PAPER)
+@pytest.mark.parametrize(("recipe", "differences"), [("paper", ""), ("default", "lora_alpha  paper 32.0  here 128.0")])
+def test_training_scripts_against_the_paper(tmp_path, corpus, recipe, differences):
+    stub = tmp_path / "torchrun"
+    stub.write_text(TORCHRUN)
+    stub.chmod(stub.stat().st_mode | stat.S_IXUSR)
+    # The scripts put .venv first on the path; the stand-in must come before it.
+    wrapper = tmp_path / "run.sh"
+    script = (ROOT / "scripts" / f"train_{corpus}.sh").read_text()
+    env_line = '. "$(dirname "$0")/env.sh"'
+    assert env_line in script
+    wrapper.write_text(script.replace(env_line, f'. "{ROOT}/scripts/env.sh"; export PATH="{tmp_path}:$PATH"'))
+    environment = {**os.environ, "RECIPE": recipe, "CORPUS": corpus, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(["bash", wrapper], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    if differences:
+        assert [line.strip() for line in done.stdout.splitlines()[1:]] == [differences]
+    else:
+        assert done.stdout.startswith(f"This run follows the paper's {corpus} row")
+
+
+def test_differences_come_in_the_papers_order():
+    run = {**PAPER["dart"], "lr": 1e-3, "lora_alpha": 128}
+    assert recipe_diff("dart", run) == [("lora_alpha", 32.0, 128), ("lr", 2e-4, 1e-3)]
+
+
+def test_unknown_corpora_and_silent_runs_are_refused():
+    with pytest.raises(InputError, match="no row for 'totto'"):
+        recipe_diff("totto", {})
+    with pytest.raises(InputError, match="doesn't say lora_dim"):
+        recipe_diff("e2e", {})
