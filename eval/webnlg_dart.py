@@ -77,6 +77,11 @@ def parser() -> argparse.ArgumentParser:
     return arguments
 
 
+def style_of(options: argparse.Namespace) -> str:
+    """The style asked for, or the default of the kind of files given."""
+    return options.style or ("lora" if options.data else "raw")
+
+
 def read(options: argparse.Namespace) -> tuple[Segments, dict[str, str]]:
     """What is scored, in the style asked for, and the files it came from by role.
 
@@ -87,14 +92,13 @@ def read(options: argparse.Namespace) -> tuple[Segments, dict[str, str]]:
     official = options.reference, options.hypothesis
     if all(ours) and not any(official):
         segments = read_segments(options.data, options.predictions, options.segments)
-        segments = webnlg_suite.styled(segments, options.style or "lora", options.num_refs)
+        segments = webnlg_suite.styled(segments, style_of(options), options.num_refs)
         return segments, {"data": options.data, "predictions": options.predictions}
     if all(official) and not any(ours):
         paths = generation_eval.reference_paths(options.reference, 4 if options.num_refs is None else options.num_refs)
         segments = generation_eval.read_files(options.hypothesis, paths)
         files = {f"references{number}": str(path) for number, path in enumerate(paths)}
-        style = options.style or "raw"
-        return webnlg_suite.styled(segments, style, len(paths)), {**files, "hypotheses": options.hypothesis}
+        return webnlg_suite.styled(segments, style_of(options), len(paths)), {**files, "hypotheses": options.hypothesis}
     raise InputError("give -R and -H, or --data and --predictions; see --help")
 
 
@@ -138,7 +142,8 @@ def main(argv: list[str] | None = None) -> int:
         chrf = ChrF(options.ncorder, options.nworder, options.beta)
         segments, paths = read(options)
         bootstrap = Bootstrap(resamples=options.resamples if options.scores else 0, seed=options.seed)
-        outcome = webnlg_suite.run(segments, names, bootstrap, chrf, options.meteor_data, options.sacrebleu)
+        labels = {"segments": segments.unit, "style": style_of(options)}
+        outcome = webnlg_suite.run(segments, names, bootstrap, chrf, options.meteor_data, options.sacrebleu, labels)
         show(outcome, segments)
         if options.json:
             write_json(options.json, plain_values(outcome.all_results, outcome.subsets))

@@ -5,8 +5,8 @@ The suites (webnlg_suite.py, eval/e2e.py) and the comparison of two systems shar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,12 @@ def from_statistics(
             metric.aggregate, statistics, bootstrap.resamples, bootstrap.seed, bootstrap.level
         )
     return Result(metric, score, interval, statistics)
+
+
+def labelled(result: Result, labels: Mapping[str, str]) -> Result:
+    """The result with `|key:value` for each label in its signature: how the texts were prepared before scoring."""
+    signature = "|".join([result.score.signature, *(f"{key}:{value}" for key, value in labels.items())])
+    return replace(result, score=replace(result.score, signature=signature))
 
 
 def segment_rows(ids: Sequence[str], results: dict[str, Result]) -> Iterator[dict[str, Any]]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nlg_metrics.base import Array, Metric, check_segments
 from nlg_metrics.chrf import ChrF
 from nlg_metrics.errors import InputError
-from nlg_metrics.evaluation import Bootstrap, Result, from_statistics
+from nlg_metrics.evaluation import Bootstrap, Result, from_statistics, labelled
 from nlg_metrics.multi_bleu import MultiBleu
 from nlg_metrics.nltk_bleu import NltkBleu
 from nlg_metrics.padding import Unpadded, padded_rows
@@ -176,6 +176,7 @@ def run(
     chrf: ChrF | None = None,
     meteor_folder: str | None = None,
     sacrebleu: bool = False,
+    labels: Mapping[str, str] | None = None,
 ) -> SuiteResult:
     """Score one system.
 
@@ -186,6 +187,7 @@ def run(
         chrf: with other orders than 6 and 2.
         meteor_folder: METEOR's resources; default: the installed package.
         sacrebleu: add sacrebleu's BLEU, chrF++ and TER.
+        labels: what else the signatures say: how the segments were styled.
 
     Returns:
         The scores of all segments and, where the corpus knows them, of the seen and unseen ones.
@@ -202,15 +204,19 @@ def run(
     rows = padded_rows(references)
     masks = segments.subsets()
     outcome.subsets = {name: {} for name in masks}
+
+    def result(metric: Metric, statistics: Array, texts: Sequence[Sequence[str]]) -> Result:
+        return labelled(from_statistics(metric, statistics, texts, bootstrap), labels or {})
+
     for key, metric in metrics.items():
         statistics = metric.statistics(hypotheses, references)
-        outcome.results[key] = from_statistics(metric, statistics, references, bootstrap)
+        outcome.results[key] = result(metric, statistics, references)
         for name, mask in masks.items():
             part = segments.subset(mask)
-            outcome.subsets[name][key] = from_statistics(metric, statistics[mask], part.references, bootstrap)
+            outcome.subsets[name][key] = result(metric, statistics[mask], part.references)
         if rows and key in ("bleu", "meteor", "ter"):
             plain = Unpadded(metric)
             corrected = plain.correct(statistics, hypotheses, references, rows)
             if (corrected != statistics).any():
-                outcome.unpadded[key] = from_statistics(plain, corrected, references, bootstrap)
+                outcome.unpadded[key] = result(plain, corrected, references)
     return outcome
