@@ -22,7 +22,7 @@ class DataReportArguments:
 
     Attributes:
         data: One or more folders that `lora-nlg prepare` wrote, with train.jsonl, valid.jsonl, test.jsonl or some of them.
-        out: Folder for data_report.md, data_report.png and data_report.json; nothing is written without it.
+        out: Folder to write data_report.md, data_report.png and data_report.json to; none: print only.
         tokenizer: Vocabulary (folder or file) whose tokens lengths are counted in; blank-separated words without it.
         seq_len: The longest sequence training takes whole.
     """
