@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from lora_nlg.errors import InputError
 
 COMMANDS = {
+    "download-data": "fetch a corpus's released files from its public home or a mirror, checked and resumable",
     "prepare": "convert a released corpus (or the built-in sample) to JSONL records",
     "data-report": "counts, lengths, overlaps and duplicates of prepared corpora, as a table and a plot",
     "extract-text": "the references of prepared files without contexts, to pretrain a base on",

@@ -21,7 +21,7 @@ class DataReportArguments:
     """Files.
 
     Attributes:
-        data: One or more folders that `lora-nlg prepare` wrote, with train.jsonl, valid.jsonl, test.jsonl or some of them.
+        data: One or more folders that `lora-nlg prepare` wrote, holding train.jsonl, valid.jsonl, test.jsonl or some.
         out: Folder to write data_report.md, data_report.png and data_report.json to; none: print only.
         tokenizer: Vocabulary (folder or file) whose tokens lengths are counted in; blank-separated words without it.
         seq_len: The longest sequence training takes whole.
