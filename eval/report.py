@@ -1,0 +1,203 @@
+"""Makes one HTML page of a run: scores with intervals, training curves, outputs beside their references, settings.
+
+    python eval/report.py runs/e2e --data data/e2e/test.jsonl            writes runs/e2e/report.html
+
+The page is self-contained: images and styles are in it, so it can be mailed or kept. It can be made while a run is
+still training; what isn't there yet is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from nlg_metrics.chrf import ChrF
+from nlg_metrics.errors import InputError
+from nlg_metrics.files import write_text
+from nlg_metrics.report_plots import curves, intervals
+from nlg_metrics.run_files import RunFiles, read_run
+from nlg_metrics.segments import UNITS, Segments, read_segments
+
+TEMPLATE = Path(__file__).with_name("report_template.html")
+_MOST_TEXTS = 40
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    arguments = argparse.ArgumentParser(prog="report.py", description="One self-contained HTML page of a run.")
+    add = arguments.add_argument
+    add("run", metavar="RUN", help="run directory of lora-nlg train")
+    add("--data", metavar="JSONL", help="the data file that was decoded; without it the page shows no outputs")
+    add("--predictions", metavar="JSONL", help="predictions file (default RUN/predictions.jsonl)")
+    add("--scores", metavar="FILE", nargs="+", help="scores files (default RUN/scores*.json)")
+    add("--segments", choices=UNITS, default="contexts", help="what an output stands for (default contexts)")
+    add("--examples", type=int, default=40, metavar="N", help="outputs to show: half evenly spread, half worst (40)")
+    add("--out", metavar="FILE", help="the page (default RUN/report.html)")
+    return arguments
+
+
+def examples(segments: Segments, count: int) -> tuple[list[dict[str, Any]], str]:
+    """Outputs to look at: half of `count` evenly spread over the data, half those of lowest chrF++ among the others.
+
+    Returns:
+        The outputs in the data's order, and a sentence saying how they were chosen.
+    """
+    metric = ChrF()
+    scores = metric.segment_scores(metric.statistics(segments.hypotheses, segments.references))
+    total = len(segments)
+    if total <= count:
+        chosen, note = set(range(total)), f"All {total:,} outputs."
+    else:
+        chosen = {int(place) for place in np.linspace(0, total - 1, count - count // 2)}
+        worst = [int(place) for place in np.argsort(scores, kind="stable") if int(place) not in chosen]
+        chosen.update(worst[: count // 2])
+        note = (
+            f"{len(chosen)} of {total:,} outputs: {count - count // 2} evenly spread over the data, "
+            f"{count // 2} of the lowest chrF++."
+        )
+    rows = [
+        {
+            "id": segments.ids[place],
+            "context": segments.contexts[place],
+            "hypothesis": segments.hypotheses[place],
+            "references": list(dict.fromkeys(segments.references[place])),
+            "chrf": float(scores[place]),
+        }
+        for place in sorted(chosen)
+    ]
+    return rows, note
+
+
+def score_section(label: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template needs of one scores file.
+
+    Raises:
+        InputError: an entry lacks its value, signature or interval.
+    """
+    try:
+        segments, bootstrap = record["segments"], record["bootstrap"]
+        counts = segments["references"]
+        groups = [_group("all", segments["count"], record["scores"])]
+        groups += [_group(name, part["segments"], part["scores"]) for name, part in record["subsets"].items()]
+        return {
+            "label": label,
+            "facts": [
+                record["tool"],
+                f"{segments['count']:,} segments ({segments['unit']})",
+                f"{counts['min']} to {counts['max']} references each, {counts['total']:,} in all",
+                f"{bootstrap['resamples']:,} bootstrap resamples, seed {bootstrap['seed']}",
+            ],
+            "level": f"{100 * bootstrap['level']:g}%",
+            "groups": groups,
+            "figures": _subset_figures(record),
+            "signatures": [
+                {"name": entry["name"], "signature": entry["signature"]} for entry in record["scores"].values()
+            ],
+            "files": [(role, file["path"], file["sha256"]) for role, file in record["files"].items()],
+        }
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{label} is not a record of scores as --scores writes it (no {error})") from None
+
+
+def _group(name: str, segments: int, scores: Mapping[str, Any]) -> dict[str, Any]:
+    rows = []
+    for entry in scores.values():
+        interval = entry["interval"]
+        rows.append(
+            {
+                "name": entry["name"],
+                "value": f"{entry['value']:.4f}",
+                "interval": "" if interval is None else f"{interval[0]:.4f} – {interval[1]:.4f}",
+            }
+        )
+    return {"name": name, "segments": f"{segments:,}", "rows": rows}
+
+
+def _subset_figures(record: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A figure a metric with the intervals of all segments and of each subset; none without subsets."""
+    groups = {"all": record["scores"], **{name: part["scores"] for name, part in record["subsets"].items()}}
+    figures = []
+    for key, entry in record["scores"].items():
+        rows = {
+            name: (scores[key]["value"], *scores[key]["interval"])
+            for name, scores in groups.items()
+            if key in scores and scores[key]["interval"] is not None
+        }
+        if len(rows) > 1:
+            figures.append({"title": entry["name"], "image": intervals(rows)})
+    return figures
+
+
+def facts_of(run: RunFiles) -> list[str]:
+    """The line under the page's title."""
+    facts = []
+    if run.log is not None:
+        facts.append(f"{run.log.last_step:,} steps")
+        valid = run.log.series.get("valid", {}).get("loss")
+        finite = [value for value in valid.values if np.isfinite(value)] if valid else []
+        if finite:
+            facts.append(f"best validation loss {min(finite):.4f}")
+    for key in ("rank", "r", "alpha", "step"):
+        if run.adapter is not None and isinstance(run.adapter.get(key), int | float | str):
+            facts.append(f"adapter {key} {run.adapter[key]}")
+    return facts
+
+
+def build(run: RunFiles, segments: Segments | None, example_count: int) -> str:
+    """The page's HTML."""
+    jinja2 = importlib.import_module("jinja2")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    rows, note = examples(segments, example_count) if segments and example_count else ([], "")
+    texts = run.log.texts[-_MOST_TEXTS:] if run.log else []
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        title=f"Run {run.folder.resolve().name}",
+        facts=facts_of(run),
+        scores=[score_section(label, record) for label, record in run.scores.items()],
+        curves=curves(run.log) if run.log else [],
+        texts=texts,
+        examples=rows,
+        examples_note=note,
+        config=run.config,
+        adapter=json.dumps(run.adapter, indent=2, ensure_ascii=False) if run.adapter else None,
+        folder=str(run.folder),
+    )
+    # Lone surrogates (JSON can hold them) have no UTF-8 form.
+    return str(page).encode("utf-8", "replace").decode("utf-8")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = parser().parse_args(argv)
+    try:
+        if options.examples < 0:
+            raise InputError(f"--examples is {options.examples}; it must be 0 or more")
+        run = read_run(options.run, options.scores)
+        segments = None
+        predictions = options.predictions or run.folder / "predictions.jsonl"
+        if options.data:
+            segments = read_segments(options.data, predictions, options.segments)
+        elif options.predictions:
+            raise InputError("--predictions needs --data, the file they were made from")
+        out = Path(options.out) if options.out else run.folder / "report.html"
+        write_text(out, build(run, segments, options.examples))
+        print(f"written: {out}")
+    except InputError as error:
+        print(f"report.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("report.py: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
