@@ -3,7 +3,7 @@
 from lora_nlg.gpt2.attention import Attention, PackedAttention
 from lora_nlg.gpt2.config import SIZES, GPT2Config, named_config
 from lora_nlg.gpt2.model import GPT2, empty_gpt2
-from lora_nlg.gpt2.targets import TARGETS, lora_targets, parse_targets, targets_of
+from lora_nlg.gpt2.targets import TARGETS, lora_targets, parse_targets, part_names, targets_of
 
 __all__ = [
     "GPT2",
@@ -16,5 +16,6 @@ __all__ = [
     "lora_targets",
     "named_config",
     "parse_targets",
+    "part_names",
     "targets_of",
 ]

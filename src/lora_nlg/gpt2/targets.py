@@ -15,7 +15,7 @@ from torch import nn
 
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2.config import GPT2Config
-from lora_nlg.lora import Embedding, LoRASpec, MergedLinear, lora_layers
+from lora_nlg.lora import Embedding, LoRASpec, lora_layers
 from lora_nlg.lora.inject import Target
 
 QKV = ("q", "k", "v")
@@ -77,21 +77,34 @@ def targets_of(model: nn.Module, config: GPT2Config) -> dict[str, LoRASpec]:
     """
     found: dict[str, set[LoRASpec]] = {}
     layers = lora_layers(model)
-    for name, layer in layers.items():
-        block = _BLOCK_LAYER.fullmatch(name)
-        if isinstance(layer, Embedding):
-            found.setdefault("wte", set()).add(layer.spec)
-        elif isinstance(layer, MergedLinear) and block is not None:
-            fused = block[1] == "attn.c_attn"
-            names = QKV if fused else tuple(target for target, path in LAYERS.items() if path == block[1])
-            for target, spec in zip(names, layer.parts, strict=True):
-                if spec is not None:
-                    found.setdefault(target, set()).add(spec)
+    for module, layer in layers.items():
+        specs = (layer.spec,) if isinstance(layer, Embedding) else getattr(layer, "parts", ())
+        for target, spec in zip(part_names(module), specs, strict=True):
+            if spec is not None:
+                found.setdefault(target, set()).add(spec)
     specs = {name: next(iter(found[name])) for name in TARGETS if name in found}
     alike = all(len(specs_of_target) == 1 for specs_of_target in found.values())
     if layers and not (alike and set(lora_targets(config, specs)) == set(layers)):
         raise InputError("the model's blocks are not adapted alike; target names can't describe such an adapter")
     return specs
+
+
+def part_names(module: str) -> tuple[str, ...]:
+    """The target names of a layer's parts: (q, k, v) for `transformer.h.0.attn.c_attn`, (o,) for `….attn.c_proj`.
+
+    Raises:
+        InputError: the module is none of a GPT-2's that LoRA adapts.
+    """
+    if module == "transformer.wte":
+        return ("wte",)
+    block = _BLOCK_LAYER.fullmatch(module)
+    leaf = block[1] if block else ""
+    if leaf == "attn.c_attn":
+        return QKV
+    for target, path in LAYERS.items():
+        if leaf == path:
+            return (target,)
+    raise InputError(f"{module} is no layer of a GPT-2 that LoRA adapts here; those are {', '.join(TARGETS)}")
 
 
 def lora_targets(config: GPT2Config, specs: Mapping[str, LoRASpec]) -> dict[str, Target]:

@@ -9,14 +9,16 @@ from lora_nlg.lora.inject import (
     lora_layers,
     lora_state_dict,
     mark_only_lora_as_trainable,
+    strip,
 )
-from lora_nlg.lora.layers import Embedding, Linear, LoRALayer, LoRASpec, MergedLinear
+from lora_nlg.lora.layers import Embedding, Factors, Linear, LoRALayer, LoRASpec, MergedLinear
 
 __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
     "Embedding",
+    "Factors",
     "Linear",
     "LoRALayer",
     "LoRASpec",
@@ -28,4 +30,5 @@ __all__ = [
     "lora_layers",
     "lora_state_dict",
     "mark_only_lora_as_trainable",
+    "strip",
 ]

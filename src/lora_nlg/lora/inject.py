@@ -6,6 +6,7 @@ Knows nothing of GPT-2: targets are module names. The base's parameters keep the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,12 @@ from lora_nlg.errors import InputError
 from lora_nlg.lora.conv import adapted_convolution, plain_convolution
 from lora_nlg.lora.layers import Embedding, LoRALayer, LoRASpec, MergedLinear
 
+M = TypeVar("M", bound=nn.Module)
 Target = LoRASpec | Sequence[LoRASpec | None]
 BIAS_MODES = ("none", "all", "lora_only")
 
 
-def inject(model: nn.Module, targets: Mapping[str, Target]) -> nn.Module:
+def inject(model: M, targets: Mapping[str, Target]) -> M:
     """Replace the named layers of a model by their LoRA counterparts, in place.
 
     Args:
@@ -133,7 +135,7 @@ def load_lora_state_dict(model: nn.Module, state: Mapping[str, Tensor], bias: st
         value.copy_(state[key])
 
 
-def fold(model: nn.Module) -> nn.Module:
+def fold(model: M) -> M:
     """A copy of a model with every LoRA layer replaced by a plain layer holding the merged weight.
 
     Layers without LoRA are shared with the original, not copied: decoding with several adapters keeps one base.
@@ -147,14 +149,27 @@ def fold(model: nn.Module) -> nn.Module:
             weight = layer.weight if layer.merged else layer.weight + layer.delta_weight()
         if not torch.isfinite(weight).all():
             raise InputError(f"the merged weight of {name} is not finite: the adapter has diverged")
-        plain = _plain_layer(layer, weight)
         parent = copy.get_submodule(name.rpartition(".")[0])
-        setattr(parent, name.rpartition(".")[2], plain)
+        setattr(parent, name.rpartition(".")[2], _plain_layer(layer, nn.Parameter(weight, requires_grad=False)))
+    return copy
+
+
+def strip(model: M) -> M:
+    """A copy of a model without its LoRA layers: the base, sharing every parameter with the original.
+
+    Raises:
+        InputError: a layer is merged, so that its base weight is hidden; unmerge it first.
+    """
+    copy = _shallow_copy(model)
+    for name, layer in lora_layers(model).items():
+        if layer.merged:
+            raise InputError(f"layer {name!r} is merged; unmerge() it before taking LoRA out")
+        parent = copy.get_submodule(name.rpartition(".")[0])
+        setattr(parent, name.rpartition(".")[2], _plain_layer(layer, layer.weight))
     return copy
 
 
 def _plain_layer(layer: nn.Module, weight: Tensor) -> nn.Module:
-    frozen = nn.Parameter(weight, requires_grad=False)
     with torch.device("meta"):
         if isinstance(layer, nn.Linear):
             plain: nn.Module = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
@@ -162,13 +177,13 @@ def _plain_layer(layer: nn.Module, weight: Tensor) -> nn.Module:
             plain = nn.Embedding(layer.num_embeddings, layer.embedding_dim)
         else:
             plain = plain_convolution(layer)
-    plain.weight = frozen
+    plain.weight = weight
     if getattr(layer, "bias", None) is not None:
         plain.bias = layer.bias
     return plain.train(layer.training)
 
 
-def _shallow_copy(module: nn.Module) -> nn.Module:
+def _shallow_copy(module: M) -> M:
     """A module tree of its own over the same parameters."""
     copy = module.__class__.__new__(module.__class__)
     copy.__dict__ = dict(module.__dict__)

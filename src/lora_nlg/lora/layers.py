@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,19 @@ class LoRASpec:
         return float(SCALING_RULES[self.rule](self.alpha, self.r))
 
 
+class Factors(NamedTuple):
+    """One low-rank update, without padding: B·A·scaling is added to rows `first` to `last` of the weight.
+
+    Shapes: A (r, D_in) and B (last - first, r); for an embedding A (r, V) and B (D, r), added transposed.
+    """
+
+    first: int
+    last: int
+    A: Tensor
+    B: Tensor
+    scaling: float
+
+
 class LoRALayer(nn.Module):
     """What all LoRA layers share: one definition of the update, and merging that can be undone exactly.
 
@@ -78,6 +92,14 @@ class LoRALayer(nn.Module):
     def reset_lora_parameters(self) -> None:
         """Draw the adapter anew, so that the update is zero."""
         raise TypeError(f"{type(self).__name__} does not define reset_lora_parameters")
+
+    def factors(self) -> list[Factors]:
+        """The update of every adapted part, for formats that store parts apart."""
+        raise TypeError(f"{type(self).__name__} does not define factors")
+
+    def set_factors(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Set A and B of every adapted part; the inverse of `factors`."""
+        raise TypeError(f"{type(self).__name__} does not define set_factors")
 
     def lora_parameters(self) -> list[nn.Parameter]:
         """The parameters that belong to the adapter."""
@@ -172,6 +194,23 @@ class MergedLinear(nn.Linear, LoRALayer):
             row += last - first
         return delta
 
+    def factors(self) -> list[Factors]:
+        """The update of every adapted part; views of `lora_A` and `lora_B`."""
+        ranks = [spec.r for spec in self.parts if spec is not None]
+        found, row = [], 0
+        for p, ((first, last, scaling), r) in enumerate(zip(self.slices, ranks, strict=True)):
+            A = self.lora_A[p * self.R : p * self.R + r]
+            found.append(Factors(first, last, A, self.lora_B[row : row + last - first, :r], scaling))
+            row += last - first
+        return found
+
+    @torch.no_grad()
+    def set_factors(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Set A (r, in_features) and B (width of the part, r) of every adapted part."""
+        for own, (A, B) in zip(self.factors(), pairs, strict=True):
+            own.A.copy_(A)
+            own.B.copy_(B)
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
         if self.merged:
@@ -223,6 +262,17 @@ class Embedding(nn.Embedding, LoRALayer):
     def delta_weight(self) -> Tensor:
         """(B·A)ᵀ·scaling, shape (num_embeddings, embedding_dim)."""
         return ((self.lora_B @ self.lora_A).t() * self.spec.scaling).to(self.weight.dtype)
+
+    def factors(self) -> list[Factors]:
+        """The one update; A is (r, num_embeddings), B (embedding_dim, r)."""
+        return [Factors(0, self.embedding_dim, self.lora_A, self.lora_B, self.spec.scaling)]
+
+    @torch.no_grad()
+    def set_factors(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Set A and B, given as the only pair."""
+        ((A, B),) = pairs
+        self.lora_A.copy_(A)
+        self.lora_B.copy_(B)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids (...) -> (..., embedding_dim)."""

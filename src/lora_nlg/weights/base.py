@@ -24,6 +24,8 @@ from lora_nlg.files import atomic_write, read_json, write_json
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+HEAD_NAMES = ("lm_head.weight", "lm_head.decoder.weight")
+"""The tied head in Hugging Face's files and in the predecessor's."""
 _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
 _MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)$")
 
@@ -51,30 +53,46 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     Raises:
         InputError: the file can't be read as either, or isn't a flat mapping of names to tensors.
     """
+    value = read_any(path)
+    if not isinstance(value, dict) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
+        raise InputError(f"{path} is not a mapping of names to tensors; `lora-nlg inspect {path}` says what it is")
+    return value
+
+
+def read_any(path: str | Path) -> Any:
+    """Whatever a `.safetensors` file or a torch pickle holds; a pickle can hold plain values and tensors only.
+
+    Raises:
+        InputError: no file, or it can't be read as either.
+    """
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise InputError(f"{path} is not a readable weights file: {str(error).splitlines()[0]}") from None
     except Exception as error:  # safetensors raises its own SafetensorError, which it exports in no stable place
         raise InputError(f"{path} is not a readable safetensors file: {error}") from None
-    if not isinstance(value, dict) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
-        raise InputError(f"{path} is not a mapping of names to tensors; `lora-nlg inspect {path}` says what it is")
-    return value
 
 
 def canonical_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Released names -> the model's: `transformer.` in front, mask buffers and the tied head left out."""
+    """Released names -> the model's: `transformer.` in front, mask buffers left out.
+
+    A head equal to the token embedding is left out (it is tied); another one stays as `lm_head.weight`.
+    """
     named = {}
     for name, tensor in tensors.items():
         name = name.removeprefix("transformer.")
-        if name == "lm_head.weight" or _MASK_BUFFER.search(name):
-            continue
-        named[f"transformer.{name}"] = tensor
+        if name in HEAD_NAMES:
+            named["lm_head.weight"] = tensor
+        elif not _MASK_BUFFER.search(name):
+            named[f"transformer.{name}"] = tensor
+    embedding = named.get("transformer.wte.weight")
+    if "lm_head.weight" in named and embedding is not None and torch.equal(named["lm_head.weight"], embedding):
+        del named["lm_head.weight"]
     return named
 
 
@@ -121,9 +139,22 @@ def load_base(path: str | Path, config: GPT2Config | None = None) -> GPT2:
     tensors = read_tensors(file)
     if any("lora_" in name for name in tensors):
         raise InputError(f"{file} holds LoRA weights, not a base; `lora-nlg inspect {file}` says what it is")
+    named = canonical_names(tensors)
     model = empty_gpt2(config)
-    copy_strictly(model, canonical_names(tensors), str(file))
+    if "lm_head.weight" in named:
+        if _states_tied_head(file.parent):
+            raise InputError(
+                f"{file} has a head other than its token embedding, though a GPT-2's is tied; if it means it, its "
+                'config.json must say "tie_word_embeddings": false'
+            )
+        model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.transformer.wte.weight))
+    copy_strictly(model, named, str(file))
     return model.eval()
+
+
+def _states_tied_head(folder: Path) -> bool:
+    path = folder / "config.json"
+    return bool(read_json(path).get("tie_word_embeddings", True)) if path.is_file() else True
 
 
 def copy_strictly(model: GPT2, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -178,20 +209,26 @@ def released_tensors(model: GPT2, dtype: torch.dtype | None = None) -> dict[str,
     return tensors
 
 
-def save_base(model: GPT2, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
+def save_base(model: GPT2, folder: str | Path, dtype: torch.dtype | None = None, end_token: int | None = None) -> Path:
     """Write a folder that `load_base` and transformers' `GPT2LMHeadModel.from_pretrained` take.
 
     Args:
         model: a GPT-2 without LoRA layers, or folded.
         folder: made if absent.
         dtype: storage type. Default: the parameters' own.
+        end_token: id that begins and ends texts, for `config.json`. Default: not said, which means 50256.
 
     Returns:
         The path of `model.safetensors`.
     """
     file = Path(folder) / "model.safetensors"
     save_tensors(file, released_tensors(model, dtype), {"format": "pt"})
-    write_json(Path(folder) / "config.json", model.config.to_hugging_face())
+    tied = model.lm_head.weight is model.transformer.wte.weight  # not so after LoRA on wte is folded
+    stored = str(dtype or next(model.parameters()).dtype).removeprefix("torch.")
+    values = {**model.config.to_hugging_face(), "tie_word_embeddings": tied, "dtype": stored}
+    if end_token is not None:
+        values |= {"bos_token_id": end_token, "eos_token_id": end_token}
+    write_json(Path(folder) / "config.json", values)
     return file
 
 

@@ -68,6 +68,18 @@ def load_run(
     Raises:
         InputError: nothing to load there, the base or vocabulary is not found, or either isn't the one trained with.
     """
+    model, info, places = load_model(path, base, allow_other_base=allow_other_base)
+    return Run(model, find_tokenizer(info, tokenizer, places, str(path), allow_other_tokenizer, model), info)
+
+
+def load_model(
+    path: str | Path, base: str | Path | None = None, *, allow_other_base: bool = False
+) -> tuple[GPT2, AdapterInfo, list[Path]]:
+    """The model of a run without its vocabulary; see `load_run`.
+
+    Returns:
+        The model, its description, and the folders where its vocabulary may lie.
+    """
     path = Path(path)
     if path.is_file() or (path / WEIGHTS).is_file():
         info = read_adapter(path)[0]
@@ -75,18 +87,12 @@ def load_run(
         shape = None if info.base is None else info.base.config
         model = load_base(base, config_from_folder(find_weights(base).parent) or shape)
         load_adapter(path, model, allow_other_base=allow_other_base)
-        folders = [path if path.is_dir() else path.parent]
+        places = [path if path.is_dir() else path.parent]
     else:
         base = _model_folder(path)
         model, info = load_base(base), _full_info(base)
-        folders = [path, base]
-    loaded = _find_tokenizer(info, tokenizer, [*folders, base], allow_other_tokenizer, str(path))
-    if loaded.vocab_size > model.config.vocab_size:
-        raise InputError(
-            f"the vocabulary has {loaded.vocab_size} ids, the model only {model.config.vocab_size}; give the one "
-            f"{path} was trained with (--tokenizer)"
-        )
-    return Run(model.eval(), loaded, info)
+        places = [path]
+    return model.eval(), info, [*places, base]
 
 
 def _recorded_base(info: AdapterInfo, path: Path) -> Path:
@@ -117,16 +123,44 @@ def _full_info(folder: Path) -> AdapterInfo:
     return info_from_json(read_json(file), str(file)) if file.is_file() else AdapterInfo(targets={})
 
 
-def _find_tokenizer(
-    info: AdapterInfo, given: str | Path | None, folders: list[Path], allow_other: bool, source: str
+def find_tokenizer(
+    info: AdapterInfo,
+    given: str | Path | None,
+    places: list[Path],
+    source: str,
+    allow_other: bool = False,
+    model: GPT2 | None = None,
 ) -> Tokenizer:
+    """The vocabulary a model was trained with.
+
+    Args:
+        info: which one that is.
+        given: where it is. Default: looked for in `places`, their `tokenizer/`, and where it was.
+        places: folders as `load_model` returns them.
+        source: what needs it, for messages.
+        allow_other: accept another one, if given. Default: False.
+        model: checked to have a row for each id. Default: not checked.
+
+    Raises:
+        InputError: not found, another one, or one too large for the model.
+    """
     if given is not None:
         found = load_tokenizer(given)
         if not allow_other:
             check_tokenizer(info.tokenizer, found, source)
-        return found
+    else:
+        found = _search(info, places, source)
+    if model is not None and found.vocab_size > model.config.vocab_size:
+        raise InputError(
+            f"the vocabulary has {found.vocab_size} ids, the model only {model.config.vocab_size}; give the one "
+            f"{source} was trained with (--tokenizer)"
+        )
+    return found
+
+
+def _search(info: AdapterInfo, places: list[Path], source: str) -> Tokenizer:
     others = []
-    for place in _tokenizer_places(info, folders):
+    for place in _tokenizer_places(info, places):
         try:
             found = load_tokenizer(place)
         except InputError:  # no vocabulary in this place; it may be in the next

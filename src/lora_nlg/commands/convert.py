@@ -1,0 +1,241 @@
+"""`lora-nlg convert`: adapters and merged models to and from loralib, PEFT and Hugging Face, each checked by logits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from lora_nlg.commands.arguments import parse_arguments
+from lora_nlg.errors import InputError
+from lora_nlg.gpt2 import GPT2, SIZES, GPT2Config, empty_gpt2, named_config
+from lora_nlg.lora import LoRASpec, lora_layers, strip
+from lora_nlg.tokenizers import Tokenizer
+from lora_nlg.weights.adapter import (
+    AdapterInfo,
+    describe_base,
+    describe_tokenizer,
+    load_adapter,
+    save_adapter,
+)
+from lora_nlg.weights.base import copy_strictly, load_base, save_base
+from lora_nlg.weights.inspect import ADAPTER, LORALIB, MODEL, PEFT, fitting, identify
+from lora_nlg.weights.loralib import LoralibCheckpoint, from_loralib, read_loralib, write_loralib
+from lora_nlg.weights.lowrank import put, take
+from lora_nlg.weights.merged import probe_logits, write_merged
+from lora_nlg.weights.peft import read_peft, write_peft
+from lora_nlg.weights.run import find_tokenizer, load_model
+
+log = logging.getLogger(__name__)
+EXACT = 1e-3
+"""Largest logit difference a lossless conversion may show; fp32 rounding stays well below."""
+
+
+@dataclass
+class ConvertArguments:
+    """What to convert to. What SOURCE is, is found out (see `lora-nlg inspect`)."""
+
+    to: Literal["adapter", "loralib", "peft", "merged"]
+    """adapter: ours, from which `decode` works; loralib: a model.*.pt of microsoft/LoRA; peft: a folder for
+    PeftModel.from_pretrained; merged: one whole GPT-2 for transformers, CTranslate2 and others."""
+    out: str
+    """Folder to write; for loralib the file."""
+    init_checkpoint: str | None = None
+    """The base (folder or file). Needed for PEFT and LoRA-only loralib sources; for ours, only if it has moved."""
+    lora_alpha: float | None = None
+    """Alpha that a loralib checkpoint was trained with; it isn't in the file (its README trains with 32)."""
+    lora_targets: str | None = None
+    """Which of q,k,v a loralib checkpoint adapts, where its shapes don't tell. Default: q,v if two are stacked."""
+    model_card: str | None = None
+    """Size of the base where no config.json says it, e.g. gpt2.md."""
+    tokenizer: str | None = None
+    """Vocabulary that goes with the model. Default: the run's, or the one beside the base."""
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Type of a merged model's weights."""
+    with_base: bool = False
+    """loralib: write the base too, as its end-of-run files have it."""
+    allow_other_base: bool = False
+    """Accept a base of equal shape with other values than the adapter was trained on."""
+
+
+@dataclass
+class Source:
+    """A model read from any format: adapted unless it was a whole GPT-2, and its base again without the adapter."""
+
+    model: GPT2
+    info: AdapterInfo
+    tokenizer: Tokenizer | None
+    base_path: str
+
+
+def main(argv: Sequence[str]) -> int:
+    """Convert, read the result back, and print how far its logits are from the source's and the base's."""
+    parsed = parse_arguments(
+        "convert",
+        "Convert an adapter or a model between lora-nlg, microsoft/LoRA (loralib), PEFT and Hugging Face.",
+        argv,
+        ConvertArguments,
+        positionals={"source": {"type": str, "help": "A run, an adapter, a loralib .pt, a PEFT folder or a GPT-2."}},
+    )
+    arguments: ConvertArguments = parsed.groups[0]
+    source = read_source(Path(parsed.positionals["source"]), arguments)
+    print(write(source, arguments))
+    return 0
+
+
+def read_source(path: Path, arguments: ConvertArguments) -> Source:
+    """Read what is to be converted, whichever format it is in.
+
+    Raises:
+        InputError: an unknown format, or something needed beside it (base, alpha) is missing or doesn't fit.
+    """
+    identity = identify(path)
+    if identity.kind in (ADAPTER, MODEL):
+        model, info, places = load_model(path, arguments.init_checkpoint, allow_other_base=arguments.allow_other_base)
+        tokenizer = _optional_tokenizer(info, arguments, places, path)
+        return Source(model, info, tokenizer, str(places[-1]))
+    if identity.kind == PEFT:
+        adapter, named = read_peft(path if path.is_dir() else path.parent)
+        if arguments.init_checkpoint is None:
+            raise InputError(
+                f"{path} is a PEFT adapter for {named or 'an unnamed base'}; give it with --init_checkpoint"
+            )
+        base, base_path = _given_base(arguments), arguments.init_checkpoint
+    elif identity.kind == LORALIB:
+        checkpoint = read_loralib(path)
+        if arguments.lora_alpha is None:
+            raise InputError(
+                f"{path} is a loralib checkpoint, which doesn't store alpha; give what it was trained with, "
+                "e.g. --lora_alpha 32"
+            )
+        fused = None if arguments.lora_targets is None else arguments.lora_targets.replace(" ", "").split(",")
+        adapter = from_loralib(checkpoint, arguments.lora_alpha, fused)
+        base, base_path = _loralib_base(checkpoint, path, arguments)
+    else:
+        raise InputError(identity.text().replace("\n", ";"))
+    described = describe_base(base, base_path)
+    tokenizer = _optional_tokenizer(AdapterInfo({}, described), arguments, [Path(base_path)], path)
+    about = None if tokenizer is None else describe_tokenizer(tokenizer, arguments.tokenizer or base_path)
+    info = put(base, adapter, described, about)
+    if identity.kind == LORALIB and checkpoint.full and arguments.init_checkpoint is not None:
+        _check_included_base(checkpoint, base, str(path))
+    return Source(base.eval(), info, tokenizer, base_path)
+
+
+def _given_base(arguments: ConvertArguments) -> GPT2:
+    assert arguments.init_checkpoint is not None, "checked by the caller"
+    config = None if arguments.model_card is None else named_config(arguments.model_card)
+    return load_base(arguments.init_checkpoint, config)
+
+
+def _loralib_base(checkpoint: LoralibCheckpoint, path: Path, arguments: ConvertArguments) -> tuple[GPT2, str]:
+    """The base given, or the one in a full checkpoint, which then is written beside the result."""
+    if arguments.init_checkpoint is not None:
+        return _given_base(arguments), arguments.init_checkpoint
+    if not checkpoint.full:
+        raise InputError(f"{path} holds LoRA weights only; give the base they were trained on with --init_checkpoint")
+    model = _empty(checkpoint, path, arguments.model_card)
+    copy_strictly(model, checkpoint.base, str(path))
+    folder = Path(arguments.out) / "base" if arguments.to == "adapter" else path
+    if arguments.to == "adapter":
+        save_base(model, folder)
+        log.info("the base within %s is now at %s", path, folder)
+    return model, str(folder)
+
+
+def _empty(checkpoint: LoralibCheckpoint, path: Path, card: str | None) -> GPT2:
+    wte, wpe = (checkpoint.base.get(f"transformer.{name}.weight") for name in ("wte", "wpe"))
+    if wte is None or wpe is None:
+        raise InputError(f"{path} lacks the embeddings of its base; give the base with --init_checkpoint")
+    n_layer = sum(name.endswith(".ln_1.weight") for name in checkpoint.base)
+    cards = [name for name, size in SIZES.items() if (size["n_layer"], size["n_embd"]) == (n_layer, wte.shape[1])]
+    if card is None and not cards:
+        raise InputError(
+            f"{path} holds a {fitting(n_layer, wte.shape[1])} of unknown number of heads; give --model_card, or "
+            "--init_checkpoint with a config.json"
+        )
+    named = named_config(card or cards[0])
+    return empty_gpt2(GPT2Config(n_layer, wte.shape[1], named.n_head, wte.shape[0], wpe.shape[0]))
+
+
+@torch.no_grad()
+def _check_included_base(checkpoint: LoralibCheckpoint, adapted: GPT2, source: str) -> None:
+    """Refuse a base other than the one in a full checkpoint.
+
+    loralib merges on `eval()`, so a file saved then holds base + update; that is the same base.
+    """
+    own = empty_gpt2(adapted.config)
+    copy_strictly(own, checkpoint.base, source)
+    layers, given = lora_layers(adapted), dict(adapted.named_parameters())
+    merged = 0
+    for name, stored in own.named_parameters():
+        if torch.allclose(stored, given[name], atol=1e-5):
+            continue
+        layer = layers.get(name.rpartition(".")[0])
+        if layer is None or not torch.allclose(stored, layer.weight + layer.delta_weight(), atol=1e-4):
+            raise InputError(
+                f"{source} holds another base than the one given: {name} differs; leave out --init_checkpoint to use "
+                "the one in the file"
+            )
+        merged += 1
+    if merged:
+        log.info("%s was saved with its update merged into %d weights; the adapter is apart again", source, merged)
+
+
+def _optional_tokenizer(
+    info: AdapterInfo, arguments: ConvertArguments, places: list[Path], path: Path
+) -> Tokenizer | None:
+    try:
+        return find_tokenizer(info, arguments.tokenizer, places, str(path))
+    except InputError:
+        if arguments.tokenizer is not None:
+            raise
+        log.info("no vocabulary found for %s; the result is written without one (--tokenizer gives it)", path)
+        return None
+
+
+def write(source: Source, arguments: ConvertArguments) -> str:
+    """Write the result and read it back.
+
+    Returns:
+        A line that says what was written and how its logits compare.
+
+    Raises:
+        InputError: the format can't hold the source, or what was read back computes something else.
+    """
+    out = Path(arguments.out)
+    if arguments.to == "merged":
+        file, difference = write_merged(out, source.model, source.tokenizer, arguments.dtype)
+        return f"{file}: merged, {arguments.dtype}; largest logit difference to the unmerged model {difference:.3g}"
+    adapter = take(source.model, source.info.bias)
+    fresh = strip(source.model)
+    plain = probe_logits(fresh)
+    if arguments.to == "peft":
+        what = f"{write_peft(out, adapter, source.base_path)}: PEFT adapter"
+        put(fresh, read_peft(out)[0])
+    elif arguments.to == "loralib":
+        if out.is_dir():
+            raise InputError(f"--out {out} is a folder; for loralib, name a file such as {out / 'model.pt'}")
+        r, alpha = write_loralib(out, adapter, fresh if arguments.with_base else None)
+        what = f"{out}: loralib checkpoint, to be used with --lora_dim {r} --lora_alpha {alpha:g}"
+        put(fresh, from_loralib(read_loralib(out), alpha, [name for name in "qkv" if name in adapter.specs()]))
+    else:
+        what = f"{save_adapter(out, source.model, source.info)}: adapter ({_summary(source.info.targets)})"
+        if source.tokenizer is not None:
+            source.tokenizer.save(out / "tokenizer")
+        load_adapter(out, fresh, allow_other_base=True)
+    ours = probe_logits(source.model)
+    difference, change = (float((probe_logits(fresh) - ours).abs().max()), float((ours - plain).abs().max()))
+    if not difference <= EXACT:
+        raise InputError(f"{out} read back gives logits {difference:.3g} from the source's; do not use it")
+    return (
+        f"{what}; read back, the largest logit difference to the source is {difference:.3g} (to the base {change:.3g})"
+    )
+
+
+def _summary(specs: Mapping[str, LoRASpec]) -> str:
+    return ", ".join(f"{name} r={spec.r} alpha={spec.alpha:g}" for name, spec in specs.items())

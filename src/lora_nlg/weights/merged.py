@@ -1,0 +1,66 @@
+"""A merged model: base and adapter folded into one Hugging Face folder, checked by its logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lora_nlg.errors import InputError
+from lora_nlg.gpt2 import GPT2, PackedAttention
+from lora_nlg.lora import fold
+from lora_nlg.tokenizers import Tokenizer
+from lora_nlg.weights.base import load_base, save_base
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PROBE_LENGTHS = (31, 1, 17, 8)
+
+
+@torch.no_grad()
+def probe_logits(model: GPT2, seed: int = 0, lengths: Sequence[int] = PROBE_LENGTHS) -> Tensor:
+    """Logits of fixed random sequences: what two models that should be equal are compared by.
+
+    Args:
+        model: on any device, in evaluation mode.
+        seed: of the sequences. Default: 0.
+        lengths: tokens of each sequence. Default: 57 tokens in four sequences.
+
+    Returns:
+        Shape (sum of lengths, V), fp32, on the CPU.
+    """
+    lengths = [min(length, model.config.n_positions) for length in lengths]
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(0, model.config.vocab_size, (sum(lengths),), generator=generator)
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    device = model.head_weight.device
+    hidden = model(tokens.to(device), positions.to(device), PackedAttention(lengths, device))
+    return model.logits(hidden).float().cpu()
+
+
+def write_merged(
+    folder: str | Path, model: GPT2, tokenizer: Tokenizer | None = None, dtype: str = "fp32"
+) -> tuple[Path, float]:
+    """Write a folder that `GPT2LMHeadModel.from_pretrained` and CTranslate2's converter take, and read it back.
+
+    Args:
+        folder: made if absent.
+        model: a GPT-2 with LoRA layers (or without, to change its type).
+        tokenizer: written beside it. Default: none.
+        dtype: `fp32`, `bf16` or `fp16`. Default: `fp32`.
+
+    Returns:
+        The path of `model.safetensors`, and the largest absolute difference of a logit between the model as it
+        was (adapter not merged) and the folder as read back.
+
+    Raises:
+        InputError: an unknown type, or an adapter that has diverged.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    model = model.eval()
+    file = save_base(fold(model), folder, DTYPES[dtype], None if tokenizer is None else tokenizer.eos_id)
+    if tokenizer is not None:
+        tokenizer.save(folder)
+    return file, float((probe_logits(load_base(folder)) - probe_logits(model)).abs().max())
