@@ -12,6 +12,7 @@ from lora_nlg.errors import InputError
 
 COMMANDS = {
     "download-data": "fetch a corpus's released files from its public home or a mirror, checked and resumable",
+    "download-gpt2": "fetch a released GPT-2 from the Hugging Face hub, checked and resumable",
     "prepare": "convert a released corpus (or the built-in sample) to JSONL records",
     "data-report": "counts, lengths, overlaps and duplicates of prepared corpora, as a table and a plot",
     "extract-text": "the references of prepared files without contexts, to pretrain a base on",
