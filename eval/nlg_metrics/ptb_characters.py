@@ -2,10 +2,13 @@
 
 Measured on the tool's output for every one of the 63,482 code points that can stand inside a line (`aXb`, `5X6`,
 `X x`, `-X x` for each X). They follow Unicode 6, so they are a table here: the Python in use knows more letters, and
-a letter the tool does not know is dropped.
+a letter the tool does not know is dropped. Rules are matched against the shape of a text, in which one character stands
+for each class; tokens are cut from the text itself.
 """
 
 from __future__ import annotations
+
+from bisect import bisect_right
 
 # Categories Lu, Ll, Lt, Lm and Lo.
 LETTERS = """
@@ -68,7 +71,31 @@ SYMBOLS = """
 30FB FF01-FF0F FF1A-FF20 FF3B-FF40 FF5B-FF65 FFE0-FFE1 FFE5-FFE6
 """
 
+# What stands for a class in a shape. Each is a member of its class.
+LETTER, DIGIT, MARK, SYMBOL, SPACE, UNKNOWN = "ª", "٠", "\u0300", "¦", "\u2000", "\x01"
 
-def character_class(ranges: str) -> str:
-    """The inside of a regular-expression character class: `"0041-005A 00AA"` gives `\\u0041-\\u005A\\u00AA`."""
-    return "".join("-".join(f"\\u{end}" for end in item.split("-")) for item in ranges.split())
+# These stand for themselves: rules name them.
+_NAMED = (
+    "\t\n\r\x7f\x80\x85\x91\x92\x93\x94\x96\x97\xa0\xad¡¢£¤¥«»¼½¾¿⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉₊₋⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+    "\u037e\u0589\u058a\u060b\u061f\u066b\u066c\u06d4\u0700\u0701\u0702\u07fa\u0e3f\u2010\u2011\u2013\u2014\u2015"
+    "‘’‚‛“”„‟‹›…⁄₠₤€、。￠￡￥￦"
+)
+
+
+class Shapes(dict[int, str]):
+    """A table for `str.translate` that gives the shape of a text; it fills itself as characters turn up."""
+
+    def __init__(self) -> None:
+        super().__init__({ord(character): character for character in _NAMED})
+        self.update({code: chr(code) for code in range(0x20, 0x7F)})
+        self.update(dict.fromkeys([*range(8192, 8203), 12288], SPACE))
+        classes = ((LETTERS, LETTER), (DIGITS, DIGIT), (MARKS, MARK), (SYMBOLS, SYMBOL))
+        self._ranges: list[tuple[int, int, str]] = sorted(
+            (int(item[:4], 16), int(item[-4:], 16), stands) for ranges, stands in classes for item in ranges.split()
+        )
+
+    def __missing__(self, code: int) -> str:
+        position = bisect_right(self._ranges, (code, 0x10FFFF, "")) - 1
+        first, last, stands = self._ranges[position] if position >= 0 else (0, -1, UNKNOWN)
+        self[code] = stands if first <= code <= last else UNKNOWN
+        return self[code]
