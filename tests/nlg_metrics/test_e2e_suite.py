@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,10 @@ def test_equals_recorded_official_scores(shared_metrics: Path, tmp_path: Path, s
     for name in ("BLEU", "NIST", "ROUGE_L", "CIDEr"):
         assert values[name] == pytest.approx(expected[name], abs=1e-9, rel=0)
         assert f"{name}: {expected[name]:.4f}" in process.stdout.splitlines()
+    if find_spec("pycocoevalcap") is None:
+        assert "METEOR: unavailable" in process.stdout and "pip install" in process.stdout
+    else:
+        assert values["METEOR"] == pytest.approx(expected["METEOR"], abs=1e-12, rel=0)
 
 
 def test_equals_recorded_edge_cases(shared_metrics: Path) -> None:
@@ -63,6 +69,18 @@ def test_equals_recorded_edge_cases(shared_metrics: Path) -> None:
                 assert value == pytest.approx(recorded, abs=1e-9, rel=0), (case["name"], name)
             elif name != "BLEU":  # the tools stop with an error; it is recorded for BLEU and NIST together
                 assert name in outcome.unavailable, (case["name"], name)
+
+
+def test_without_its_resources_meteor_is_named_and_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "refs.txt").write_text("a b c d e f\n", "utf-8")
+    (tmp_path / "out.txt").write_text("a b c d e f\n", "utf-8")
+    files = tmp_path / "refs.txt", tmp_path / "out.txt"
+    process = run_script(*files, "--meteor_data", tmp_path, "--json", tmp_path / "s.json")
+    assert process.returncode == 0
+    assert re.search(r"^METEOR: unavailable \(.*pip install .\[meteor\].*\)$", process.stdout, re.MULTILINE)
+    assert set(json.loads((tmp_path / "s.json").read_text())) == {"BLEU", "NIST", "ROUGE_L", "CIDEr"}
+    process = run_script(*files, "--meteor_data", tmp_path, "-t")
+    assert process.stdout.rstrip("\n").split("\t")[3] == "n/a" and "pip install" in process.stderr
 
 
 def test_mteval_tokens_equal_recorded_ones(shared_metrics: Path) -> None:
