@@ -1,0 +1,147 @@
+"""Keys and values of a batch of beam searches: a prompt once for all its beams, nothing ever copied or reordered.
+
+Each context owns one row of slots. Its prompt lies in slots 0 … P−1; the token that beam j appends goes into a free
+slot. A beam is the set of slots it descends from, kept as a row of booleans:
+
+    slots       0 1 2 | 3 4 | 5 6         prompt of 3, two beams, third step
+    beam 0      x x x | . x | x .         slot 3's token has no living descendant: it is free
+    beam 1      x x x | . x | . x         both beams continue the token in slot 4
+
+When beams are ranked anew, rows of booleans are gathered and keys and values stay where they are. All beams of a
+context are the queries of one attention over its slots. Beams of one context soon share all but their last tokens,
+so slots fall free about as fast as they are taken, and their number stays near P + generated tokens.
+
+Shapes: C places for contexts, the first A of them in use; n beams; S slots; T rows of the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lora_nlg.gpt2.config import GPT2Config
+
+GROWTH = 64  # slots added when a context runs out of them
+
+
+class BeamCache:
+    """Keys and values of up to C contexts.
+
+    Args:
+        config: the model's shape.
+        places: contexts at a time, C.
+        beam: beams of each, n.
+        slots: slots to begin with; more are added as needed.
+        dtype, device: of the keys and values.
+    """
+
+    def __init__(
+        self, config: GPT2Config, places: int, beam: int, slots: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.n_head = config.n_head
+        shape = (config.n_layer, places, slots, 2, config.n_head, config.head_dim)
+        # Zeros rather than whatever memory held: a masked slot's value is still multiplied by zero.
+        self.keys_values = torch.zeros(shape, dtype=dtype, device=device)
+        self.ancestors = torch.zeros(places, beam, slots, dtype=torch.bool, device=device)
+        self.slots = torch.zeros(places, beam, dtype=torch.long, device=device)
+        self.used = 0  # slots beyond this one are free in all places
+
+    @property
+    def n_slots(self) -> int:
+        """S."""
+        return self.ancestors.shape[2]
+
+    def admit(self, place: int, prompt_length: int) -> None:
+        """Give a place to a new context, whose prompt the next forward pass will write."""
+        self._grow_to(prompt_length)
+        self.ancestors[place] = False
+        self.ancestors[place, :, :prompt_length] = True
+        self.used = max(self.used, prompt_length)
+
+    def move(self, source: int, target: int) -> None:
+        """Copy a context to another place."""
+        self.keys_values[:, target, : self.used] = self.keys_values[:, source, : self.used]
+        self.ancestors[target] = self.ancestors[source]
+        self.slots[target] = self.slots[source]
+
+    def advance(self, parents: Tensor, alive: Tensor) -> None:
+        """Follow the beams after a step and give each a slot for its newest token.
+
+        Args:
+            parents: the beam each new beam continues, shape (A, n).
+            alive: which new beams are there, shape (A, n).
+        """
+        A, n = parents.shape
+        ancestors = self.ancestors[:A].gather(1, parents[..., None].expand(-1, -1, self.n_slots))
+        taken = (ancestors & alive[..., None]).any(1)  # (A, S)
+        self._grow_to(int(taken.sum(1).max()) + n)
+        if self.n_slots > taken.shape[1]:
+            added = self.n_slots - taken.shape[1]
+            taken, ancestors = F.pad(taken, (0, added)), F.pad(ancestors, (0, added))
+        # The lowest free slots, so that few slots are in use and a context's slots don't depend on its neighbours.
+        free = taken.to(torch.uint8).sort(dim=1, stable=True).indices[:, :n]
+        self.slots[:A] = free
+        self.ancestors[:A] = ancestors.scatter(2, free[..., None], True)
+        self.used = int(self.ancestors[:A].any(0).any(0).nonzero().max()) + 1
+
+    def _grow_to(self, slots: int) -> None:
+        if slots > self.n_slots:
+            added = -(-(slots - self.n_slots) // GROWTH) * GROWTH
+            self.keys_values = F.pad(self.keys_values, (0, 0, 0, 0, 0, 0, 0, added))
+            self.ancestors = F.pad(self.ancestors, (0, added))
+
+
+class CachedAttention:
+    """Attention of one forward pass over a cache: beams by one token, and whole prompts of new contexts.
+
+    The stream holds the R newest tokens of living beams, then the new contexts' prompts one after the other.
+
+    Args:
+        cache: keys and values; the pass writes those of its own tokens.
+        active: places in use, A.
+        rows: for each of the R beam tokens its `place * n + beam`, ascending; shape (R,).
+        prompts: (place, length) of each new context.
+    """
+
+    def __init__(self, cache: BeamCache, active: int, rows: Tensor, prompts: Sequence[tuple[int, int]]) -> None:
+        self.cache, self.active, self.rows, self.prompts = cache, active, rows, prompts
+        n, S = cache.slots.shape[1], cache.n_slots
+        device = rows.device
+        targets = [(rows // n) * S + cache.slots.flatten()[rows]]
+        targets += [torch.arange(place * S, place * S + length, device=device) for place, length in prompts]
+        self.targets = torch.cat(targets)  # (T,) where in the cache each row's key and value go
+        self.is_full = len(rows) == active * n
+        if len(rows):
+            hidden = ~cache.ancestors[:active, None, :, : cache.used]  # (A, 1, n, S)
+            self.mask = torch.zeros(hidden.shape, dtype=cache.keys_values.dtype, device=device)
+            self.mask.masked_fill_(hidden, float("-inf"))
+
+    def __call__(self, layer: int, qkv: Tensor, n_head: int) -> Tensor:
+        """(T, 3*D) -> (T, D); see `lora_nlg.gpt2.Attention`."""
+        D = qkv.shape[1] // 3
+        self.cache.keys_values[layer].view(-1, 2 * D).index_copy_(0, self.targets, qkv[:, D:])
+        parts = [self._beams(layer, qkv[: len(self.rows), :D])] if len(self.rows) else []
+        start = len(self.rows)
+        for _, length in self.prompts:
+            # One prompt at a time: its result must not depend on the length of its neighbours.
+            q, k, v = qkv[start : start + length].view(length, 3, n_head, -1).permute(1, 2, 0, 3).unsqueeze(1)
+            attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (1, H, P, D/H)
+            parts.append(attended[0].transpose(0, 1).reshape(length, D))
+            start += length
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _beams(self, layer: int, q: Tensor) -> Tensor:
+        """(R, D) -> (R, D): the beams of each context attend to its slots."""
+        D = q.shape[1]
+        n = self.cache.slots.shape[1]
+        if not self.is_full:
+            q = q.new_zeros(self.active * n, D).index_copy_(0, self.rows, q)
+        q = q.view(self.active, n, self.cache.n_head, -1).transpose(1, 2)  # (A, H, n, D/H)
+        stored = self.cache.keys_values[layer, : self.active, : self.cache.used]
+        k, v = stored.permute(2, 0, 3, 1, 4)  # each (A, H, S, D/H)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
+        out = out.transpose(1, 2).reshape(self.active * n, D)
+        return out if self.is_full else out.index_select(0, self.rows)

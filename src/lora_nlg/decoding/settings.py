@@ -1,0 +1,94 @@
+"""What a beam search is asked to do, and what it gives back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lora_nlg.errors import InputError
+
+SEMANTICS = ("lora", "hf")
+
+
+@dataclass(frozen=True)
+class BeamSettings:
+    """Settings of a beam search.
+
+    Attributes:
+        end_ids: tokens that end a hypothesis; may be empty.
+        beam: hypotheses kept alive, n.
+        length_penalty: p; a hypothesis of L generated tokens scores (sum of log-probabilities) / L^p.
+        no_repeat_ngram_size: no n-gram of this size may occur twice; 0 allows all.
+        repetition_penalty: scores of tokens that occurred are divided (positive) or multiplied (negative) by it.
+        min_length: tokens before an end token is allowed.
+        eval_len: most tokens generated, E.
+        semantics: `lora`: bans and penalties look at generated tokens and act before the softmax, so the rest
+            renormalises, and a finished hypothesis leaves its place in the beam empty for a step (the search of
+            microsoft/LoRA's examples/NLG). `hf`: transformers' `generate` with `early_stopping="never"`: they look
+            at the prompt too and act after the softmax, and further candidates take the places of finished ones;
+            `min_length` then counts the prompt.
+        n_best: hypotheses returned for each context, at most.
+
+    Raises:
+        InputError: a setting out of range; all of them are named.
+    """
+
+    end_ids: tuple[int, ...] = ()
+    beam: int = 10
+    length_penalty: float = 0.8
+    no_repeat_ngram_size: int = 4
+    repetition_penalty: float = 1.0
+    min_length: int = 0
+    eval_len: int = 64
+    semantics: str = "lora"
+    n_best: int = 1
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.beam < 1:
+            problems.append(f"--beam must be at least 1, got {self.beam}")
+        if self.eval_len < 1:
+            problems.append(f"--eval_len must be at least 1, got {self.eval_len}")
+        if self.n_best < 1:
+            problems.append(f"--n_best must be at least 1, got {self.n_best}")
+        if self.no_repeat_ngram_size < 0:
+            problems.append(f"--no_repeat_ngram_size must be 0 (off) or more, got {self.no_repeat_ngram_size}")
+        if self.min_length < 0:
+            problems.append(f"--min_length must be 0 or more, got {self.min_length}")
+        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+            problems.append(f"--repetition_penalty must be above 0 (1 is off), got {self.repetition_penalty}")
+        if not -100 <= self.length_penalty <= 100:  # so that length^penalty is neither zero nor infinite
+            problems.append(f"--length_penalty must lie in -100 … 100, got {self.length_penalty}")
+        if self.semantics not in SEMANTICS:
+            problems.append(f"--semantics must be one of {', '.join(SEMANTICS)}, got {self.semantics!r}")
+        if any(token < 0 for token in self.end_ids):
+            problems.append(f"end tokens must be ids of the vocabulary, got {list(self.end_ids)}")
+        if problems:
+            raise InputError("; ".join(problems))
+
+    @property
+    def candidates(self) -> int:
+        """Continuations of a context looked at in each step, best first.
+
+        `hf` looks at as many more as end tokens could take: then n that go on are always among them.
+        """
+        return self.beam if self.semantics == "lora" else max(2, 1 + len(self.end_ids)) * self.beam
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One answer to a context.
+
+    Attributes:
+        tokens: generated token ids, its end token included.
+        log_prob: sum of the log-probabilities of `tokens`.
+        score: log_prob / len(tokens)^length_penalty, what hypotheses are ranked by.
+        finished: ended by an end token rather than by the length limit.
+        text: the tokens as text, cut and stripped; empty until `decode_contexts` fills it.
+    """
+
+    tokens: tuple[int, ...]
+    log_prob: float
+    score: float
+    finished: bool
+    text: str = ""

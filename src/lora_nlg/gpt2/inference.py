@@ -1,0 +1,181 @@
+"""GPT-2 for inference: the function of model.py over weights laid out for the processor.
+
+On x86 CPUs each frozen weight is reordered once by oneDNN into the blocks its kernels read, and GELU and residual
+sums run inside the matrix product. That is two to four times faster than `F.linear`, whose products go to MKL,
+which leaves wide vectors unused on processors that are not Intel's. It also makes a row's result the same bits
+whatever other rows it is computed with (two rows at least, see `FrozenLinear`), which is what makes decoding
+independent of the batch. Elsewhere (CUDA, other CPUs, other number types) the layers are plain `F.linear`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lora_nlg.errors import InputError
+from lora_nlg.gpt2.attention import Attention
+from lora_nlg.gpt2.config import GPT2Config
+from lora_nlg.gpt2.model import GPT2, Block
+from lora_nlg.lora import lora_layers
+
+HEAD_MULTIPLE = 128  # the vocabulary is padded to whole blocks of this size; top-k reads logits block by block
+
+
+def _onednn() -> Any | None:
+    """oneDNN's packed linear layers as torch exposes them to its own compiler, or None where it does not."""
+    ops = torch.ops.mkldnn
+    available = torch.backends.mkldnn.is_available() and hasattr(ops, "_linear_pointwise")
+    return ops if available and hasattr(ops, "_reorder_linear_weight") else None
+
+
+class FrozenLinear:
+    """x·Wᵀ + b with a weight that no longer changes, and what follows it: GELU or a residual sum.
+
+    Args:
+        weight: shape (out, in).
+        bias: shape (out,), or None.
+        dtype: type of weight, input and output. Default: the weight's.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None = None) -> None:
+        self.dtype = dtype or weight.dtype
+        self.source = weight
+        self.bias = None if bias is None else bias.detach().to(self.dtype)
+        weight = weight.detach().to(self.dtype)
+        ops = _onednn() if weight.device.type == "cpu" and self.dtype in (torch.float32, torch.bfloat16) else None
+        self.ops = ops
+        self.weight = weight if ops is None else ops._reorder_linear_weight(weight, None)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(N, in) -> (N, out)."""
+        if self.ops is None:
+            return F.linear(x, self.weight, self.bias)
+        return self._packed(x, "none", "")
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """tanh-GELU of the product, (N, in) -> (N, out)."""
+        if self.ops is None:
+            return F.gelu(F.linear(x, self.weight, self.bias), approximate="tanh")
+        return self._packed(x, "gelu", "tanh")
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """residual + the product; (N, in), (N, out) -> (N, out)."""
+        return residual + self(x)
+
+    def _packed(self, x: Tensor, activation: str, algorithm: str) -> Tensor:
+        assert self.ops is not None
+        if x.shape[0] == 1:  # a single row takes another kernel, which sums in another order
+            x = x.expand(2, -1).contiguous()
+            return self.ops._linear_pointwise(x, self.weight, self.bias, activation, [], algorithm)[:1]
+        out: Tensor = self.ops._linear_pointwise(x, self.weight, self.bias, activation, [], algorithm)
+        return out
+
+
+class _InferenceBlock:
+    def __init__(self, block: Block, dtype: torch.dtype, share: _InferenceBlock | None) -> None:
+        self.ln_1, self.ln_2 = _norm(block.ln_1, dtype), _norm(block.ln_2, dtype)
+        self.n_head = block.attn.n_head
+        self.c_attn = _linear(block.attn.c_attn, dtype, share and share.c_attn)
+        self.c_proj = _linear(block.attn.c_proj, dtype, share and share.c_proj)
+        self.fc = _linear(block.mlp.c_fc, dtype, share and share.fc)
+        self.proj = _linear(block.mlp.c_proj, dtype, share and share.proj)
+
+    def __call__(self, x: Tensor, layer: int, attention: Attention) -> Tensor:
+        D = x.shape[1:]
+        attended = attention(layer, self.c_attn(F.layer_norm(x, D, *self.ln_1)), self.n_head)
+        x = self.c_proj.plus(attended, x)
+        return self.proj.plus(self.fc.gelu(F.layer_norm(x, D, *self.ln_2)), x)
+
+
+class InferenceGPT2:
+    """A frozen GPT-2, laid out for the processor.
+
+    The body runs in `dtype`; the final hidden states and the output head stay in fp32, because logits around −100
+    (GPT-2's usual range) are half a nat apart in bf16.
+
+    Args:
+        model: a GPT-2 without LoRA layers (`lora.fold` gives one). Its parameters are read once.
+        dtype: `torch.float32` or `torch.bfloat16`. Default: fp32.
+        share: another one with the same base: layers with the very same weights are not laid out again, so several
+            adapters of one base cost one base's memory. Default: None.
+
+    Raises:
+        InputError: the model still has LoRA layers.
+    """
+
+    def __init__(
+        self, model: GPT2, dtype: torch.dtype = torch.float32, share: InferenceGPT2 | None = None
+    ) -> None:
+        if lora_layers(model):
+            raise InputError("the model still has LoRA layers; decode lora.fold(model)")
+        if share is not None and share.dtype != dtype:
+            share = None
+        transformer = model.transformer
+        self.config: GPT2Config = model.config
+        self.dtype = dtype
+        self.device = model.head_weight.device
+        self.wte, self.wpe = transformer.wte.weight.detach(), transformer.wpe.weight.detach()
+        self.ln_f = _norm(transformer.ln_f, torch.float32)
+        self.blocks = [
+            _InferenceBlock(block, dtype, share.blocks[i] if share else None)  # type: ignore[arg-type]
+            for i, block in enumerate(transformer.h)
+        ]
+        if share is not None and share.head.source is model.head_weight:
+            self.head = share.head
+        else:
+            self.head = _padded_head(model.head_weight)
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """V rounded up to whole blocks: the width of `logits`."""
+        return -(-self.config.vocab_size // HEAD_MULTIPLE) * HEAD_MULTIPLE
+
+    def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """Hidden states of a flat stream, as `GPT2.forward`, before the final layer norm.
+
+        Args:
+            tokens: token ids, shape (T,).
+            positions: their positions, shape (T,).
+            attention: who attends to whom.
+
+        Returns:
+            Shape (T, D), of type `dtype`.
+        """
+        x = (F.embedding(tokens, self.wte) + F.embedding(positions, self.wpe)).to(self.dtype)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, layer, attention)
+        return x
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Final layer norm and output head.
+
+        Args:
+            hidden: rows that `forward` returned, shape (N, D).
+
+        Returns:
+            fp32, shape (N, padded V); the padding holds −inf.
+        """
+        return self.head(F.layer_norm(hidden.float(), hidden.shape[1:], *self.ln_f))
+
+
+def _norm(layer: nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor, float]:
+    return layer.weight.detach().to(dtype), layer.bias.detach().to(dtype), layer.eps
+
+
+def _linear(layer: nn.Linear, dtype: torch.dtype, share: FrozenLinear | None) -> FrozenLinear:
+    if share is not None and share.source is layer.weight:
+        return share
+    return FrozenLinear(layer.weight, layer.bias, dtype)
+
+
+def _padded_head(weight: Tensor) -> FrozenLinear:
+    V = weight.shape[0]
+    padding = -V % HEAD_MULTIPLE
+    bias = torch.zeros(V + padding, device=weight.device)
+    bias[V:] = float("-inf")
+    head = FrozenLinear(F.pad(weight.detach().float(), (0, 0, 0, padding)), bias)
+    head.source = weight
+    return head
