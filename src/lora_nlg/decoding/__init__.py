@@ -1,0 +1,18 @@
+"""Exact, batched beam search and sampling; predictions files."""
+
+from lora_nlg.decoding.beam_search import beam_search
+from lora_nlg.decoding.decoder import Decoder, decode_contexts, decode_n_best, fold_for_decoding
+from lora_nlg.decoding.predictions import Journal, write_predictions
+from lora_nlg.decoding.settings import BeamSettings, Hypothesis
+
+__all__ = [
+    "BeamSettings",
+    "Decoder",
+    "Hypothesis",
+    "Journal",
+    "beam_search",
+    "decode_contexts",
+    "decode_n_best",
+    "fold_for_decoding",
+    "write_predictions",
+]

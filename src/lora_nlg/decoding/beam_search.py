@@ -51,8 +51,10 @@ def _check(model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: Bea
     if batch_size < 1:
         raise InputError(f"--batch_size must be at least 1, got {batch_size}")
     if settings.eval_len >= window:
-        raise InputError(f"--eval_len {settings.eval_len} leaves no room for a context: the model has {window} positions")
-    if outside := [token for token in settings.end_ids if token >= V]:
+        raise InputError(
+            f"--eval_len {settings.eval_len} leaves no room for a context: the model has {window} positions"
+        )
+    if outside := [token for token in settings.end_ids or () if token >= V]:
         raise InputError(f"end token {outside[0]} lies outside the model's vocabulary of {V}")
     for number, prompt in enumerate(prompts):
         if not prompt:
@@ -78,8 +80,8 @@ class LengthPenalty:
     bound is at most the score of the N-th best hypothesis so far, nothing to come can displace it, since of equal
     scores the earlier stays. The search then ends with the outcome it would have at full length.
 
-    This holds for the numbers computed, not only the real ones: sums never rise, because log-probabilities are clamped to at
-    most 0 and rounding is monotone (selection.py), and so is the rounded quotient.
+    This holds for the numbers computed, not only the real ones: sums never rise, because log-probabilities are
+    clamped to at most 0 and rounding is monotone (selection.py), and so is the rounded quotient.
 
     Args:
         penalty: p, of any sign.
@@ -133,7 +135,7 @@ class _Search:
         longest = len(prompts[self.waiting[-1]])
         self.cache = BeamCache(model.config, places, n, longest + E + 2 * n, model.dtype, device)
         self.penalty = LengthPenalty(settings.length_penalty, E)
-        self.end_ids = torch.tensor(settings.end_ids, dtype=torch.long, device=device)
+        self.end_ids = torch.tensor(settings.end_ids or (), dtype=torch.long, device=device)
         self.places: list[_Context] = []
         self.sums = torch.full((places, n), float("-inf"), device=device)
         # What bans and penalties look at: generated tokens, behind the prompt's if semantics say so.
@@ -286,7 +288,9 @@ class _Search:
                 ranks = sorted(ranks, key=lambda rank: not ends[place][rank])  # type: ignore[assignment]
             for rank in ranks:
                 if sums[place, rank] > float("-inf") and (is_last or ends[place, rank]):
-                    self._add(place, parents[place, rank], int(tokens[place, rank]), sums[place, rank], ends[place, rank])
+                    self._add(
+                        place, parents[place, rank], int(tokens[place, rank]), sums[place, rank], ends[place, rank]
+                    )
 
     def _add(self, place: int, beam: int, token: int, log_prob: float, finished: bool) -> None:
         context = self.places[place]

@@ -16,6 +16,7 @@ Shapes: C places for contexts, the first A of them in use; n beams; S slots; T r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 from lora_nlg.gpt2.config import GPT2Config
 
 GROWTH = 64  # slots added when a context runs out of them
+SLOT_MULTIPLE = 32  # slots attended to are a multiple of this: whole vectors, and no product too small for a kernel
 
 
 class BeamCache:
@@ -42,7 +44,8 @@ class BeamCache:
         self, config: GPT2Config, places: int, beam: int, slots: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.n_head = config.n_head
-        shape = (config.n_layer, places, slots, 2, config.n_head, config.head_dim)
+        slots = -(-slots // SLOT_MULTIPLE) * SLOT_MULTIPLE
+        shape = (config.n_layer, 2, places, config.n_head, slots, config.head_dim)
         # Zeros rather than whatever memory held: a masked slot's value is still multiplied by zero.
         self.keys_values = torch.zeros(shape, dtype=dtype, device=device)
         self.ancestors = torch.zeros(places, beam, slots, dtype=torch.bool, device=device)
@@ -63,7 +66,7 @@ class BeamCache:
 
     def move(self, source: int, target: int) -> None:
         """Copy a context to another place."""
-        self.keys_values[:, target, : self.used] = self.keys_values[:, source, : self.used]
+        self.keys_values[:, :, target, :, : self.used] = self.keys_values[:, :, source, :, : self.used]
         self.ancestors[target] = self.ancestors[source]
         self.slots[target] = self.slots[source]
 
@@ -90,7 +93,7 @@ class BeamCache:
     def _grow_to(self, slots: int) -> None:
         if slots > self.n_slots:
             added = -(-(slots - self.n_slots) // GROWTH) * GROWTH
-            self.keys_values = F.pad(self.keys_values, (0, 0, 0, 0, 0, 0, 0, added))
+            self.keys_values = F.pad(self.keys_values, (0, 0, 0, added))
             self.ancestors = F.pad(self.ancestors, (0, added))
 
 
@@ -108,23 +111,29 @@ class CachedAttention:
 
     def __init__(self, cache: BeamCache, active: int, rows: Tensor, prompts: Sequence[tuple[int, int]]) -> None:
         self.cache, self.active, self.rows, self.prompts = cache, active, rows, prompts
-        n, S = cache.slots.shape[1], cache.n_slots
+        self.n_attended = -(-cache.used // SLOT_MULTIPLE) * SLOT_MULTIPLE
+        n, S, H = cache.slots.shape[1], cache.n_slots, cache.n_head
         device = rows.device
-        targets = [(rows // n) * S + cache.slots.flatten()[rows]]
-        targets += [torch.arange(place * S, place * S + length, device=device) for place, length in prompts]
-        self.targets = torch.cat(targets)  # (T,) where in the cache each row's key and value go
+        targets = [(rows // n) * H * S + cache.slots.flatten()[rows]]
+        targets += [torch.arange(length, device=device) + place * H * S for place, length in prompts]
+        heads = torch.arange(H, device=device) * S
+        # Where the keys and values of each token and head go, among places x heads x slots; shape (T * H,).
+        self.targets = (torch.cat(targets)[:, None] + heads).flatten()
         self.is_full = len(rows) == active * n
         if len(rows):
-            hidden = ~cache.ancestors[:active, None, :, : cache.used]  # (A, 1, n, S)
-            self.mask = torch.zeros(hidden.shape, dtype=cache.keys_values.dtype, device=device)
-            self.mask.masked_fill_(hidden, float("-inf"))
+            hidden = ~cache.ancestors[:active, :, : self.n_attended]  # (A, n, S)
+            mask = torch.zeros(hidden.shape, dtype=cache.keys_values.dtype, device=device)
+            self.mask = mask.masked_fill_(hidden, float("-inf"))[:, None]
 
     def __call__(self, layer: int, qkv: Tensor, n_head: int) -> Tensor:
         """(T, 3*D) -> (T, D); see `lora_nlg.gpt2.Attention`."""
-        D = qkv.shape[1] // 3
-        self.cache.keys_values[layer].view(-1, 2 * D).index_copy_(0, self.targets, qkv[:, D:])
-        parts = [self._beams(layer, qkv[: len(self.rows), :D])] if len(self.rows) else []
-        start = len(self.rows)
+        T, D = qkv.shape[0], qkv.shape[1] // 3
+        for part in range(2):  # keys, values
+            stored = self.cache.keys_values[layer, part].view(-1, D // n_head)
+            stored.index_copy_(0, self.targets, qkv[:, (part + 1) * D : (part + 2) * D].reshape(T * n_head, -1))
+        R = len(self.rows)
+        parts = [self._beams(layer, qkv[:R, :D])] if R else []
+        start = R
         for _, length in self.prompts:
             # One prompt at a time: its result must not depend on the length of its neighbours.
             q, k, v = qkv[start : start + length].view(length, 3, n_head, -1).permute(1, 2, 0, 3).unsqueeze(1)
@@ -136,12 +145,17 @@ class CachedAttention:
     def _beams(self, layer: int, q: Tensor) -> Tensor:
         """(R, D) -> (R, D): the beams of each context attend to its slots."""
         D = q.shape[1]
-        n = self.cache.slots.shape[1]
+        A, n, S, H = self.active, self.cache.slots.shape[1], self.n_attended, self.cache.n_head
         if not self.is_full:
-            q = q.new_zeros(self.active * n, D).index_copy_(0, self.rows, q)
-        q = q.view(self.active, n, self.cache.n_head, -1).transpose(1, 2)  # (A, H, n, D/H)
-        stored = self.cache.keys_values[layer, : self.active, : self.cache.used]
-        k, v = stored.permute(2, 0, 3, 1, 4)  # each (A, H, S, D/H)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
-        out = out.transpose(1, 2).reshape(self.active * n, D)
+            q = q.new_zeros(A * n, D).index_copy_(0, self.rows, q)
+        q = q.view(A, n, H, -1).transpose(1, 2)  # (A, H, n, D/H)
+        k, v = self.cache.keys_values[layer, :, :A, :, :S]  # each (A, H, S, D/H)
+        if q.is_cuda:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
+        else:
+            # Not torch's fused kernel: it cuts S into blocks, so its rounding changes with other contexts' slots.
+            scale = 1 / math.sqrt(q.shape[-1])
+            scores = torch.matmul(q * scale, k.transpose(-1, -2)).add_(self.mask)  # (A, H, n, S)
+            out = torch.matmul(scores.softmax(-1), v)
+        out = out.transpose(1, 2).reshape(A * n, D)
         return out if self.is_full else out.index_select(0, self.rows)

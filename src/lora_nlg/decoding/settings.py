@@ -15,7 +15,8 @@ class BeamSettings:
     """Settings of a beam search.
 
     Attributes:
-        end_ids: tokens that end a hypothesis; may be empty.
+        end_ids: tokens that end a hypothesis. Default: None, which is none for a bare search, and the tokenizer's
+            wherever there is a tokenizer.
         beam: hypotheses kept alive, n.
         length_penalty: p; a hypothesis of L generated tokens scores (sum of log-probabilities) / L^p.
         no_repeat_ngram_size: no n-gram of this size may occur twice; 0 allows all.
@@ -33,7 +34,7 @@ class BeamSettings:
         InputError: a setting out of range; all of them are named.
     """
 
-    end_ids: tuple[int, ...] = ()
+    end_ids: tuple[int, ...] | None = None
     beam: int = 10
     length_penalty: float = 0.8
     no_repeat_ngram_size: int = 4
@@ -61,8 +62,8 @@ class BeamSettings:
             problems.append(f"--length_penalty must lie in -100 … 100, got {self.length_penalty}")
         if self.semantics not in SEMANTICS:
             problems.append(f"--semantics must be one of {', '.join(SEMANTICS)}, got {self.semantics!r}")
-        if any(token < 0 for token in self.end_ids):
-            problems.append(f"end tokens must be ids of the vocabulary, got {list(self.end_ids)}")
+        if any(token < 0 for token in self.end_ids or ()):
+            problems.append(f"end tokens must be ids of the vocabulary, got {list(self.end_ids or ())}")
         if problems:
             raise InputError("; ".join(problems))
 
@@ -72,7 +73,7 @@ class BeamSettings:
 
         `hf` looks at as many more as end tokens could take: then n that go on are always among them.
         """
-        return self.beam if self.semantics == "lora" else max(2, 1 + len(self.end_ids)) * self.beam
+        return self.beam if self.semantics == "lora" else max(2, 1 + len(self.end_ids or ())) * self.beam
 
 
 @dataclass(frozen=True)

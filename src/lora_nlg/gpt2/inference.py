@@ -78,10 +78,10 @@ class _InferenceBlock:
     def __init__(self, block: Block, dtype: torch.dtype, share: _InferenceBlock | None) -> None:
         self.ln_1, self.ln_2 = _norm(block.ln_1, dtype), _norm(block.ln_2, dtype)
         self.n_head = block.attn.n_head
-        self.c_attn = _linear(block.attn.c_attn, dtype, share and share.c_attn)
-        self.c_proj = _linear(block.attn.c_proj, dtype, share and share.c_proj)
-        self.fc = _linear(block.mlp.c_fc, dtype, share and share.fc)
-        self.proj = _linear(block.mlp.c_proj, dtype, share and share.proj)
+        self.c_attn: FrozenLinear = _linear(block.attn.c_attn, dtype, share.c_attn if share else None)
+        self.c_proj: FrozenLinear = _linear(block.attn.c_proj, dtype, share.c_proj if share else None)
+        self.fc: FrozenLinear = _linear(block.mlp.c_fc, dtype, share.fc if share else None)
+        self.proj: FrozenLinear = _linear(block.mlp.c_proj, dtype, share.proj if share else None)
 
     def __call__(self, x: Tensor, layer: int, attention: Attention) -> Tensor:
         D = x.shape[1:]
@@ -106,27 +106,24 @@ class InferenceGPT2:
         InputError: the model still has LoRA layers.
     """
 
-    def __init__(
-        self, model: GPT2, dtype: torch.dtype = torch.float32, share: InferenceGPT2 | None = None
-    ) -> None:
+    def __init__(self, model: GPT2, dtype: torch.dtype = torch.float32, share: InferenceGPT2 | None = None) -> None:
         if lora_layers(model):
             raise InputError("the model still has LoRA layers; decode lora.fold(model)")
-        if share is not None and share.dtype != dtype:
-            share = None
         transformer = model.transformer
+        blocks: list[_InferenceBlock | None] = [None] * len(transformer.h)
+        if share is not None and share.dtype == dtype and len(share.blocks) == len(blocks):
+            blocks = list(share.blocks)
         self.config: GPT2Config = model.config
-        self.dtype = dtype
+        self.dtype: torch.dtype = dtype
         self.device = model.head_weight.device
         self.wte, self.wpe = transformer.wte.weight.detach(), transformer.wpe.weight.detach()
         self.ln_f = _norm(transformer.ln_f, torch.float32)
-        self.blocks = [
-            _InferenceBlock(block, dtype, share.blocks[i] if share else None)  # type: ignore[arg-type]
-            for i, block in enumerate(transformer.h)
+        self.blocks: list[_InferenceBlock] = [
+            _InferenceBlock(block, dtype, like)  # type: ignore[arg-type]
+            for block, like in zip(transformer.h, blocks, strict=True)
         ]
-        if share is not None and share.head.source is model.head_weight:
-            self.head = share.head
-        else:
-            self.head = _padded_head(model.head_weight)
+        is_shared = share is not None and share.head.source is model.head_weight
+        self.head: FrozenLinear = share.head if share and is_shared else _padded_head(model.head_weight)
 
     @property
     def padded_vocab_size(self) -> int:

@@ -13,7 +13,7 @@ from lora_nlg.gpt2.inference import InferenceGPT2
 from lora_nlg.weights.base import load_base
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64])
+@pytest.mark.parametrize("batch_size", [7, 64])
 def test_every_recorded_output_is_reproduced_token_for_token(shared_golden: Path, batch_size: int) -> None:
     recorded = json.loads((shared_golden / "beam.json").read_text())
     model = InferenceGPT2(load_base(shared_golden / "base.safetensors"))

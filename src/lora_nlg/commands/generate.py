@@ -1,0 +1,31 @@
+"""`lora-nlg generate`: verbalise one meaning representation given on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lora_nlg.commands.arguments import parse_arguments
+from lora_nlg.commands.decode import RunArguments, SearchArguments, make_decoder, open_run
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the best hypotheses with their scores; returns the exit status."""
+    parsed = parse_arguments(
+        "generate",
+        "Verbalise one meaning representation, e.g. "
+        "lora-nlg generate 'name : Blue Spice | Type : pub | area : riverside' --checkpoint runs/e2e --n_best 3",
+        argv,
+        RunArguments,
+        SearchArguments,
+        positionals={"context": {"type": str, "help": "The meaning representation, as the training data writes it."}},
+    )
+    run_arguments, search = parsed.groups
+    checkpoints = [part for part in run_arguments.checkpoint.split(",") if part]
+    for checkpoint in checkpoints:
+        decoder = make_decoder(open_run(run_arguments, checkpoint), run_arguments, search, batch_size=1)
+        if len(checkpoints) > 1:
+            print(checkpoint)
+        ((_, hypotheses),) = decoder.decode([parsed.positionals["context"]])
+        for hypothesis in hypotheses:
+            print(f"{hypothesis.score:8.4f}  {hypothesis.text}")
+    return 0

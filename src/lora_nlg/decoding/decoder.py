@@ -1,0 +1,167 @@
+"""From contexts to texts: prompts, the search, and its tokens as text.
+
+`decode_contexts` is all that a caller with a model, a tokenizer and some contexts needs, validation by generation
+during training included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+
+import torch
+
+from lora_nlg.batching import prompt_tokens
+from lora_nlg.decoding.beam_search import beam_search
+from lora_nlg.decoding.settings import BeamSettings, Hypothesis
+from lora_nlg.errors import InputError
+from lora_nlg.gpt2 import GPT2
+from lora_nlg.gpt2.inference import InferenceGPT2
+from lora_nlg.lora import fold, lora_layers
+from lora_nlg.tokenizers import END_OF_TEXT, Tokenizer
+from lora_nlg.weights.base import base_hash
+
+log = logging.getLogger(__name__)
+
+SEQ_LEN = 512  # the predecessor's: prompt and answer together
+
+
+def fold_for_decoding(model: GPT2) -> GPT2:
+    """The model with its LoRA layers merged into a copy that shares the rest; the model itself stays as it is."""
+    if not lora_layers(model):
+        return model
+    folded = fold(model)
+    assert isinstance(folded, GPT2)
+    return folded
+
+
+class Decoder:
+    """A model with its vocabulary, ready to decode.
+
+    Args:
+        model: a GPT-2 without LoRA layers (`fold_for_decoding` gives one).
+        tokenizer: its vocabulary.
+        settings: of the search; `end_ids` None means the tokenizer's.
+        batch_size: contexts at work at a time. Default: 16.
+        seq_len: tokens of prompt and answer together, at most; a longer prompt keeps its last tokens. The model's
+            positions if they are fewer. Default: 512.
+        dtype: fp32 or bf16 for the model's body. Default: fp32.
+        share: a decoder of the same base, whose laid-out weights are used where they are the same. Default: None.
+
+    Raises:
+        InputError: the answer's length leaves no room for a prompt.
+    """
+
+    def __init__(
+        self,
+        model: GPT2,
+        tokenizer: Tokenizer,
+        settings: BeamSettings,
+        *,
+        batch_size: int = 16,
+        seq_len: int = SEQ_LEN,
+        dtype: torch.dtype = torch.float32,
+        share: Decoder | None = None,
+    ) -> None:
+        self.source = model
+        self.model: InferenceGPT2 = InferenceGPT2(model, dtype, share.model if share else None)
+        self.tokenizer = tokenizer
+        self.settings = settings
+        if settings.end_ids is None:
+            self.settings = replace(settings, end_ids=tokenizer.end_ids)
+        self.batch_size = batch_size
+        self.longest_prompt = min(seq_len, model.config.n_positions) - settings.eval_len
+        if self.longest_prompt < 1:
+            raise InputError(
+                f"--eval_len {settings.eval_len} leaves no room for a context in --seq_len {seq_len} "
+                f"(the model has {model.config.n_positions} positions)"
+            )
+
+    def fingerprint(self) -> str:
+        """Changes whenever weights, vocabulary or a setting that acts on hypotheses do; 64 hexadecimal digits."""
+        parts = [base_hash(self.source), self.tokenizer.sha256, self.longest_prompt, str(self.model.dtype)]
+        return hashlib.sha256(json.dumps([*parts, asdict(self.settings)]).encode()).hexdigest()
+
+    def prompt(self, context: str) -> list[int]:
+        """Tokens of a context and the separator; of a context too long, the last ones."""
+        return prompt_tokens(self.tokenizer, context)[-self.longest_prompt :]
+
+    def decode(self, contexts: Sequence[str]) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Search every context given.
+
+        Args:
+            contexts: linearised meaning representations; equal ones are searched again.
+
+        Yields:
+            (index of the context, its hypotheses with text, best first), in the order in which searches end.
+        """
+        prompts = [prompt_tokens(self.tokenizer, context) for context in contexts]
+        if cut := sum(len(prompt) > self.longest_prompt for prompt in prompts):
+            log.warning("%d contexts have more than %d tokens; they keep their last ones", cut, self.longest_prompt)
+        prompts = [prompt[-self.longest_prompt :] for prompt in prompts]
+        for index, hypotheses in beam_search(self.model, prompts, self.settings, self.batch_size):
+            yield index, [replace(hypothesis, text=self.text(hypothesis.tokens)) for hypothesis in hypotheses]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Generated tokens as text: up to the end token, `<|endoftext|>` or a blank line, stripped."""
+        end_ids = set(self.settings.end_ids or ())
+        until = next((i for i, token in enumerate(tokens) if token in end_ids), len(tokens))
+        text = self.tokenizer.decode(tokens[:until])
+        return text.split(END_OF_TEXT)[0].split("\n\n")[0].strip()
+
+
+def decode_n_best(
+    model: GPT2,
+    tokenizer: Tokenizer,
+    contexts: Sequence[str],
+    settings: BeamSettings | None = None,
+    *,
+    batch_size: int = 16,
+    seq_len: int = SEQ_LEN,
+    dtype: torch.dtype = torch.float32,
+) -> list[list[Hypothesis]]:
+    """The best hypotheses of every context, best first; each distinct context is searched once.
+
+    Args:
+        model: a GPT-2; LoRA layers are merged into a copy, the model itself is left alone.
+        tokenizer: its vocabulary.
+        contexts: linearised meaning representations.
+        settings: of the search. Default: `BeamSettings()` with the tokenizer's end tokens.
+        batch_size, seq_len, dtype: as for `Decoder`.
+
+    Returns:
+        One list for each context, in order; equal contexts share one list.
+    """
+    distinct = list(dict.fromkeys(contexts))
+    decoder = Decoder(
+        fold_for_decoding(model),
+        tokenizer,
+        settings or BeamSettings(),
+        batch_size=batch_size,
+        seq_len=seq_len,
+        dtype=dtype,
+    )
+    found = {distinct[index]: hypotheses for index, hypotheses in decoder.decode(distinct)}
+    return [found[context] for context in contexts]
+
+
+def decode_contexts(
+    model: GPT2,
+    tokenizer: Tokenizer,
+    contexts: Sequence[str],
+    settings: BeamSettings | None = None,
+    *,
+    batch_size: int = 16,
+    seq_len: int = SEQ_LEN,
+    dtype: torch.dtype = torch.float32,
+) -> list[Hypothesis]:
+    """The best hypothesis of every context, in order; otherwise as `decode_n_best`.
+
+    Example:
+        `[h.text for h in decode_contexts(model, tokenizer, ["name : Blue Spice | Type : pub"])]`
+    """
+    found = decode_n_best(model, tokenizer, contexts, settings, batch_size=batch_size, seq_len=seq_len, dtype=dtype)
+    return [hypotheses[0] for hypotheses in found]
