@@ -60,6 +60,13 @@ class World:
         dist.broadcast_object_list(box, 0, device=self.device)
         return box[0]
 
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value of a picklable object, in order of rank, on every rank."""
+        values = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return values
+
     def require_equal(self, value: Any, what: str) -> None:
         """Check that all ranks were given the same.
 

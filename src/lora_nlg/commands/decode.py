@@ -12,7 +12,16 @@ from tqdm import tqdm
 
 from lora_nlg.commands.arguments import existing_file, parse_arguments
 from lora_nlg.corpora.record import Record, read_records
-from lora_nlg.decoding import BeamSettings, Decoder, Hypothesis, Journal, fold_for_decoding, write_predictions
+from lora_nlg.decoding import (
+    BeamSettings,
+    Decoder,
+    Hypothesis,
+    Journal,
+    fold_for_decoding,
+    remove_journals,
+    write_predictions,
+)
+from lora_nlg.distributed import World, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.lora import lora_layers
 from lora_nlg.weights.run import Run, load_run
@@ -34,6 +43,8 @@ class RunArguments:
     """Where the vocabulary is. Default: in the run, or beside the base."""
     precision: str = "fp32"
     """fp32, or bf16 for the model's body (the output head stays fp32)."""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
     threads: int | None = None
     """CPU threads. Default: torch's."""
 
@@ -119,18 +130,32 @@ def main(argv: Sequence[str]) -> int:
     )
     run_arguments, arguments, search = parsed.groups
     records = read_records(existing_file(arguments.data, "--data"))
-    checkpoints = [part for part in run_arguments.checkpoint.split(",") if part]
+    checkpoints = split_checkpoints(run_arguments)
     share = None
-    for checkpoint in checkpoints:
-        run = open_run(run_arguments, checkpoint)
-        decoder = make_decoder(run, run_arguments, search, arguments.batch_size, share)
-        path = output_path(checkpoint, arguments.out, several=len(checkpoints) > 1)
-        found = search_records(decoder, records, path)
-        count = write_predictions(path, records, found)
-        Journal(path, "").remove()
-        log.info("%d predictions (%d distinct contexts): %s", count, len(found), path)
-        share = decoder
+    with joined_world(run_arguments.device) as world:
+        for checkpoint in checkpoints:
+            run = open_run(run_arguments, checkpoint)
+            decoder = make_decoder(run, run_arguments, search, arguments.batch_size, world, share)
+            path = output_path(checkpoint, arguments.out, several=len(checkpoints) > 1)
+            found = search_records(decoder, records, path, world)
+            if world.is_main:
+                count = write_predictions(path, records, found)
+                remove_journals(path)
+                log.info("%d predictions (%d distinct contexts): %s", count, len(found), path)
+            share = decoder
     return 0
+
+
+def split_checkpoints(arguments: RunArguments) -> list[str]:
+    """The runs that `--checkpoint` names.
+
+    Raises:
+        InputError: none.
+    """
+    checkpoints = [part.strip() for part in arguments.checkpoint.split(",") if part.strip()]
+    if not checkpoints:
+        raise InputError("--checkpoint: no run directory given")
+    return checkpoints
 
 
 def open_run(arguments: RunArguments, checkpoint: str) -> Run:
@@ -141,13 +166,19 @@ def open_run(arguments: RunArguments, checkpoint: str) -> Run:
 
 
 def make_decoder(
-    run: Run, arguments: RunArguments, search: SearchArguments, batch_size: int, share: Decoder | None = None
+    run: Run,
+    arguments: RunArguments,
+    search: SearchArguments,
+    batch_size: int,
+    world: World,
+    share: Decoder | None = None,
 ) -> Decoder:
     """A decoder for a run, its LoRA layers merged into a copy."""
-    if adapted := len(lora_layers(run.model)):
+    adapted = len(lora_layers(run.model))
+    if adapted and world.is_main:
         log.info("LoRA merged into a copy of %d layers for decoding", adapted)
     return Decoder(
-        fold_for_decoding(run.model),
+        fold_for_decoding(run.model).to(world.device),
         run.tokenizer,
         search.settings(run.tokenizer.eos_id),
         batch_size=batch_size,
@@ -173,17 +204,31 @@ def output_path(checkpoint: str, out: str | None, several: bool) -> Path:
     return Path(out) / f"{checkpoint.strip('/').replace('/', '_')}.jsonl"
 
 
-def search_records(decoder: Decoder, records: Sequence[Record], path: Path) -> dict[str, list[Hypothesis]]:
-    """Search each distinct context that the journal beside `path` doesn't hold yet."""
+def search_records(
+    decoder: Decoder, records: Sequence[Record], path: Path, world: World
+) -> dict[str, list[Hypothesis]]:
+    """Search each distinct context that the journals beside `path` don't hold yet, each on one rank.
+
+    Returns:
+        Every context's hypotheses, on every rank.
+    """
     contexts = list(dict.fromkeys(record.context for record in records))
-    with Journal(path, decoder.fingerprint()) as journal:
-        found = {context: journal.found[context] for context in contexts if context in journal.found}
-        if found:
-            log.info("%d of %d contexts were decoded before; going on with the rest", len(found), len(contexts))
-        todo = [context for context in contexts if context not in found]
-        with tqdm(total=len(contexts), initial=len(found), unit=" contexts", desc="decode", dynamic_ncols=True) as bar:
-            for index, hypotheses in decoder.decode(todo):
-                journal.append(todo[index], hypotheses)
-                found[todo[index]] = hypotheses
-                bar.update()
-    return found
+    journal = Journal(path, decoder.fingerprint(), world.rank)
+    # All ranks must have read all journals before any is written to, and agree on what is left to do.
+    before = {context: journal.found[context] for context in contexts if context in journal.found}
+    before = world.from_main(before)
+    if before and world.is_main:
+        log.info("%d of %d contexts were decoded before; going on with the rest", len(before), len(contexts))
+    todo = [context for context in contexts if context not in before]
+    # Dealt out by length, so that ranks have equally much to do.
+    mine = sorted(todo, key=lambda context: (len(context), context))[world.rank :: world.size]
+    found = {}
+    bar = tqdm(total=len(mine), unit=" contexts", desc="decode", dynamic_ncols=True, disable=not world.is_main)
+    with journal, bar:
+        for index, hypotheses in decoder.decode(mine):
+            journal.append(mine[index], hypotheses)
+            found[mine[index]] = hypotheses
+            bar.update()
+    for part in world.gather(found):
+        before.update(part)
+    return before

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lora_nlg.commands.arguments import parse_arguments
-from lora_nlg.commands.decode import RunArguments, SearchArguments, make_decoder, open_run
+from lora_nlg.commands.decode import RunArguments, SearchArguments, make_decoder, open_run, split_checkpoints
+from lora_nlg.distributed import World, pick_device
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,9 +21,10 @@ def main(argv: Sequence[str]) -> int:
         positionals={"context": {"type": str, "help": "The meaning representation, as the training data writes it."}},
     )
     run_arguments, search = parsed.groups
-    checkpoints = [part for part in run_arguments.checkpoint.split(",") if part]
+    checkpoints = split_checkpoints(run_arguments)
+    world = World(device=pick_device(run_arguments.device))
     for checkpoint in checkpoints:
-        decoder = make_decoder(open_run(run_arguments, checkpoint), run_arguments, search, batch_size=1)
+        decoder = make_decoder(open_run(run_arguments, checkpoint), run_arguments, search, 1, world)
         if len(checkpoints) > 1:
             print(checkpoint)
         ((_, hypotheses),) = decoder.decode([parsed.positionals["context"]])

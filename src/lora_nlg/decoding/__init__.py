@@ -2,7 +2,7 @@
 
 from lora_nlg.decoding.beam_search import beam_search
 from lora_nlg.decoding.decoder import Decoder, decode_contexts, decode_n_best, fold_for_decoding
-from lora_nlg.decoding.predictions import Journal, write_predictions
+from lora_nlg.decoding.predictions import Journal, remove_journals, write_predictions
 from lora_nlg.decoding.settings import BeamSettings, Hypothesis
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "decode_contexts",
     "decode_n_best",
     "fold_for_decoding",
+    "remove_journals",
     "write_predictions",
 ]

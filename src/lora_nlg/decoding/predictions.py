@@ -61,8 +61,7 @@ class Journal:
     """
 
     def __init__(self, path: str | Path, fingerprint: str, rank: int = 0) -> None:
-        path = Path(path)
-        self.folder = path.with_name(path.name + ".partial")
+        self.folder = journal_folder(path)
         self.fingerprint = fingerprint
         self.file_path = self.folder / f"rank-{rank}.jsonl"
         self.found: dict[str, list[Hypothesis]] = {}
@@ -93,9 +92,16 @@ class Journal:
         assert self.file is not None
         self.file.close()
 
-    def remove(self) -> None:
-        """Delete the journals of all ranks: the predictions file is complete."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+def journal_folder(path: str | Path) -> Path:
+    """Where the journals of a predictions file lie."""
+    path = Path(path)
+    return path.with_name(path.name + ".partial")
+
+
+def remove_journals(path: str | Path) -> None:
+    """Delete the journals of all ranks: the predictions file is complete."""
+    shutil.rmtree(journal_folder(path), ignore_errors=True)
 
 
 def _read(path: Path, fingerprint: str) -> dict[str, list[Hypothesis]]:

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from beam_reference import random_model, reference_search
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from tests.lora_nlg.decoding.conftest import random_model
-from tests.lora_nlg.decoding.reference_search import reference_search
 
 from lora_nlg.decoding import BeamSettings, beam_search
 from lora_nlg.errors import InputError

@@ -1,6 +1,7 @@
-"""A slow beam search that is easy to believe: one context, no cache, no batch, every candidate sorted, full length.
+"""Small random models, and a slow beam search that is easy to believe.
 
-It runs the whole sequence through the model in float64 for every beam at every step.
+The search takes one context, has no cache and no batch, sorts every candidate and runs at full length; every beam's
+whole sequence goes through the model in float64 at every step.
 """
 
 from __future__ import annotations
@@ -12,9 +13,22 @@ from collections.abc import Sequence
 import torch
 
 from lora_nlg.decoding.settings import BeamSettings
-from lora_nlg.gpt2 import GPT2, PackedAttention
+from lora_nlg.gpt2 import GPT2, GPT2Config, PackedAttention, empty_gpt2
 
 Scored = tuple[float, float, tuple[int, ...]]  # score, sum of log-probabilities, tokens
+
+
+def random_model(seed: int, vocab_size: int = 40, n_positions: int = 64, sharpness: float = 0.4) -> GPT2:
+    """A 2-layer GPT-2; a larger `sharpness` gives more peaked distributions."""
+    torch.manual_seed(seed)
+    model = empty_gpt2(GPT2Config(n_layer=2, n_embd=32, n_head=2, vocab_size=vocab_size, n_positions=n_positions))
+    model.reset_parameters()
+    with torch.no_grad():
+        model.transformer.wte.weight.normal_(0, sharpness)
+        for name, parameter in model.named_parameters():
+            if name.endswith("weight") and ".h." in name and "ln" not in name:
+                parameter.mul_(6)
+    return model.eval()
 
 
 def next_logits(model: GPT2, tokens: Sequence[int]) -> list[float]:
