@@ -3,6 +3,7 @@ TER.
 
     python eval/webnlg_dart.py -R refs/reference -H hyps -nr 4 -m bleu,meteor,chrf++,ter      eval.py's inputs
     python eval/webnlg_dart.py --data test.jsonl --predictions predictions.jsonl --scores scores.json
+    python eval/webnlg_dart.py --data test.jsonl -H hyps       plain text for our data: one line a context (or entry)
 
 No Java, no Perl, no download; METEOR needs the resources of `pip install .[meteor]`.
 """
@@ -21,7 +22,7 @@ from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, segment_rows
 from nlg_metrics.files import write_json, write_jsonl
 from nlg_metrics.scores_file import file_record, plain_values, scores_record, write_scores
-from nlg_metrics.segments import UNITS, Segments, read_segments
+from nlg_metrics.segments import UNITS, Segments, read_segments, read_segments_and_lines
 from nlg_metrics.significance import RESAMPLES, SEED
 
 TITLES = {"bleu": "BLEU", "bleu_nltk": "BLEU NLTK", "meteor": "METEOR", "chrf++": "chrF++", "ter": "TER"}
@@ -88,18 +89,20 @@ def read(options: argparse.Namespace) -> tuple[Segments, dict[str, str]]:
     Raises:
         InputError: a file can't be used, or the flags don't go together.
     """
-    ours = options.data, options.predictions
-    official = options.reference, options.hypothesis
-    if all(ours) and not any(official):
-        segments = read_segments(options.data, options.predictions, options.segments)
+    if options.data and not options.reference and bool(options.predictions) != bool(options.hypothesis):
+        if options.predictions:
+            segments = read_segments(options.data, options.predictions, options.segments)
+        else:
+            segments = read_segments_and_lines(options.data, options.hypothesis, options.segments)
         segments = webnlg_suite.styled(segments, style_of(options), options.num_refs)
-        return segments, {"data": options.data, "predictions": options.predictions}
-    if all(official) and not any(ours):
+        return segments, {"data": options.data, "hypotheses": options.predictions or options.hypothesis}
+    if options.reference and options.hypothesis and not (options.data or options.predictions):
         paths = generation_eval.reference_paths(options.reference, 4 if options.num_refs is None else options.num_refs)
         segments = generation_eval.read_files(options.hypothesis, paths)
         files = {f"references{number}": str(path) for number, path in enumerate(paths)}
-        return webnlg_suite.styled(segments, style_of(options), len(paths)), {**files, "hypotheses": options.hypothesis}
-    raise InputError("give -R and -H, or --data and --predictions; see --help")
+        segments = webnlg_suite.styled(segments, style_of(options), len(paths))
+        return segments, {**files, "hypotheses": options.hypothesis}
+    raise InputError("give -R and -H, or --data and --predictions (or -H); see --help")
 
 
 def show(outcome: webnlg_suite.SuiteResult, segments: Segments) -> None:

@@ -80,13 +80,14 @@ def _thinned(series: Series) -> tuple[list[int], list[float]]:
 
 def intervals(rows: Mapping[str, tuple[float, float, float]]) -> str:
     """A dot and a bar for each row (name -> value, low, high), as an image; rows top to bottom."""
-    figure, axes = _figure(5.6, 0.7 + 0.42 * len(rows))
+    figure, axes = _figure(3.6, 0.5 + 0.3 * len(rows))
     for place, (value, low, high) in enumerate(rows.values()):
         axes.plot([low, high], [place, place], color=BLUE, linewidth=2.2, solid_capstyle="butt")
         axes.plot([value], [place], color=BLUE, marker="o", markersize=5)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
+    axes.locator_params(axis="x", nbins=5)
     return _image(figure)
 
 

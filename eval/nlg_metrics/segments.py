@@ -90,33 +90,69 @@ def read_segments(data: str | Path, predictions: str | Path, unit: str = "contex
         InputError: a file is unreadable, an id is missing, unknown or given twice, an entry has no reference,
             or entries of one context have different hypotheses under "contexts".
     """
-    if unit not in UNITS:
-        raise InputError(f"--segments is {unit!r}; it must be one of {', '.join(UNITS)}")
     records = _read_records(data)
     hypotheses = _read_predictions(predictions)
     _check_ids(records, hypotheses, data, predictions)
+    segments = _grouped(records, unit, data)
+    first: dict[str, str] = {}
+    for record in records:
+        name, hypothesis = _segment_name(record, unit), hypotheses[record["id"]]
+        other = first.setdefault(name, record["id"])
+        if hypotheses[other] != hypothesis:
+            raise InputError(
+                f"{predictions}: entries {other!r} and {record['id']!r} have the same context but different "
+                "hypotheses, so they can't be pooled; decode each context once, or use --segments entries"
+            )
+    segments.hypotheses.extend(hypotheses[id_] for id_ in segments.ids)
+    return segments
+
+
+def read_segments_and_lines(data: str | Path, hypotheses: str | Path, unit: str = "contexts") -> Segments:
+    """Pair a data file with plain text: one hypothesis a line, for every segment in the data file's order.
+
+    Args:
+        data: as for `read_segments`.
+        hypotheses: plain text; its n-th line is for the n-th distinct context or the n-th entry, as `unit` says.
+        unit: as for `read_segments`.
+
+    Raises:
+        InputError: a file is unreadable, or the numbers of lines and segments differ; the message gives both.
+    """
+    segments = _grouped(_read_records(data), unit, data)
+    lines = read_lines(hypotheses)
+    if len(lines) != len(segments):
+        raise InputError(
+            f"{hypotheses} has {len(lines)} lines but {data} has {len(segments)} {unit}; they must be equal "
+            f"(--segments is {unit})"
+        )
+    segments.hypotheses.extend(lines)
+    return segments
+
+
+def _segment_name(record: dict[str, Any], unit: str) -> str:
+    pooled = unit == "contexts" and record["context"]
+    return f"context {record['context']}" if pooled else f"id {record['id']}"
+
+
+def _grouped(records: list[dict[str, Any]], unit: str, data: str | Path) -> Segments:
+    """The segments of a data file, still without hypotheses."""
+    if unit not in UNITS:
+        raise InputError(f"--segments is {unit!r}; it must be one of {', '.join(UNITS)}")
     segments = Segments([], [], [], [], [], unit)
     index: dict[str, int] = {}
     for record in records:
-        pooled = unit == "contexts" and record["context"]
-        at = index.setdefault(f"context {record['context']}" if pooled else f"id {record['id']}", len(segments))
-        hypothesis = hypotheses[record["id"]]
+        at = index.setdefault(_segment_name(record, unit), len(segments))
         if at == len(segments):
             segments.ids.append(record["id"])
-            segments.hypotheses.append(hypothesis)
             segments.references.append([])
             segments.contexts.append(record["context"])
             segments.seen.append(record["seen"])
-        elif segments.hypotheses[at] != hypothesis:
-            raise InputError(
-                f"{predictions}: entries {segments.ids[at]!r} and {record['id']!r} have the same context but "
-                "different hypotheses, so they can't be pooled; decode each context once, or use "
-                "--segments entries"
-            )
         elif segments.seen[at] != record["seen"]:
             segments.seen[at] = None
         segments.references[at].extend(record["references"])
-    _check_references(segments, data)
+    for id_, references in zip(segments.ids, segments.references, strict=True):
+        if not references:
+            raise InputError(f"{data}: entry {id_!r} has no reference; leave it out of the scoring or give it one")
     return segments
 
 
@@ -172,12 +208,6 @@ def _check_ids(
         if unknown:
             problems.append(f"has {len(unknown)} ids that are not in it (first: {unknown[0]!r})")
         raise InputError(f"{predictions} {' and '.join(problems)}; score predictions with the data they were made from")
-
-
-def _check_references(segments: Segments, data: str | Path) -> None:
-    for id_, references in zip(segments.ids, segments.references, strict=True):
-        if not references:
-            raise InputError(f"{data}: entry {id_!r} has no reference; leave it out of the scoring or give it one")
 
 
 def read_lines(path: str | Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nlg_metrics.errors import InputError
-from nlg_metrics.segments import read_lines, read_segments
+from nlg_metrics.segments import read_lines, read_segments, read_segments_and_lines
 
 
 def record(id_: str, context: str, *references: str, seen: bool | None = None) -> dict[str, Any]:
@@ -50,6 +50,15 @@ def test_entries_stay_as_released(files: tuple[Path, Path]) -> None:
     assert segments.ids == ["1", "2", "3"]
     assert segments.hypotheses == ["x", "y", "x"]
     assert segments.references == [["one", "two"], ["three"], ["four"]]
+
+
+def test_plain_hypotheses_are_one_a_segment(files: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "two").write_text("x\ny\n")
+    (tmp_path / "three").write_text("x\ny\nz")
+    assert read_segments_and_lines(files[0], tmp_path / "two") == read_segments(*files)
+    assert read_segments_and_lines(files[0], tmp_path / "three", "entries").hypotheses == ["x", "y", "z"]
+    with pytest.raises(InputError, match=r"three has 3 lines but .*data.jsonl has 2 contexts"):
+        read_segments_and_lines(files[0], tmp_path / "three")
 
 
 def test_subsets_hold_exactly_their_segments(files: tuple[Path, Path]) -> None:
@@ -121,7 +130,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder"):
         read_segments(tmp_path, good)
     with pytest.raises(InputError, match="--segments is 'lines'; it must be one of contexts, entries"):
-        read_segments(good, good, "lines")
+        read_segments(good, write(tmp_path / "p.jsonl", BOTH), "lines")
 
 
 @pytest.mark.parametrize(

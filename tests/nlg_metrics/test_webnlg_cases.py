@@ -31,6 +31,25 @@ def test_the_closest_reference_length_is_the_shorter_of_two_and_sums_over_segmen
     assert parts["reference_length"] == 3 + 6
 
 
+def test_multi_bleu_is_sacrebleus_where_the_two_agree() -> None:
+    """Without empty references and characters beyond ASCII, sacrebleu's 13a tokens and unsmoothed BLEU are the same."""
+    sacrebleu = pytest.importorskip("sacrebleu")
+    hypotheses = [
+        "The Eagle, a low-priced pub (3-star), isn't near it.",
+        'He said "no" &amp; left at 3.5.',
+        "A $20.5 pub!",
+    ]
+    references = [
+        ["The Eagle is a low-priced pub, 3-star; it isn't near it.", "A 3-star pub (The Eagle) isn't near it."],
+        ['He said "no" & left at 3.50.', 'She said "no" and left at 3.5.'],
+        ["A $20.5 pub!", "A cheap pub!"],
+    ]
+    streams = [[group[position] for group in references] for position in range(2)]
+    library = sacrebleu.metrics.BLEU(tokenize="13a", smooth_method="none").corpus_score(hypotheses, streams)
+    assert library.score > 10
+    assert MultiBleu().score(hypotheses, references).value == pytest.approx(library.score, abs=1e-9)
+
+
 def test_an_empty_reference_shortens_multi_bleu_and_the_corrected_figure_does_not_have_it() -> None:
     """The hypothesis has 4 words, the real reference 10: length 0 is closer, so the penalty disappears."""
     reference = "a b c d e f g h i j"

@@ -117,6 +117,9 @@ def test_our_files_give_subsets_intervals_and_segment_scores(
     assert record["scores"]["ter"]["interval"] == [0.0, 0.0]
     signature = record["scores"]["bleu"]["signature"]
     assert "|segments:contexts|style:lora|data:" in signature
+    (tmp_path / "plain").write_text("\n".join(str(row["hypothesis"]) for row in predictions) + "\n")
+    assert run("--data", tmp_path / "data.jsonl", "-H", tmp_path / "plain", "-m", "bleu,ter") == 0
+    assert capsys.readouterr().out.splitlines() == lines
     assert [row["id"] for _, row in read_jsonl(tmp_path / "segments.jsonl")] == ["0", "1", "2"]
 
 
