@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lora_nlg.corpora.record import Record
-from lora_nlg.corpora.release import Places, Release, Source, clean, linearise
+from lora_nlg.corpora.release import Places, Release, Source, clean, json_string, linearise
 from lora_nlg.corpora.triples_xml import read_entries, split_triple
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json
@@ -73,15 +73,14 @@ def _json(file: Path) -> Iterator[_Entry]:
         place = f"entry {number}"
         try:
             triples = [_three_strings(triple) for triple in entry["tripleset"]]
-            texts = [(annotation["text"], place) for annotation in entry["annotations"]]
+            texts = [(json_string(annotation["text"]), place) for annotation in entry["annotations"]]
         except (KeyError, TypeError) as error:
             raise InputError(f"{file}, {place}: not a DART entry ({type(error).__name__}: {error})") from None
-        if not all(isinstance(text, str) for text, _ in texts):
-            raise InputError(f'{file}, {place}: "text" must be a string')
         yield place, triples, texts
 
 
 def _three_strings(triple: object) -> tuple[str, ...] | None:
     if not isinstance(triple, list) or len(triple) != 3:
         return None
-    return tuple(triple) if all(isinstance(part, str) and part.strip() for part in triple) else None
+    parts = tuple(json_string(part).strip() for part in triple)
+    return parts if all(parts) else None

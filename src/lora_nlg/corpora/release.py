@@ -73,6 +73,19 @@ def clean(text: str) -> str:
     return _WHITE_SPACE.sub(" ", text).strip(" ")
 
 
+def json_string(value: object) -> str:
+    """A string that came out of JSON, checked.
+
+    Raises:
+        TypeError: it is not a string, or holds a lone surrogate (half a character), which no file can hold.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"expected a string, got {value!r:.60}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise TypeError(f"half a character (a lone surrogate) in {value!r:.60}")
+    return value
+
+
 def linearise(triples: Iterable[Sequence[str]]) -> str:
     """`subject : property : object | …`, the form LoRA's WebNLG and DART inputs have."""
     return " | ".join(" : ".join(map(clean, triple)) for triple in triples)

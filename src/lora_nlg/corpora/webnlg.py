@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_nlg.corpora.record import Record
-from lora_nlg.corpora.release import Places, Release, Source, clean, linearise
+from lora_nlg.corpora.release import Places, Release, Source, clean, json_string, linearise
 from lora_nlg.corpora.triples_xml import read_entries, split_triple
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json
@@ -127,25 +127,19 @@ def _json(file: Path) -> Iterator[_Entry]:
         place = f"entry {number}"
         try:
             ((_, entry),) = wrapped.items()
-            category = _string(entry["category"])
+            category = json_string(entry["category"])
             yield _Entry(
                 file,
                 place,
                 category,
-                f"{category}-{_string(entry['size'])}-{_string(entry['xml_id'])}",
+                f"{category}-{json_string(entry['size'])}-{json_string(entry['xml_id'])}",
                 [_json_triple(triple) for triple in entry["modifiedtripleset"]],
-                [(_string(lex["lex"]), _string(lex["comment"]), place) for lex in entry["lexicalisations"]],
+                [(json_string(lex["lex"]), json_string(lex["comment"]), place) for lex in entry["lexicalisations"]],
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{file}, {place}: not a WebNLG entry ({type(error).__name__}: {error})") from None
 
 
 def _json_triple(triple: dict[str, Any]) -> tuple[str, ...] | None:
-    parts = tuple(_string(triple[part]).strip() for part in ("subject", "property", "object"))
+    parts = tuple(json_string(triple[part]).strip() for part in ("subject", "property", "object"))
     return parts if all(parts) else None
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected a string, got {value!r:.60}")
-    return value

@@ -40,6 +40,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.folder: Path | None = None
         self.delay = 0.0
 
+    def handle_error(self, request, client_address):
+        """A client that hangs up is what these tests are about; nothing to print."""
+
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}"

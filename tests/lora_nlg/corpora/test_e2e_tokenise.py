@@ -4,6 +4,8 @@ import csv
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lora_nlg.corpora.tokenise import TOKENISERS, tokenise_affixes, tokenise_aggressive
 
@@ -58,3 +60,11 @@ def test_train_reads_like_valid(shared_data):
     glued = [re.sub(r"(\w) '(s|t|re|ll|ve|d|m|oeuvres?)\b", r"\1'\2", text) for text in texts]
     same = sum(tokenise_aggressive(again) == text for again, text in zip(glued, texts, strict=True))
     assert same / len(texts) >= 0.999
+
+
+@given(st.text(st.sampled_from("aZé5£$ .,;:!?'\"-()\n\u00a0_")))
+def test_tokenising_only_moves_blanks(text):
+    for tokenise in (tokenise_aggressive, tokenise_affixes):
+        tokens = tokenise(text).split(" ")
+        assert "".join(tokens) == "".join(text.split())
+        assert all(tokens) or tokens == [""]

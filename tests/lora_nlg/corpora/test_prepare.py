@@ -117,3 +117,15 @@ def test_same_input_same_bytes_whatever_the_file_system_order(shared_data, tmp_p
     one = prepare_corpus("webnlg", shared_data / "webnlg", tmp_path / "1").manifest["splits"]["valid"]
     two = prepare_corpus("webnlg", tmp_path / "raw", tmp_path / "2").manifest["splits"]["valid"]
     assert one == two
+
+
+def test_the_sample_needs_no_raw_folder(tmp_path, capsys):
+    assert main(["prepare", "sample", "--out", str(tmp_path)]) == 0
+    assert "records, " in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["corpus"] == "sample"
+    assert manifest["not_found"] == []
+    for split, entry in manifest["splits"].items():
+        records = read_records(tmp_path / f"{split}.jsonl")
+        assert entry["records"] == len(records) > 0
+        assert entry["output"]["sha256"] == sha256_file(tmp_path / f"{split}.jsonl")

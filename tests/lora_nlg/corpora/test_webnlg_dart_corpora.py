@@ -171,10 +171,17 @@ GOOD_JSON_ENTRY = {
             {"entries": [{"1": {**GOOD_JSON_ENTRY, "lexicalisations": [{"lex": 3, "comment": "good"}]}}]},
             "entry 1",
         ),
+        (
+            webnlg,
+            {"entries": [{"1": {**GOOD_JSON_ENTRY, "lexicalisations": [{"lex": "\ud800", "comment": "good"}]}}]},
+            "half a character",
+        ),
+        (dart, [{"tripleset": [["A", "b", "C"]], "annotations": [{"text": "\ud800"}]}], "half a character"),
+        (dart, [{"tripleset": [["A", "\ud800", "C"]], "annotations": [{"text": "x"}]}], "half a character"),
         (dart, {}, "must be a list of entries"),
         (dart, [], "must be a list of entries"),
         (dart, [{"tripleset": [["A", "b", "C"]]}], "entry 1: not a DART entry"),
-        (dart, [{"tripleset": [["A", "b", "C"]], "annotations": [{"text": None}]}], '"text" must be a string'),
+        (dart, [{"tripleset": [["A", "b", "C"]], "annotations": [{"text": None}]}], "expected a string, got None"),
     ],
 )
 def test_bad_json_is_named_in_one_line(tmp_path, corpus, value, said):
