@@ -149,6 +149,8 @@ def _choose(
         )
         for match in matches
     ]
+    if len(matches) > BEAM:
+        return _choose_of_many(paths, position, options, chunk)
     extended: list[_Path] = []
     append = extended.append
     for path in paths:
@@ -163,6 +165,34 @@ def _choose(
                 append((start, used | mask, hyp_end, ref_end, (chosen, match)))
                 cost += distance
         append((cost + broken, used, -1, position + 1, chosen))
+    return extended
+
+
+def _choose_of_many(
+    paths: list[_Path], position: int, options: list[tuple[int, int, int, int, int, int, Match]], chunk: int
+) -> list[_Path]:
+    """`_choose` for very repetitive text, without the paths that the beam is certain to drop.
+
+    A path's matches of the same gain that start a new chunk cost more and more in the order they are tried, so no
+    more than the first `BEAM` of them can survive the next ranking.
+    """
+    extended: list[_Path] = []
+    for path in paths:
+        cost, used, last_end, reached, chosen = path
+        if reached > position:
+            extended.append(path)
+            continue
+        broken = chunk if last_end != -1 else 0
+        room: dict[int, int] = {}
+        for mask, gain, hyp_start, hyp_end, ref_end, distance, match in options:
+            if not used & mask:
+                if hyp_start == last_end:
+                    extended.append((cost - gain, used | mask, hyp_end, ref_end, (chosen, match)))
+                elif (left := room.get(gain, BEAM)) > 0:
+                    room[gain] = left - 1
+                    extended.append((cost - gain + broken, used | mask, hyp_end, ref_end, (chosen, match)))
+                cost += distance
+        extended.append((cost + broken, used, -1, position + 1, chosen))
     return extended
 
 

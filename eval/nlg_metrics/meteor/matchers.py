@@ -1,5 +1,7 @@
 """METEOR 1.5's four modules: which words and phrases of a reference may be aligned with which of a hypothesis.
 
+The tool compares words, and stems, by Java's 32-bit hash of strings, under which different short words can be the same
+(`k2` and `ip`, `f1` and `do`); it looks words up by their letters everywhere else. So does this.
 Exact, stem and synonym matches join one word to one; paraphrases join phrases listed in the table, in either
 direction. None suppresses another, and the order of the matches is part of the method. Words are looked up once for
 a block of segments, and the paraphrases of all its segments are found together with array operations.
@@ -25,8 +27,20 @@ _Integers = NDArray[np.int64]
 _Occurrence = tuple[int, int, int]  # start, length, node of the phrase table
 
 
+def java_hash(text: str) -> int:
+    """`String.hashCode`, unsigned: 31 * h + unit over the UTF-16 units of the text, modulo 2**32."""
+    value = 0
+    for character in text:
+        code = ord(character)
+        if code > 0xFFFF:  # a surrogate pair
+            value = 31 * value + 0xD7C0 + (code >> 10)
+            code = 0xDC00 | code & 0x3FF
+        value = (31 * value + code) & 0xFFFFFFFF
+    return value
+
+
 class WordMatcher:
-    """Words of a vocabulary that share a stem or a synonym set.
+    """Words of a vocabulary that count as equal, or share a stem or a synonym set.
 
     Args:
         vocabulary: every word that will be asked for.
@@ -34,26 +48,35 @@ class WordMatcher:
     """
 
     def __init__(self, vocabulary: Iterable[str], synsets: Callable[[str], frozenset[int]]) -> None:
-        by_stem: defaultdict[str, set[str]] = defaultdict(set)
+        self._hash_of: dict[str, int] = {}
+        self._stem_hash_of: dict[str, int] = {}
+        self._synsets_of: dict[str, frozenset[int]] = {}
+        self._by_hash: defaultdict[int, set[str]] = defaultdict(set)
+        self._by_stem: defaultdict[int, set[str]] = defaultdict(set)
         self._by_synset: defaultdict[int, set[str]] = defaultdict(set)
-        self._synsets: dict[str, frozenset[int]] = {}
         for word in vocabulary:
-            by_stem[stem(word)].add(word)
-            self._synsets[word] = synsets(word)
-            for number in self._synsets[word]:
+            self._hash_of[word] = java_hash(word)
+            self._by_hash[self._hash_of[word]].add(word)
+            self._stem_hash_of[word] = java_hash(stem(word))
+            self._by_stem[self._stem_hash_of[word]].add(word)
+            self._synsets_of[word] = synsets(word)
+            for number in self._synsets_of[word]:
                 self._by_synset[number].add(word)
-        self._by_stem = dict(by_stem)
         self._synonyms: dict[str, set[str]] = {}
+
+    def equal(self, word: str) -> set[str]:
+        """The word, and any that has the same hash."""
+        return self._by_hash[self._hash_of[word]]
 
     def same_stem(self, word: str) -> set[str]:
         """Words with its stem, itself included."""
-        return self._by_stem[stem(word)]
+        return self._by_stem[self._stem_hash_of[word]]
 
     def synonyms(self, word: str) -> set[str]:
         """Words that share a synonym set with it, itself included if it has any."""
         found = self._synonyms.get(word)
         if found is None:
-            found = set().union(*(self._by_synset[number] for number in self._synsets[word]))
+            found = set().union(*(self._by_synset[number] for number in self._synsets_of[word]))
             self._synonyms[word] = found
         return found
 
@@ -130,31 +153,43 @@ class SegmentMatcher:
             self._positions[word].append(index)
         self._related: dict[str, list[tuple[int, int]]] = {}
 
+    def count(self, reference: Words) -> int:
+        """How many candidates there are, found without listing them; an upper bound if the texts are identical."""
+        for word in set(reference) - self._related.keys():
+            self._related[word] = self._relate(word)
+        total = sum(len(self._related[word]) for word in reference)
+        for _, _, node in self._phrases.phrases(reference):
+            total += sum(map(len, self._paraphrases.get(node, ())))
+        return total
+
     def candidates(self, reference: Words) -> Candidates:
         """For each reference word, the matches that start there, in METEOR's order."""
-        if reference == self._hypothesis:  # then METEOR matches exactly and does not look further
-            return [[Match(j, 1, i, 1, EXACT) for i in self._positions[w]] for j, w in enumerate(reference)]
+        identical = reference == self._hypothesis  # then METEOR matches exactly and does not look further
         related = self._related
         candidates: Candidates = []
         for start, word in enumerate(reference):
             pairs = related.get(word)
             if pairs is None:
                 pairs = related[word] = self._relate(word)
-            candidates.append([Match(start, 1, index, 1, module) for index, module in pairs])
-        if self._paraphrases:
+            candidates.append(
+                [Match(start, 1, index, 1, module) for index, module in pairs if module == EXACT or not identical]
+            )
+        if self._paraphrases and not identical:
             self._add_paraphrases(reference, candidates)
         return candidates
 
     def _relate(self, word: str) -> list[tuple[int, int]]:
         """(hypothesis position, module) of each one-word match of a reference word."""
-        pairs = [(index, EXACT) for index in self._positions.get(word, ())]
+        words, positions = self._words, self._positions
+        equal = words.equal(word)
+        pairs = []
         for module, others in (
-            (STEM, self._words.same_stem(word)),
-            (SYNONYM, self._words.synonyms(word)),
+            (EXACT, equal),
+            (STEM, words.same_stem(word) - equal),
+            (SYNONYM, words.synonyms(word) - equal),
         ):
-            both = self._positions.keys() & others
-            both.discard(word)
-            pairs += [(index, module) for index in sorted(i for other in both for i in self._positions[other])]
+            here = positions.keys() & others
+            pairs += [(index, module) for index in sorted(index for other in here for index in positions[other])]
         return pairs
 
     def _add_paraphrases(self, reference: Words, candidates: Candidates) -> None:

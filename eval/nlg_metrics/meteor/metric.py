@@ -21,6 +21,8 @@ from nlg_metrics.meteor.normalizer import normalized_words
 from nlg_metrics.meteor.resources import Resources
 
 Tool = Literal["e2e-metrics", "GenerationEval"]
+_TRIMMED = "".join(map(chr, range(0x21)))  # what Java's `trim` removes
+_MOST_CANDIDATES = 1_000_000  # of a hypothesis and a reference: half a minute of search
 _BLOCK = 512  # segments matched together; bounds memory
 
 
@@ -77,7 +79,8 @@ class Meteor(Metric):
             (N, 24): the 23 numbers of METEOR's own statistics line, and the chunks counted in a corpus.
 
         Raises:
-            InputError: different counts, no segment, or a segment without any reference.
+            InputError: different counts, no segment, a segment without any reference, or texts so long and
+                repetitive that the search for their alignment would not end in reasonable time.
         """
         check_segments(hypotheses, references)
         words: dict[str, Words] = {}
@@ -93,7 +96,7 @@ class Meteor(Metric):
             block = slice(first, first + _BLOCK)
             hyps = [split(self._clean(text)) for text in hypotheses[block]]
             refs = [[split(part) for text in group for part in self._references(text)] for group in references[block]]
-            rows += self._block(hyps, refs)
+            rows += self._block(hyps, refs, first)
             words.clear()
         return np.array(rows)
 
@@ -107,14 +110,18 @@ class Meteor(Metric):
         return {name: found[name] for name in ("precision", "recall", "f_mean", "penalty")}
 
     def _clean(self, hypothesis: str) -> str:
+        """What reaches METEOR of a hypothesis; `e2e-metrics` sends it in one line with its references."""
         if self._tool == "e2e-metrics":
-            return hypothesis.replace("|||", "").replace("  ", " ")
+            return hypothesis.replace("|||", "").replace("  ", " ").strip(_TRIMMED)
         return hypothesis
 
     def _references(self, text: str) -> list[str]:
-        return text.split("|||") if self._tool == "e2e-metrics" else [text]
+        if self._tool == "e2e-metrics":
+            return [part.strip(_TRIMMED) for part in text.split("|||")]
+        return [text]
 
-    def _block(self, hypotheses: list[Words], references: list[list[Words]]) -> list[list[float]]:
+    def _block(self, hypotheses: list[Words], references: list[list[Words]], first: int) -> list[list[float]]:
+        """The statistics of a block of segments; `first` is how many come before it."""
         sentences = {*hypotheses, *(words for group in references for words in group)}
         word_matcher = WordMatcher({w for words in sentences for w in words}, self._resources.synsets)
         phrase_matcher = PhraseMatcher(self._resources.phrases, hypotheses, references)
@@ -125,6 +132,8 @@ class Meteor(Metric):
             matcher = SegmentMatcher(word_matcher, phrase_matcher, number, hypothesis)
             best, best_score = None, -1.0
             for reference in dict.fromkeys(group):  # a repeated reference cannot beat itself
+                if len(hypothesis) * len(reference) > _MOST_CANDIDATES // 100:
+                    _check_size(first + number + 1, hypothesis, reference, matcher.count(reference))
                 matches = align(matcher.candidates(reference), len(hypothesis))
                 row = scoring.segment_statistics(is_function[hypothesis], is_function[reference], matches)
                 value = scoring.score(row)
@@ -133,3 +142,11 @@ class Meteor(Metric):
             assert best is not None, "a segment without references passed the check"
             rows.append(best)
         return rows
+
+
+def _check_size(segment: int, hypothesis: Words, reference: Words, candidates: int) -> None:
+    if candidates > _MOST_CANDIDATES:
+        raise InputError(
+            f"segment {segment}: {len(hypothesis)} hypothesis words and {len(reference)} reference words can be "
+            f"matched in {candidates:,} ways, METEOR is searched for up to {_MOST_CANDIDATES:,}; shorten the text"
+        )

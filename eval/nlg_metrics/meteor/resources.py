@@ -245,12 +245,13 @@ def _build(files: Files) -> Arrays:
             for name, member in _TEXTS.items():
                 texts[name] = jar.read(member)
                 identity.update(texts[name])
-    except (zipfile.BadZipFile, KeyError, zlib.error) as error:
+        synsets = _index_synsets(_text_lines(texts["synsets"]))
+    except (zipfile.BadZipFile, KeyError, zlib.error, ValueError) as error:
         raise InputError(f"{files.jar} is not METEOR 1.5's jar ({error}); {_HELP}") from error
     arrays: Arrays = {
         name: np.frombuffer(texts[name], np.uint8) for name in ("function_words", "prefixes", "exceptions")
     }
-    arrays |= _index_synsets(_text_lines(texts["synsets"]))
+    arrays |= synsets
     try:
         arrays |= _index_paraphrases(files.table, identity)
     except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
@@ -289,11 +290,13 @@ def _index_paraphrases(table: Path, identity: Any) -> Arrays:
     """Number the phrases in order of appearance, then build the trie and the list of alternatives of each node."""
     numbers: defaultdict[bytes, int] = defaultdict(itertools.count().__next__)
     left, right = array("i"), array("i")
-    _log.warning("METEOR: indexing %s, once; this takes 10 to 60 seconds", table)
+    _log.warning("METEOR: indexing %s; this takes up to a minute, once", table)
     with gzip.open(table) as unpacked:
         for lines in _records(unpacked, table, identity):
             left.extend(map(numbers.__getitem__, lines[1::3]))
             right.extend(map(numbers.__getitem__, lines[2::3]))
+    if not left:
+        raise InputError(f"{table} holds no paraphrase; install it again")
     words, word_ids, lengths = _split_phrases(numbers)
     del numbers
     keys, levels, node_of_phrase = _build_trie(word_ids, lengths, len(words))

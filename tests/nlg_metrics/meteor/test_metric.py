@@ -110,11 +110,22 @@ def test_whole_matches_add_no_chunk_to_the_corpus(small: Meteor) -> None:
     assert small.parts(totals)["precision"] == pytest.approx(4 / 5)
 
 
-def test_bars_separate_references_and_leave_hypotheses_only_for_coco(small: Meteor, small_resources: Path) -> None:
-    other = Meteor("GenerationEval", folder=small_resources)
+def test_bars_separate_references_and_leave_hypotheses_only_for_coco(
+    small: Meteor, small_resources: Path, tmp_path: Path
+) -> None:
+    other = Meteor("GenerationEval", folder=small_resources, cache=tmp_path)
     assert small.statistics(["red ||| car"], [["boat ||| red car"]])[0, :2].tolist() == [2, 2]
     assert other.statistics(["red ||| car"], [["boat ||| red car"]])[0, :2].tolist() == [5, 6]
     assert other.signature() != small.signature()
+
+
+def test_ends_are_trimmed_only_where_the_tool_sends_fields(
+    small: Meteor, small_resources: Path, tmp_path: Path
+) -> None:
+    """A dot before a vertical tab is not the end of its word, unless the tab is trimmed first."""
+    other = Meteor("GenerationEval", folder=small_resources, cache=tmp_path)
+    assert small.statistics(["red car.\x0b"], [["red car ."]])[0, 0] == 3
+    assert other.statistics(["red car.\x0b"], [["red car ."]])[0, 0] == 2
 
 
 def test_aggregate_is_vectorised(small: Meteor) -> None:
