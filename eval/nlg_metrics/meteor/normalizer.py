@@ -22,26 +22,27 @@ _ALNUM = _ALPHA + "0-9"
 
 _OTHER = re.compile(f"([^{_ALNUM}\t\n\x0b\x0c\r .'`,\u2018\u2019\\-])")
 _DOTS = re.compile(r"\.{2,}")
+# In this order. Each has a text that must occur for it to match, which is much faster to look for.
 _PASSES = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
+    (needed, re.compile(pattern), replacement)
+    for needed, pattern, replacement in (
         # Commas, unless between two digits.
-        ("([^0-9]),([^0-9])", r"\1 , \2"),
-        ("([0-9]),([^0-9])", r"\1 , \2"),
-        ("([^0-9]),([0-9])", r"\1 , \2"),
+        (",", "([^0-9]),([^0-9])", r"\1 , \2"),
+        (",", "([0-9]),([^0-9])", r"\1 , \2"),
+        (",", "([^0-9]),([0-9])", r"\1 , \2"),
         # Quotes: single ones become ', doubled ones and curly double ones become ".
-        ("[`\u2018\u2019]", "'"),
-        ("[\u201c\u201d]|''", ' " '),
+        ("", "[`\u2018\u2019]", "'"),
+        ("", "[\u201c\u201d]|''", ' " '),
         # Dashes, then hyphens inside words.
-        ("\u2013", "-"),
-        ("--", "-"),
-        (f"([{_ALNUM}.])-([{_ALNUM}])", r"\1 \2"),
+        ("\u2013", "\u2013", "-"),
+        ("--", "--", "-"),
+        ("-", f"([{_ALNUM}.])-([{_ALNUM}])", r"\1 \2"),
         # English apostrophes.
-        (f"([^{_ALPHA}])'([^{_ALPHA}])", r"\1 ' \2"),
-        (f"([^{_ALNUM}])'([{_ALPHA}])", r"\1 ' \2"),
-        (f"([{_ALPHA}])'([^{_ALPHA}])", r"\1 ' \2"),
-        (f"([{_ALPHA}])'([{_ALPHA}])", r"\1 '\2"),
-        ("([0-9])'(s)", r"\1 '\2"),
+        ("'", f"([^{_ALPHA}])'([^{_ALPHA}])", r"\1 ' \2"),
+        ("'", f"([^{_ALNUM}])'([{_ALPHA}])", r"\1 ' \2"),
+        ("'", f"([{_ALPHA}])'([^{_ALPHA}])", r"\1 ' \2"),
+        ("'", f"([{_ALPHA}])'([{_ALPHA}])", r"\1 '\2"),
+        ("'", "([0-9])'(s)", r"\1 '\2"),
     )
 )
 _HAS_ALPHA = re.compile(f"[{_ALPHA}]")
@@ -87,8 +88,9 @@ def normalize(line: str, prefixes: Prefixes) -> str:
     """
     text = _OTHER.sub(r" \1 ", f" {line} ")
     text = _DOTS.sub(lambda run: f" {chr(0) * len(run[0])} ", text)
-    for pattern, replacement in _PASSES:
-        text = pattern.sub(replacement, text)
+    for needed, pattern, replacement in _PASSES:
+        if needed in text:
+            text = pattern.sub(replacement, text)
     text = " ".join(_split_final_dots(_WORD.findall(text), prefixes))
     text = _RUN.sub(lambda run: "." * len(run[0]), text)
     return _SPACES.sub(" ", text).strip(_TRIMMED)
