@@ -16,6 +16,7 @@ from typing import Any
 
 from nlg_metrics.base import Array, Metric, check_segments
 from nlg_metrics.chrf import ChrF
+from nlg_metrics.clipped_matches import REFERENCE
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, Result, from_statistics, labelled
 from nlg_metrics.multi_bleu import MultiBleu
@@ -169,6 +170,17 @@ def make_metrics(
     return metrics, unavailable
 
 
+def _padding_counts(key: str, statistics: Array, references: Sequence[Sequence[str]], rows: Sequence[int]) -> list[int]:
+    """Those of the padded segments `rows` whose blank reference may be the one that counted."""
+    if key == "bleu":
+        return [row for row in rows if statistics[row, REFERENCE] == 0]
+    if key == "ter":
+        return [row for row in rows if statistics[row, 0] == 1]
+    if key == "meteor":  # without any match the first reference counts
+        return [row for row in rows if not references[row][0].strip()]
+    return []
+
+
 def run(
     segments: Segments,
     names: Sequence[str] = NAMES,
@@ -214,9 +226,10 @@ def run(
         for name, mask in masks.items():
             part = segments.subset(mask)
             outcome.subsets[name][key] = result(metric, statistics[mask], part.references)
-        if rows and key in ("bleu", "meteor", "ter"):
+        touched = _padding_counts(key, statistics, references, rows)
+        if touched:
             plain = Unpadded(metric)
-            corrected = plain.correct(statistics, hypotheses, references, rows)
+            corrected = plain.correct(statistics, hypotheses, references, touched)
             if (corrected != statistics).any():
                 outcome.unpadded[key] = result(plain, corrected, references)
     return outcome

@@ -133,6 +133,8 @@ def test_unusable_requests_are_refused() -> None:
         paired_test(ratio, sample(5), sample(6))
     with pytest.raises(InputError, match="no segment"):
         bootstrap_interval(ratio, np.empty((0, 2)))
+    with pytest.raises(InputError, match="seed -1 is negative"):
+        bootstrap_scores(ratio, sample(5), seed=-1)
     with pytest.raises(InputError, match="0 resamples"):
         bootstrap_scores(ratio, sample(5), resamples=0)
     with pytest.raises(InputError, match="level 95 is not between 0 and 1"):

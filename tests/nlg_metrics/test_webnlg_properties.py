@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 from nlg_metrics.base import Metric
 from nlg_metrics.chrf import ChrF
 from nlg_metrics.errors import InputError
+from nlg_metrics.evaluation import Bootstrap
 from nlg_metrics.multi_bleu import MultiBleu
 from nlg_metrics.nltk_bleu import NltkBleu
+from nlg_metrics.padding import without_blanks
 from nlg_metrics.sacrebleu_metrics import sacrebleu_metrics
+from nlg_metrics.segments import Segments
 from nlg_metrics.ter import Ter
+from nlg_metrics.webnlg_suite import run
 
 METRICS: list[Metric] = [MultiBleu(), NltkBleu(), ChrF(), Ter()]
 each_metric = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -76,6 +80,19 @@ def test_another_reference_never_takes_matches_away(pair: tuple[str, list[str]],
         for group in (references, [*references, extra])
     ]
     assert sentence_f[1] >= sentence_f[0]
+
+
+@relaxed
+@given(st.lists(st.tuples(sentence, st.lists(st.one_of(sentence, st.just(" ")), min_size=1, max_size=3)), min_size=1))
+def test_the_corrected_scores_are_those_without_padding(segments: list[tuple[str, list[str]]]) -> None:
+    """The suite makes anew only the segments where padding can have counted; that must be all that differ."""
+    hypotheses, references = [h for h, _ in segments], [r for _, r in segments]
+    lines = Segments(hypotheses, hypotheses, references, hypotheses, [None] * len(segments), "lines")
+    outcome = run(lines, ["bleu", "ter"], Bootstrap(resamples=0))
+    for key, metric in (("bleu", MultiBleu()), ("ter", Ter())):
+        expected = metric.score(hypotheses, without_blanks(references)).value
+        corrected = outcome.unpadded.get(key, outcome.results[key])
+        assert corrected.score.value == pytest.approx(expected, abs=1e-12)
 
 
 @relaxed
