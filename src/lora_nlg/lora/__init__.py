@@ -12,8 +12,10 @@ from lora_nlg.lora.inject import (
     strip,
 )
 from lora_nlg.lora.layers import Embedding, Factors, Linear, LoRALayer, LoRASpec, MergedLinear
+from lora_nlg.lora.variants import VARIANTS, freeze_projections, lora_plus_, variant_of
 
 __all__ = [
+    "VARIANTS",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -25,10 +27,13 @@ __all__ = [
     "MergedLinear",
     "adapted_layer",
     "fold",
+    "freeze_projections",
     "inject",
     "load_lora_state_dict",
     "lora_layers",
+    "lora_plus_",
     "lora_state_dict",
     "mark_only_lora_as_trainable",
     "strip",
+    "variant_of",
 ]

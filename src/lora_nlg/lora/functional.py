@@ -39,7 +39,8 @@ class _LoRALinear(torch.autograd.Function):
             B_p = B[row : row + last - first]
             y[:, first:last].addmm_(low[:, p * R : (p + 1) * R], B_p.t(), alpha=scaling)
             row += last - first
-        ctx.save_for_backward(branch_input, weight, A, B, low)
+        keep_input = ctx.needs_input_grad[4]  # a frozen A (LoRA-FA) needs no input for its gradient
+        ctx.save_for_backward(branch_input if keep_input else None, weight, A, B, low)
         ctx.parts, ctx.dropped = parts, x_dropped is not None
         ctx.trainable_base = weight.requires_grad
         ctx.saved_x = x if ctx.trainable_base else None

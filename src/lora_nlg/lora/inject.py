@@ -13,40 +13,46 @@ from torch import Tensor, nn
 
 from lora_nlg.errors import InputError
 from lora_nlg.lora.conv import adapted_convolution, plain_convolution
-from lora_nlg.lora.layers import Embedding, LoRALayer, LoRASpec, MergedLinear
+from lora_nlg.lora.layers import Embedding, LoRALayer, LoRASpec
+from lora_nlg.lora.variants import VARIANTS, check_variant
 
 M = TypeVar("M", bound=nn.Module)
 Target = LoRASpec | Sequence[LoRASpec | None]
 BIAS_MODES = ("none", "all", "lora_only")
 
 
-def inject(model: M, targets: Mapping[str, Target]) -> M:
+def inject(model: M, targets: Mapping[str, Target], variant: str = "lora", initialise: bool = True) -> M:
     """Replace the named layers of a model by their LoRA counterparts, in place.
 
     Args:
         model: any module.
         targets: module name (as in `named_modules`) -> a spec, or for a fused linear layer one spec (or None) a part.
+        variant: `lora`, `dora` or `pissa` (see `variants`). Default: `lora`.
+        initialise: False leaves zeros, to be loaded into. Default: True.
 
     Returns:
         The same model.
 
     Raises:
-        InputError: a name is not in the model, or names a layer that can't be adapted.
+        InputError: a name is not in the model, names a layer that can't be adapted, or an unknown variant.
     """
+    check_variant(variant)
     modules = dict(model.named_modules())
     for name, target in targets.items():
         if name not in modules:
             raise InputError(f"no layer {name!r} to adapt; the model has e.g. {', '.join(list(modules)[1:6])}")
         parent = modules[name.rpartition(".")[0]]
-        setattr(parent, name.rpartition(".")[2], adapted_layer(modules[name], target, name))
+        setattr(parent, name.rpartition(".")[2], adapted_layer(modules[name], target, name, variant, initialise))
     return model
 
 
-def adapted_layer(layer: nn.Module, target: Target, name: str = "") -> LoRALayer:
+def adapted_layer(
+    layer: nn.Module, target: Target, name: str = "", variant: str = "lora", initialise: bool = True
+) -> LoRALayer:
     """The LoRA counterpart of a layer, sharing its parameters.
 
     Raises:
-        InputError: the layer is of a kind LoRA has no counterpart for, or has one already.
+        InputError: the layer is of a kind the variant has no counterpart for, or has one already.
     """
     if isinstance(layer, LoRALayer):
         raise InputError(f"layer {name!r} is adapted already")
@@ -54,7 +60,9 @@ def adapted_layer(layer: nn.Module, target: Target, name: str = "") -> LoRALayer
     with torch.device("meta"):  # no time and no random numbers for base weights that are replaced below
         if isinstance(layer, nn.Linear):
             parts = (target,) if isinstance(target, LoRASpec) else target
-            new = MergedLinear(layer.in_features, layer.out_features, parts, bias=layer.bias is not None)
+            new = VARIANTS[variant](layer.in_features, layer.out_features, parts, bias=layer.bias is not None)
+        elif variant != "lora":
+            raise InputError(f"layer {name!r} is a {type(layer).__name__}; {variant} adapts linear layers only")
         elif isinstance(layer, nn.Embedding) and isinstance(target, LoRASpec):
             new = Embedding(layer.num_embeddings, layer.embedding_dim, target)
         elif isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and isinstance(target, LoRASpec):
@@ -62,12 +70,16 @@ def adapted_layer(layer: nn.Module, target: Target, name: str = "") -> LoRALayer
         else:
             kind = type(layer).__name__
             raise InputError(f"layer {name!r} is a {kind}; LoRA adapts linear, embedding and convolution layers")
-    for parameter, value in layer.named_parameters(recurse=False):
-        setattr(new, parameter, value)
+    for leaf, value in layer.named_parameters(recurse=False):
+        setattr(new, leaf, value)
     # Adapters are fp32 and drawn on the CPU: the same seed gives the same A on every device and base type.
-    new.lora_A = nn.Parameter(torch.empty(new.lora_A.shape, dtype=torch.float32))
-    new.lora_B = nn.Parameter(torch.empty(new.lora_B.shape, dtype=torch.float32))
-    new.reset_lora_parameters()
+    for leaf, parameter in [*new.named_parameters(recurse=False)]:
+        if leaf.startswith("lora_"):
+            setattr(new, leaf, nn.Parameter(torch.zeros(parameter.shape, dtype=torch.float32)))
+    for leaf, buffer in [*new.named_buffers(recurse=False)]:
+        setattr(new, leaf, torch.zeros(buffer.shape, dtype=torch.float32))
+    if initialise:
+        new.reset_lora_parameters()
     new.train(layer.training)
     return new.to(next(layer.parameters()).device)
 

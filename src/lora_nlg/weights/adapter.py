@@ -22,7 +22,7 @@ from lora_nlg import __version__
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, write_json
 from lora_nlg.gpt2 import GPT2, GPT2Config, lora_targets, targets_of
-from lora_nlg.lora import LoRASpec, inject, load_lora_state_dict, lora_state_dict
+from lora_nlg.lora import LoRASpec, inject, load_lora_state_dict, lora_state_dict, variant_of
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights.base import base_hash, save_tensors
 
@@ -79,7 +79,7 @@ class AdapterInfo:
         targets: target name -> rank, alpha, dropout and scaling rule.
         base: the base it was trained on; None where a foreign format doesn't say.
         tokenizer: the vocabulary it was trained with; None where a foreign format doesn't say.
-        variant: how the update is formed; `lora` is B·A·scaling.
+        variant: how the update is formed: `lora`, `dora` or `pissa`.
         bias: which biases were trained with it and are in the file: `none`, `all` or `lora_only`.
         step: optimiser steps taken.
         code_version: of the lora-nlg that wrote it.
@@ -176,7 +176,10 @@ def save_adapter(folder: str | Path, model: GPT2, info: AdapterInfo) -> Path:
     Raises:
         InputError: the model's LoRA layers aren't what `info` says.
     """
-    if difference := _spec_difference(info.targets, targets_of(model, model.config)):
+    difference = _spec_difference(info.targets, targets_of(model, model.config))
+    if variant_of(model) != info.variant:
+        difference = f"variant is {info.variant} there, {variant_of(model)} here"
+    if difference:
         raise InputError(f"the adapter's description doesn't fit the model: {difference}")
     return write_adapter(folder, lora_state_dict(model, info.bias), info)
 
@@ -297,7 +300,9 @@ def install(model: GPT2, info: AdapterInfo, tensors: Mapping[str, Tensor], sourc
     """
     present = targets_of(model, model.config)
     if not present:
-        inject(model, lora_targets(model.config, info.targets))
+        inject(model, lora_targets(model.config, info.targets), info.variant, initialise=False)
+    elif (variant := variant_of(model)) != info.variant:
+        raise InputError(f"{source} is {info.variant}, the model's LoRA layers are {variant}")
     elif difference := _spec_difference(info.targets, present):
         raise InputError(f"{source} doesn't fit the model's LoRA layers: {difference}")
     load_lora_state_dict(model, tensors, info.bias)
