@@ -23,7 +23,14 @@ from lora_nlg.distributed import World, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, sha256_file
 from lora_nlg.gpt2 import GPT2, empty_gpt2, lora_targets, named_config, parse_targets
-from lora_nlg.lora import LoRASpec, inject, mark_only_lora_as_trainable
+from lora_nlg.lora import (
+    LoRASpec,
+    freeze_projections,
+    inject,
+    lora_plus_,
+    mark_only_lora_as_trainable,
+)
+from lora_nlg.lora.variants import check_variant
 from lora_nlg.recipes import recipe_diff, render_diff
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
 from lora_nlg.training import (
@@ -129,10 +136,19 @@ class LoRAArguments:
     """alpha/r, rslora (alpha/sqrt r) or none."""
     lora_bias: str = "none"
     """Biases trained with the adapter: none, all or lora_only."""
+    lora_variant: str = "lora"
+    """lora, dora (trained magnitudes) or pissa (starts from the weight's principal part)."""
+    lora_plus_ratio: float = 1.0
+    """LoRA+: times the learning rate of the matrix that starts at zero; its authors advise 16."""
+    lora_freeze_a: bool = False
+    """LoRA-FA: keep the random A as drawn and train B alone."""
 
     def __post_init__(self) -> None:
         if self.lora_dim < 0:
             raise InputError(f"--lora_dim must be at least 0, got {self.lora_dim}")
+        check_variant(self.lora_variant)
+        if not self.lora_plus_ratio > 0:
+            raise InputError(f"--lora_plus_ratio must be above 0, got {self.lora_plus_ratio}")
 
     def specs(self) -> dict[str, LoRASpec]:
         """Target name -> how it is adapted; empty for --lora_dim 0."""
@@ -284,6 +300,7 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
         targets=arguments.lora.specs(),
         base=describe_base(model, origin, arguments.model.model_card or ""),
         tokenizer=describe_tokenizer(tokenizer, folder / TOKENIZER_FOLDER),
+        variant=arguments.lora.lora_variant if arguments.lora.specs() else "lora",
         bias=arguments.lora.lora_bias,
     )
     global_batch = data.train_batch_size * data.grad_acc * world.size
@@ -300,14 +317,7 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
         model,
         Loader(train, sampler, world.rank, world.size, data.grad_acc, pin=world.device.type == "cuda"),
         flat,
-        make_optimizer(
-            optimisation.optimizer,
-            [flat.value],
-            (optimisation.adam_beta1, optimisation.adam_beta2),
-            optimisation.adam_epsilon,
-            optimisation.weight_decay,
-            optimisation.correct_bias,
-        ),
+        build_optimizer(flat, model, arguments),
         Schedule(
             optimisation.scheduler,
             optimisation.lr,
@@ -404,13 +414,31 @@ def adapt(model: GPT2, lora: LoRAArguments, optimisation: OptimisationArguments,
     specs = lora.specs()
     if specs:
         torch.manual_seed(optimisation.random_seed)
-        inject(model, lora_targets(model.config, specs))
+        inject(model, lora_targets(model.config, specs), lora.lora_variant)
         mark_only_lora_as_trainable(model, lora.lora_bias)
+        if lora.lora_freeze_a:
+            freeze_projections(model)
     else:
         model.requires_grad_(True)
     prepare_precision(model, optimisation.dtype)
     model.to(world.device)
     return FlatParameters({name: value for name, value in model.named_parameters() if value.requires_grad})
+
+
+def build_optimizer(flat: FlatParameters, model: GPT2, arguments: Arguments) -> torch.optim.Optimizer:
+    """The optimiser the flags mean, over the flat parameters."""
+    optimisation, ratio = arguments.optimisation, arguments.lora.lora_plus_ratio
+    optimizer = make_optimizer(
+        optimisation.optimizer,
+        [flat.value],
+        (optimisation.adam_beta1, optimisation.adam_beta2),
+        optimisation.adam_epsilon,
+        optimisation.weight_decay,
+        optimisation.correct_bias,
+    )
+    if ratio != 1:
+        lora_plus_(optimizer, flat.value, flat.split(flat.value.data), model, ratio)
+    return optimizer
 
 
 def _loop_settings(arguments: Arguments, max_step: int) -> LoopSettings:

@@ -60,7 +60,8 @@ class PiSSALinear(MergedLinear):
 
     def factors(self) -> list[Factors]:
         """The update as plain LoRA of twice the rank."""
-        found, row = [], 0
+        found: list[Factors] = []
+        row = 0
         for first, last, A, B, scaling in super().factors():
             r, part = A.shape[0], len(found)
             A_init = self.lora_A_init[part * self.R : part * self.R + r]

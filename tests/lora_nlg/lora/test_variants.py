@@ -8,6 +8,7 @@ import peft
 import pytest
 import torch
 import transformers
+from peft.optimizers import create_loraplus_optimizer
 from torch import Tensor, nn
 
 from lora_nlg.errors import InputError
@@ -137,7 +138,7 @@ def test_dora_with_a_part_left_out_leaves_its_columns() -> None:
     perturb(model)
     delta = layer.delta_weight()
     assert not delta[48:96].any() and delta[:48].any() and delta[96:].any()
-    with pytest.raises(InputError, match="DoRA's update isn't low-rank.*--to merged"):
+    with pytest.raises(InputError, match=r"DoRA's update isn't low-rank.*--to merged"):
         layer.factors()
 
 
@@ -244,7 +245,7 @@ def test_lora_plus_equals_peft(ratio: float, weight_decay: float) -> None:
         at += value.numel()
     optimizer = torch.optim.AdamW([flat], lr=0.01, weight_decay=weight_decay)
     lora_plus_(optimizer, flat, pieces, ours, ratio)
-    reference = peft.optimizers.create_loraplus_optimizer(
+    reference = create_loraplus_optimizer(
         theirs,
         torch.optim.AdamW,
         lr=0.01,
