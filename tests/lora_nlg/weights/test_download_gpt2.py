@@ -86,8 +86,9 @@ class Handler(BaseHTTPRequestHandler):
         if name == self.server.cut:
             body = body[: len(body) // 2]
             self.close_connection = True
-        self.wfile.write(body)
+        # Counted before it is sent: the client, once it has it, may have the count reset.
         self.server.served[name] = self.server.served.get(name, 0) + len(body)
+        self.wfile.write(body)
 
 
 @pytest.fixture
