@@ -18,8 +18,10 @@ exec python "$@" --print_recipe_diff "$CORPUS"
 """
 
 
-@pytest.mark.parametrize("corpus", PAPER)
-@pytest.mark.parametrize(("recipe", "differences"), [("paper", ""), ("default", "lora_alpha  paper 32.0  here 128.0")])
+@pytest.mark.parametrize(
+    ("corpus", "recipe", "differences"),
+    [*((corpus, "paper", "") for corpus in PAPER), ("e2e", "default", "lora_alpha  paper 32.0  here 128.0")],
+)
 def test_training_scripts_against_the_paper(tmp_path, corpus, recipe, differences):
     stub = tmp_path / "torchrun"
     stub.write_text(TORCHRUN)
