@@ -14,11 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from nlg_metrics import e2e_files, e2e_suite
+from nlg_metrics import e2e_files, e2e_suite, slot_error_rate
 from nlg_metrics.errors import InputError
-from nlg_metrics.evaluation import Bootstrap, segment_rows
+from nlg_metrics.evaluation import Bootstrap, from_statistics, segment_rows
 from nlg_metrics.files import write_json, write_jsonl, write_text
-from nlg_metrics.scores_file import file_record, plain_values, scores_record, write_scores
+from nlg_metrics.scores_file import file_record, plain_values, score_record, scores_record, write_scores
 from nlg_metrics.segments import UNITS, Segments, read_segments
 from nlg_metrics.significance import RESAMPLES, SEED
 
@@ -72,6 +72,11 @@ def parser() -> argparse.ArgumentParser:
     )
     more.add_argument("--segment_scores", metavar="FILE", help="write every segment's scores as JSON lines")
     more.add_argument(
+        "--ser",
+        metavar="FILE",
+        help="also give the slot error rate; write its counts by slot and the offending outputs",
+    )
+    more.add_argument(
         "--resamples", type=int, default=RESAMPLES, help="bootstrap resamples; 0: no intervals (default: 1000)"
     )
     more.add_argument("--seed", type=int, default=SEED, help="seed of the bootstrap (default: 12345)")
@@ -107,6 +112,8 @@ def show(outcome: e2e_suite.SuiteResult, options: argparse.Namespace) -> None:
     print("SCORES:\n==============")
     for name in e2e_suite.METRICS:
         print(f"{name}: {values[name]}" if name in values else f"{name}: unavailable ({outcome.unavailable[name]})")
+    if "SER" in values:
+        print(f"SER: {values['SER']}")
     print()
 
 
@@ -130,11 +137,20 @@ def main(argv: list[str] | None = None) -> int:
             loaded = e2e_suite.load_meteor(options.meteor_data)
         except InputError as error:
             loaded, meteor = None, str(error)
+        errors = slot_error_rate.find_errors(segments.contexts, segments.hypotheses) if options.ser else None
         outcome = e2e_suite.run(segments.hypotheses, segments.references, bootstrap, loaded or meteor)
+        if errors is not None:
+            metric = slot_error_rate.SlotErrorRate()
+            outcome.results[metric.name] = from_statistics(
+                metric, metric.from_errors(errors), segments.references, bootstrap
+            )
         if options.segment_level:
             write_segment_table(options.segment_level, segments, outcome)
         else:
             show(outcome, options)
+        if errors is not None:
+            record = slot_error_rate.error_record(segments, errors)
+            write_json(options.ser, {"SER": score_record(outcome.results["SER"], file_record(paths)), **record})
         if options.json:
             write_json(options.json, plain_values(outcome.results))
         if options.scores:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nlg_metrics import e2e_suite
+from nlg_metrics import e2e_files, e2e_suite
 from nlg_metrics.bleu import Bleu
 from nlg_metrics.cider import Cider
 from nlg_metrics.errors import InputError
@@ -38,22 +38,39 @@ def run_script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_equals_recorded_official_scores(shared_metrics: Path, tmp_path: Path, system: str) -> None:
-    # Recorded with e2e-metrics, `measure_scores.py -p refs.txt primary__SYSTEM.txt`, full precision.
+@pytest.fixture(scope="module")
+def official_e2e(shared_metrics: Path) -> tuple[Path, dict[str, dict[str, float]]]:
+    """The folder of the six systems, and their scores recorded with `measure_scores.py -p`, full precision."""
     folder = shared_metrics / "official" / "e2e"
-    expected = json.loads((folder / "scores.json").read_text("utf-8"))["scores"][f"primary__{system}"]
-    written = tmp_path / "scores.json"
-    process = run_script(folder / "refs.txt", folder / "hyps" / f"primary__{system}.txt", "-p", "--json", written)
+    return folder, json.loads((folder / "scores.json").read_text("utf-8"))["scores"]
+
+
+def test_equals_recorded_official_scores(official_e2e: tuple[Path, dict[str, dict[str, float]]]) -> None:
+    folder, recorded = official_e2e
+    for system in SYSTEMS:
+        outputs = folder / "hyps" / f"primary__{system}.txt"
+        segments = e2e_files.load(folder / "refs.txt", outputs)
+        found = scores(segments.hypotheses, segments.references)
+        for name in ("BLEU", "NIST", "ROUGE_L", "CIDEr"):  # METEOR: meteor/test_metric.py
+            assert found[name] == pytest.approx(recorded[f"primary__{system}"][name], abs=1e-9, rel=0), (system, name)
+
+
+def test_command_line_prints_the_official_table(
+    official_e2e: tuple[Path, dict[str, dict[str, float]]], tmp_path: Path
+) -> None:
+    folder, recorded = official_e2e
+    expected, written = recorded["primary__tgen"], tmp_path / "scores.json"
+    process = run_script(folder / "refs.txt", folder / "hyps" / "primary__tgen.txt", "-p", "--json", written)
     assert process.returncode == 0, process.stderr
     values = json.loads(written.read_text("utf-8"))
-    for name in ("BLEU", "NIST", "ROUGE_L", "CIDEr"):
-        assert values[name] == pytest.approx(expected[name], abs=1e-9, rel=0)
-        assert f"{name}: {expected[name]:.4f}" in process.stdout.splitlines()
-    if find_spec("pycocoevalcap") is None:
-        assert "METEOR: unavailable" in process.stdout and "pip install" in process.stdout
-    else:
-        assert values["METEOR"] == pytest.approx(expected["METEOR"], abs=1e-12, rel=0)
+    lines = process.stdout.split("\n")
+    assert lines[:2] == ["SCORES:", "=============="] and lines[7:] == ["", ""]
+    for name, line in zip(expected, lines[2:7], strict=True):
+        if name in values:
+            assert values[name] == pytest.approx(expected[name], abs=1e-9, rel=0)
+            assert line == f"{name}: {expected[name]:.4f}"
+        else:
+            assert line.startswith("METEOR: unavailable (") and "pip install" in line
 
 
 def test_equals_recorded_edge_cases(shared_metrics: Path) -> None:
