@@ -90,6 +90,12 @@ def top(values: Tensor, K: int) -> tuple[Tensor, Tensor]:
 
 
 def log_normaliser(logits: Tensor) -> Tensor:
-    """logsumexp of each row, (R, V) -> (R,); 0 for a row of nothing but −inf, so that −inf it stays."""
-    normaliser = torch.logsumexp(logits, dim=-1)
-    return normaliser.masked_fill_(normaliser == float("-inf"), 0.0)
+    """logsumexp of each row, (R, V) -> (R,); 0 for a row of nothing but −inf, so that −inf it stays.
+
+    It is read off torch's log-softmax, whose greatest entry is minus the logarithm of the sum of exp(x − max x): the
+    one kernel that goes over a row without a temporary of its size. A few rows at a time keep its output in cache.
+    """
+    greatest = logits.amax(-1)
+    rows = 4 if logits.device.type == "cpu" else len(logits)
+    log_sums = torch.cat([-torch.log_softmax(part, -1).amax(-1) for part in logits.split(rows)])
+    return torch.where(greatest == float("-inf"), 0.0, greatest + log_sums)

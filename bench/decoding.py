@@ -1,0 +1,193 @@
+"""Beam search against transformers' `generate` and CTranslate2: CPU seconds a context, same weights, taken in turn.
+
+    python bench/decoding.py --data data/e2e/test.jsonl --tokenizer vocab/gpt2 --rounds 3
+
+Random weights never end a sentence, so every search runs its full length: the same work for everyone. Each round runs
+every engine once; the table gives medians over rounds and the median of the rounds' ratios. CPU seconds (user and
+system, all threads) are less disturbed by a busy machine than wall time. The rate of the plain matrix product
+(`F.linear`, fp32) is measured in the same rounds, and the fraction of it reached stated: above 1 where oneDNN's
+packed kernels beat the library torch calls by default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from lora_nlg.batching import prompt_tokens
+from lora_nlg.corpora.record import read_records
+from lora_nlg.decoding import BeamSettings, beam_search
+from lora_nlg.gpt2 import GPT2, empty_gpt2, named_config
+from lora_nlg.gpt2.inference import InferenceGPT2
+from lora_nlg.tokenizers import Tokenizer, load_tokenizer
+from lora_nlg.weights.base import save_base
+
+Engine = Callable[[list[list[int]]], list[list[int]]]
+
+
+def ours(model: GPT2, settings: BeamSettings, batch_size: int, dtype: torch.dtype) -> Engine:
+    """This project's search."""
+    inference = InferenceGPT2(model, dtype)
+
+    def run(prompts: list[list[int]]) -> list[list[int]]:
+        found = dict(beam_search(inference, prompts, settings, batch_size))
+        return [list(found[i][0].tokens) for i in range(len(prompts))]
+
+    return run
+
+
+def transformers_generate(folder: Path, settings: BeamSettings, batch_size: int) -> Engine:
+    """`generate` of Hugging Face transformers in fp32; left padding, batches in order of length."""
+    from transformers import GPT2LMHeadModel
+
+    model = GPT2LMHeadModel.from_pretrained(folder).eval()
+
+    def run(prompts: list[list[int]]) -> list[list[int]]:
+        outputs = []
+        prompts = sorted(prompts, key=len)
+        for start in range(0, len(prompts), batch_size):
+            batch = prompts[start : start + batch_size]
+            longest = max(map(len, batch))
+            padded = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in batch])
+            mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in batch])
+            with torch.inference_mode():
+                generated = model.generate(
+                    padded,
+                    attention_mask=mask,
+                    num_beams=settings.beam,
+                    length_penalty=settings.length_penalty,
+                    no_repeat_ngram_size=settings.no_repeat_ngram_size,
+                    max_new_tokens=settings.eval_len,
+                    early_stopping="never",
+                    do_sample=False,
+                    eos_token_id=settings.end_ids[0] if settings.end_ids else None,
+                    pad_token_id=0,
+                )
+            outputs += generated[:, longest:].tolist()
+        return outputs
+
+    return run
+
+
+def ctranslate2_generator(
+    folder: Path, settings: BeamSettings, batch_size: int, compute_type: str, threads: int
+) -> Engine:
+    """CTranslate2's decoder, converted from the same weights."""
+    import ctranslate2
+
+    converted = folder / "ctranslate2"
+    if not converted.exists():
+        ctranslate2.converters.TransformersConverter(str(folder)).convert(str(converted))
+    generator = ctranslate2.Generator(str(converted), compute_type=compute_type, intra_threads=threads)
+    names = json.loads((folder / "vocab.json").read_text())
+    name_of = {index: name for name, index in names.items()}
+
+    def run(prompts: list[list[int]]) -> list[list[int]]:
+        results = generator.generate_batch(
+            [[name_of[token] for token in prompt] for prompt in sorted(prompts, key=len)],
+            max_batch_size=batch_size,
+            beam_size=settings.beam,
+            length_penalty=settings.length_penalty,
+            no_repeat_ngram_size=settings.no_repeat_ngram_size,
+            max_length=settings.eval_len,
+            include_prompt_in_result=False,
+        )
+        return [result.sequences_ids[0] for result in results]
+
+    return run
+
+
+def matmul_rate(seconds: float = 0.5) -> float:
+    """GFLOP/s of `F.linear` in fp32 at this search's commonest shape, (160, 768) x (768, 3072)."""
+    x, w = torch.randn(160, 768), torch.randn(3072, 768)
+    count, start = 0, time.process_time()
+    while time.process_time() - start < seconds:
+        F.linear(x, w)
+        count += 1
+    return count * 2 * 160 * 768 * 3072 / (time.process_time() - start) / 1e9
+
+
+def work_per_context(model: GPT2, prompt_length: float, settings: BeamSettings) -> float:
+    """GFLOP of matrix products a context needs, attention left out: rows of beams, prompt, and head."""
+    D, V = model.config.n_embd, model.config.vocab_size
+    body = 2 * 12 * D * D * model.config.n_layer
+    rows = settings.beam * (settings.eval_len - 1)
+    return (rows * (body + 2 * D * V) + prompt_length * body + 2 * D * V) / 1e9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="prepared JSONL, e.g. E2E's test.jsonl")
+    parser.add_argument("--tokenizer", required=True, help="GPT-2's vocabulary")
+    parser.add_argument("--model", default="gpt2.sm", help="model card of the random weights")
+    parser.add_argument("--engines", default="ours-fp32,ours-bf16,transformers,ct2-float32,ct2-int8")
+    parser.add_argument("--contexts", type=int, default=16, help="contexts an engine decodes in a round")
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--transformers_batch_size", type=int, default=8)
+    parser.add_argument("--eval_len", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    tokenizer: Tokenizer = load_tokenizer(arguments.tokenizer)
+    model = empty_gpt2(named_config(arguments.model, vocab_size=tokenizer.vocab_size))
+    model.reset_parameters()
+    settings = BeamSettings(end_ids=tokenizer.end_ids, eval_len=arguments.eval_len)
+    contexts = list(dict.fromkeys(record.context for record in read_records(arguments.data)))
+    step = max(1, len(contexts) // arguments.contexts)
+    prompts = [prompt_tokens(tokenizer, context) for context in contexts[::step][: arguments.contexts]]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        save_base(model.eval(), folder)
+        tokenizer.save(folder)
+        batch, threads = arguments.batch_size, arguments.threads
+        makers: dict[str, Callable[[], Engine]] = {
+            "ours-fp32": lambda: ours(model, settings, batch, torch.float32),
+            "ours-bf16": lambda: ours(model, settings, batch, torch.bfloat16),
+            "transformers": lambda: transformers_generate(folder, settings, arguments.transformers_batch_size),
+            "ct2-float32": lambda: ctranslate2_generator(folder, settings, batch, "float32", threads),
+            "ct2-int8": lambda: ctranslate2_generator(folder, settings, batch, "int8", threads),
+        }
+        engines = {name: makers[name]() for name in arguments.engines.split(",")}
+        seconds: dict[str, list[float]] = {name: [] for name in engines}
+        rates, outputs = [], {}
+        for number in range(arguments.rounds):
+            rates.append(matmul_rate())
+            for name, engine in engines.items():
+                start, wall = time.process_time(), time.perf_counter()
+                outputs[name] = engine(prompts)
+                seconds[name].append((time.process_time() - start) / len(prompts))
+                wall = (time.perf_counter() - wall) / len(prompts)
+                print(
+                    f"round {number + 1}  {name:<13} {seconds[name][-1]:7.3f} CPU s/context {wall:7.3f} wall",
+                    flush=True,
+                )
+    report(seconds, rates, work_per_context(model, sum(map(len, prompts)) / len(prompts), settings), arguments)
+
+
+def report(seconds: dict[str, list[float]], rates: list[float], work: float, arguments: argparse.Namespace) -> None:
+    """Print the table."""
+    rate = statistics.median(rates)
+    print(
+        f"\n{arguments.model}, {arguments.contexts} contexts, {arguments.eval_len} new tokens, beam 10, "
+        f"{arguments.threads} thread(s); F.linear fp32 {rate:.0f} GFLOP/s; {work:.0f} GFLOP a context"
+    )
+    reference = "ours-fp32" if "ours-fp32" in seconds else next(iter(seconds))
+    print(f"| engine | CPU s/context | of the F.linear rate | time / {reference}'s |\n|---|---|---|---|")
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        ratio = statistics.median(a / b for a, b in zip(values, seconds[reference], strict=True))
+        print(f"| {name} | {median:.2f} | {work / median / rate:.2f} | {ratio:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
