@@ -242,7 +242,7 @@ class _Search:
         is_end = (candidates.tokens[..., None] == self.end_ids).any(-1)
         exists = candidates.sums > float("-inf")
         self._collect(candidates, is_end)
-        if self.settings.semantics == "hf":
+        if self.settings.refills:
             order = is_end.sort(dim=1, stable=True).indices[:, :n]  # the first n that go on
         else:
             order = torch.arange(n, device=is_end.device).expand(A, n)
@@ -284,7 +284,7 @@ class _Search:
             if parents is None or tokens is None:
                 parents, tokens = candidates.parents.cpu().numpy(), candidates.tokens.cpu().numpy()
             ranks = range(n)
-            if is_last and self.settings.semantics == "lora":  # finished ones first: of equal scores they win
+            if is_last and not self.settings.refills:  # finished ones first: of equal scores they win
                 ranks = sorted(ranks, key=lambda rank: not ends[place][rank])  # type: ignore[assignment]
             for rank in ranks:
                 if sums[place, rank] > float("-inf") and (is_last or ends[place, rank]):

@@ -68,12 +68,20 @@ class BeamSettings:
             raise InputError("; ".join(problems))
 
     @property
+    def refills(self) -> bool:
+        """Whether further candidates take the places of finished hypotheses at once.
+
+        Not for a single beam: `generate` then is greedy and ends with its first end token.
+        """
+        return self.semantics == "hf" and self.beam > 1
+
+    @property
     def candidates(self) -> int:
         """Continuations of a context looked at in each step, best first.
 
-        `hf` looks at as many more as end tokens could take: then n that go on are always among them.
+        Where places are refilled, as many more as end tokens could take: then n that go on are among them.
         """
-        return self.beam if self.semantics == "lora" else max(2, 1 + len(self.end_ids or ())) * self.beam
+        return self.beam if not self.refills else max(2, 1 + len(self.end_ids or ())) * self.beam
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def reference_search(model: GPT2, prompt: Sequence[int], settings: BeamSettings)
             if token in ends:
                 if rank < n:
                     finished.append(entry)
-                if settings.semantics == "lora":
+                if settings.semantics == "lora" or n == 1:  # transformers is greedy with one beam
                     new.append(None)
                 continue
             if rank < n:

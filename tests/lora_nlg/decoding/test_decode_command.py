@@ -1,0 +1,240 @@
+"""`lora-nlg decode` and `generate` on a small run: files, resuming, several runs, several ranks, texts."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lora_nlg.__main__ import main
+from lora_nlg.corpora.record import Record, write_records
+from lora_nlg.decoding import BeamSettings, Decoder, Hypothesis, decode_contexts, decode_n_best, fold_for_decoding
+from lora_nlg.decoding.predictions import Journal, journal_folder
+from lora_nlg.errors import InputError
+from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
+from lora_nlg.lora import LoRASpec, inject
+from lora_nlg.tokenizers import load_tokenizer
+from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer, save_adapter
+from lora_nlg.weights.base import load_base, save_base
+
+ROOT = Path(__file__).resolve().parents[3]
+VOCABULARY = ROOT / "data" / "sample" / "vocab"
+CONTEXTS = [f"name : Red Lantern | fare : {i} crowns" for i in range(6)] + ["name : Gull", "", "name : Red Lantern"]
+FLAGS = ["--eval_len", "12", "--beam", "3", "--batch_size", "2", "--n_best", "2"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a base, two adapters (`one`, `two`) and data whose contexts repeat."""
+    folder = tmp_path_factory.mktemp("runs")
+    tokenizer = load_tokenizer(VOCABULARY)
+    torch.manual_seed(0)
+    config = GPT2Config(n_layer=2, n_embd=32, n_head=2, vocab_size=tokenizer.vocab_size, n_positions=128)
+    model = empty_gpt2(config)
+    model.reset_parameters()
+    with torch.no_grad():
+        model.transformer.wte.weight.normal_(0, 0.2)
+    save_base(model, folder / "base")
+    specs = {"q": LoRASpec(4, 32.0), "v": LoRASpec(4, 32.0)}
+    for name in ("one", "two"):
+        adapted = load_base(folder / "base")
+        inject(adapted, lora_targets(config, specs))
+        with torch.no_grad():
+            for key, parameter in adapted.named_parameters():
+                if "lora_B" in key:
+                    parameter.normal_(0, 0.2)
+        info = AdapterInfo(
+            targets=specs,
+            base=describe_base(model, folder / "base"),
+            tokenizer=describe_tokenizer(tokenizer, VOCABULARY),
+        )
+        save_adapter(folder / name, adapted, info)
+        tokenizer.save(folder / name / "tokenizer")
+    contexts = CONTEXTS + CONTEXTS[:3]
+    write_records(folder / "test.jsonl", [Record(f"r{i}", context) for i, context in enumerate(contexts)])
+    return folder
+
+
+def read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_entry_has_one_line_in_order_and_equal_contexts_equal_ones(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "predictions.jsonl"
+    data = str(runs / "test.jsonl")
+    assert main(["decode", "--checkpoint", str(runs / "one"), "--data", data, "--out", str(out), *FLAGS]) == 0
+    lines = read(out)
+    assert [line["id"] for line in lines] == [f"r{i}" for i in range(12)]
+    for first, again in zip(lines[:3], lines[9:], strict=True):
+        assert {**first, "id": ""} == {**again, "id": ""}
+    for line in lines:
+        assert [line[key] for key in ("hypothesis", "score", "tokens")] == list(line["n_best"][0].values())
+        scores = [entry["score"] for entry in line["n_best"]]
+        assert len(scores) == 2 and scores == sorted(scores, reverse=True)
+        assert line["hypothesis"] == line["hypothesis"].strip() and len(line["tokens"]) <= 12
+    assert not journal_folder(out).exists()
+
+
+def test_several_runs_are_decoded_in_turn_as_each_alone(runs: Path, tmp_path: Path) -> None:
+    data = ["--data", str(runs / "test.jsonl"), *FLAGS]
+    both = f"{runs / 'one'},{runs / 'two'}"
+    assert main(["decode", "--checkpoint", both, "--out", str(tmp_path / "both"), *data]) == 0
+    together = sorted((tmp_path / "both").glob("*.jsonl"))
+    assert len(together) == 2
+    for name, path in zip(("one", "two"), together, strict=True):
+        alone = tmp_path / f"{name}.jsonl"
+        assert main(["decode", "--checkpoint", str(runs / name), "--out", str(alone), *data]) == 0
+        assert path.read_bytes() == alone.read_bytes()
+    assert together[0].read_bytes() != together[1].read_bytes()
+
+
+def test_an_interrupted_decode_searches_only_what_is_missing(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--checkpoint", str(runs / "one"), "--data", str(runs / "test.jsonl"), *FLAGS]
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    assert main(["decode", *flags, "--out", str(whole)]) == 0
+    searched: list[int] = []
+    original = Decoder.decode
+
+    def counted(self, contexts, stop_after=99):
+        for index, hypotheses in original(self, contexts):
+            if len(searched) == stop_after:
+                raise KeyboardInterrupt
+            searched.append(index)
+            yield index, hypotheses
+
+    monkeypatch.setattr(Decoder, "decode", lambda self, contexts: counted(self, contexts, stop_after=4))
+    assert main(["decode", *flags, "--out", str(out)]) == 130
+    assert not out.exists()
+    with (journal_folder(out) / "rank-0.jsonl").open("a") as file:
+        file.write('["name : half a li')  # as a killed process leaves it
+    searched.clear()
+    monkeypatch.setattr(Decoder, "decode", counted)
+    assert main(["decode", *flags, "--out", str(out)]) == 0
+    assert len(searched) == len(CONTEXTS) - 4
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_journal_of_other_settings_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    with Journal(path, "first") as journal:
+        journal.append("context", [Hypothesis((1,), -1.0, -1.0, True, "text")])
+    assert Journal(path, "first").found == {"context": [Hypothesis((1,), -1.0, -1.0, True, "text")]}
+    assert Journal(path, "second").found == {}
+
+
+@pytest.mark.faults
+def test_a_killed_process_leaves_a_journal_to_go_on_from(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    records = [Record(f"r{i}", f"name : Gull | fare : {i} crowns") for i in range(600)]
+    write_records(tmp_path / "many.jsonl", records)
+    command = [sys.executable, "-m", "lora_nlg", "decode", "--checkpoint", str(runs / "one")]
+    command += ["--data", str(tmp_path / "many.jsonl"), "--out", str(out), "--threads", "1", "--eval_len", "60"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'eval'}", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    journal = journal_folder(out) / "rank-0.jsonl"
+    deadline = time.time() + 120
+    while not (journal.exists() and len(journal.read_text().splitlines()) > 20) and time.time() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = len(journal.read_text().splitlines()) - 1
+    assert not out.exists() and kept >= 20
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "of 600 contexts were decoded before" in done.stderr
+    assert [line["id"] for line in read(out)] == [record.id for record in records]
+
+
+def test_two_ranks_write_what_one_does(runs: Path, tmp_path: Path) -> None:
+    flags = ["--checkpoint", str(runs / "one"), "--data", str(runs / "test.jsonl"), *FLAGS]
+    assert main(["decode", *flags, "--out", str(tmp_path / "one.jsonl")]) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "lora_nlg"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'eval'}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "decode", *flags, "--out", str(tmp_path / "two.jsonl")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "two.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
+
+
+def test_generate_prints_scores_and_texts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", CONTEXTS[0], "--checkpoint", str(runs / "one"), "--n_best", "3", "--eval_len", "8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    scores = [float(line.split()[0]) for line in lines]
+    assert len(lines) == 3 and scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--checkpoint", "nowhere"], "nowhere"),
+        (["--beam", "0"], "--beam must be at least 1"),
+        (["--eval_len", "128"], "--eval_len 128 leaves no room"),
+        (["--eos_token_id", "x"], "--eos_token_id"),
+        (["--semantics", "t5"], "lora, hf"),
+        (["--data", "nothing.jsonl"], "nothing.jsonl"),
+        (["--unknown", "1"], "unknown"),
+    ],
+)
+def test_wrong_flags_end_in_one_line(
+    runs: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--checkpoint", str(runs / "one"), "--data", str(runs / "test.jsonl")]
+    assert main(["decode", *given, *flags]) != 0
+    error = capsys.readouterr().err.strip().splitlines()
+    assert message in error[-1] and "Traceback" not in "".join(error)
+
+
+def adapted(runs: Path) -> GPT2:
+    load_run = importlib.import_module("lora_nlg.weights.run").load_run
+    model: GPT2 = load_run(runs / "one").model
+    return model
+
+
+def test_texts_are_cut_at_the_end_token_and_blank_lines(runs: Path) -> None:
+    tokenizer = load_tokenizer(VOCABULARY)
+    decoder = Decoder(fold_for_decoding(adapted(runs)), tokenizer, BeamSettings())
+    assert decoder.settings.end_ids == tokenizer.end_ids
+    words = tokenizer.encode(" The Gull sails.")
+    assert decoder.text([*words, tokenizer.eos_id]) == "The Gull sails."
+    assert decoder.text(words) == "The Gull sails."
+    free = Decoder(fold_for_decoding(adapted(runs)), tokenizer, BeamSettings(end_ids=(tokenizer.eos_id,)))
+    assert free.text([*words, *tokenizer.encode("\n\n more")]) == "The Gull sails."
+    assert free.text([tokenizer.eos_id, *words]) == ""
+
+
+def test_long_contexts_keep_their_last_tokens(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = load_tokenizer(VOCABULARY)
+    decoder = Decoder(fold_for_decoding(adapted(runs)), tokenizer, BeamSettings(eval_len=8, beam=2), seq_len=20)
+    long = "name : Red Lantern | fare : 3 crowns | sights : seals"
+    ((_, found),) = decoder.decode([long])
+    assert "1 contexts have more than 12 tokens" in caplog.text
+    assert decoder.prompt(long) == [*tokenizer.encode(long), tokenizer.eos_id][-12:]
+    assert found[0].tokens
+    with pytest.raises(InputError, match="leaves no room"):
+        Decoder(fold_for_decoding(adapted(runs)), tokenizer, BeamSettings(eval_len=8), seq_len=8)
+
+
+def test_decoding_leaves_the_adapted_model_alone_and_differs_from_its_base(runs: Path) -> None:
+    tokenizer = load_tokenizer(VOCABULARY)
+    model = adapted(runs)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    settings = BeamSettings(eval_len=10, beam=3, n_best=2)
+    best = decode_contexts(model, tokenizer, CONTEXTS, settings)
+    n_best = decode_n_best(model, tokenizer, CONTEXTS, settings)
+    assert [found[0] for found in n_best] == best and len(best) == len(CONTEXTS)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert decode_contexts(load_base(runs / "base"), tokenizer, CONTEXTS, settings) != best
