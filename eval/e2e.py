@@ -9,6 +9,7 @@ It needs numpy alone; METEOR also the resources of `pip install .[meteor]`. No J
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -35,11 +36,12 @@ def parser() -> argparse.ArgumentParser:
         help="references: text (a blank line between segments; none: one reference a line), or TSV/CSV with a heading",
     )
     arguments.add_argument("outputs", nargs="?", help="system outputs: text, one a line, or TSV/CSV with a heading")
-    arguments.add_argument(
-        "-p",
-        "--python",
-        action="store_true",
-        help="BLEU and NIST of the tool's Python scorer; always so here, accepted for compatibility",
+    scorer = arguments.add_mutually_exclusive_group()
+    scorer.add_argument(
+        "-p", "--python", action="store_true", help="BLEU and NIST of the Python scorer; the default here"
+    )
+    scorer.add_argument(
+        "--perl", action="store_true", help="BLEU and NIST of mteval-v13a.pl, which measure_scores.py runs without -p"
     )
     arguments.add_argument(
         "-l",
@@ -122,7 +124,9 @@ def write_segment_table(path: str, segments: Segments, outcome: e2e_suite.SuiteR
     columns = e2e_suite.segment_columns(outcome)
     lines = ["\t".join(["src", "sys_out", *columns])]
     for row, (source, output) in enumerate(zip(segments.contexts, segments.hypotheses, strict=True)):
-        lines.append("\t".join([source, output, *(f"{column[row]:.4f}" for column in columns.values())]))
+        # Texts of JSON lines may hold what would break a row; those of the official inputs cannot.
+        texts = [re.sub(r"[\t\r\n]", " ", text) for text in (source, output)]
+        lines.append("\t".join([*texts, *(f"{column[row]:.4f}" for column in columns.values())]))
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -138,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
         except InputError as error:
             loaded, meteor = None, str(error)
         errors = slot_error_rate.find_errors(segments.contexts, segments.hypotheses) if options.ser else None
-        outcome = e2e_suite.run(segments.hypotheses, segments.references, bootstrap, loaded or meteor)
+        outcome = e2e_suite.run(segments.hypotheses, segments.references, bootstrap, loaded or meteor, options.perl)
         if errors is not None:
             metric = slot_error_rate.SlotErrorRate()
             outcome.results[metric.name] = from_statistics(

@@ -90,28 +90,32 @@ class Bleu(Metric):
     Args:
         max_order: largest n-gram order. Default: 4
         smoothing: added to hits and totals of every order; 1 gives the tool's segment-level `sentBLEU`. Default: 0
+        perl: as mteval-v13a.pl instead (`measure_scores.py` without `-p`): the k-th order without a match has a
+            precision of 1 / (2^k total), an order without n-grams does not count. Default: False
     """
 
     name = "BLEU"
 
-    def __init__(self, max_order: int = 4, smoothing: float = 0.0) -> None:
+    def __init__(self, max_order: int = 4, smoothing: float = 0.0, perl: bool = False) -> None:
         self.max_order = max_order
         self.smoothing = smoothing
+        self.perl = perl
 
     def settings(self) -> dict[str, Any]:
         """See `Metric.settings`."""
+        smooth = "mteval" if self.perl else f"add-{self.smoothing:g}" if self.smoothing else "none"
         return {
-            "like": "e2e-metrics-p",
+            "like": "mteval-v13a" if self.perl else "e2e-metrics-p",
             "tok": "mteval",
-            "case": "lc",
+            "case": "lc-ascii" if self.perl else "lc",
             "order": self.max_order,
-            "smooth": f"add-{self.smoothing:g}" if self.smoothing else "none",
+            "smooth": smooth,
             "eff-ref": "closest",
         }
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
         """(N, 2n + 1): hits of each order, totals of each order, closest reference length."""
-        return self.from_counts(mteval_counts(hypotheses, references, self.max_order))
+        return self.from_counts(mteval_counts(hypotheses, references, self.max_order, MtevalTokenizer(perl=self.perl)))
 
     def from_counts(self, counts: MtevalCounts) -> Array:
         """`statistics` from counts made before."""
@@ -120,11 +124,17 @@ class Bleu(Metric):
         for order, (segment, _, count, best) in enumerate(counts.matches[:n]):
             statistics[:, order] = np.bincount(segment, np.minimum(count, best), minlength=n_segments)
             # Not clamped at zero: pymteval lets a short hypothesis lower the total.
-            statistics[:, n + order] = counts.hypothesis_lengths - order
+            n_ngrams = counts.hypothesis_lengths - order
+            statistics[:, n + order] = np.maximum(n_ngrams, 0) if self.perl else n_ngrams
         statistics[:, 2 * n] = closest_lengths(counts)
         return statistics
 
     def _precisions(self, totals: Array) -> Array:
+        if self.perl:
+            hits, n_ngrams = totals[..., : self.max_order], totals[..., self.max_order : 2 * self.max_order]
+            unmatched = (hits == 0) & (n_ngrams > 0)
+            hits = np.where(unmatched, 0.5 ** np.cumsum(unmatched, axis=-1), hits)
+            return np.where(n_ngrams > 0, hits / np.maximum(n_ngrams, 1), 1.0)
         hits = np.maximum(totals[..., : self.max_order] + self.smoothing, TINY_HITS)
         n_ngrams = totals[..., self.max_order : 2 * self.max_order] + self.smoothing
         return hits / np.maximum(n_ngrams, TINY_TOTAL)
@@ -137,7 +147,8 @@ class Bleu(Metric):
     def aggregate(self, totals: Array) -> Array:
         """See `Metric.aggregate`."""
         precision = np.exp(np.log(self._precisions(totals)).sum(axis=-1) / self.max_order)
-        return self._brevity_penalty(totals) * precision
+        score = self._brevity_penalty(totals) * precision
+        return np.where(totals[..., self.max_order] > 0, score, 0.0) if self.perl else score
 
     def parts(self, totals: Array) -> dict[str, float]:
         """Precisions, brevity penalty and the two lengths."""

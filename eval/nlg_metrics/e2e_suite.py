@@ -16,6 +16,7 @@ from nlg_metrics.bleu import Bleu, MtevalCounts, mteval_counts
 from nlg_metrics.cider import Cider
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, Result, from_statistics
+from nlg_metrics.mteval_tokenizer import MtevalTokenizer
 from nlg_metrics.nist import Nist, alone
 from nlg_metrics.ptb_tokenizer import PtbTokenizer
 from nlg_metrics.rouge import RougeL
@@ -73,6 +74,7 @@ def run(
     references: Sequence[Sequence[str]],
     bootstrap: Bootstrap | None = None,
     meteor: Metric | str | None = None,
+    perl: bool = False,
 ) -> SuiteResult:
     """Score one system with the whole suite.
 
@@ -81,6 +83,7 @@ def run(
         references: N non-empty lists of texts.
         bootstrap: how to make intervals. Default: 1,000 resamples, seed 12345, 95%
         meteor: the metric, or why it is not available. Default: `load_meteor()`
+        perl: BLEU and NIST of mteval-v13a.pl, which the tool runs without `-p`. Default: False
 
     Returns:
         Results of every metric that is defined on these texts; the others with the reason.
@@ -91,6 +94,8 @@ def run(
     check_segments(hypotheses, references)
     outcome = SuiteResult()
     counts = outcome.counts = mteval_counts(hypotheses, references)
+    if perl:  # the segment-level table is of the Python scorer in any case, as in the tool
+        counts = mteval_counts(hypotheses, references, tokenize=MtevalTokenizer(perl=True))
     hypothesis_tokens, reference_tokens = tokenize(hypotheses, references)
 
     def add(metric: Metric, statistics: Array) -> None:
@@ -102,7 +107,7 @@ def run(
                 "not defined: too few words (the outputs have no n-gram of some order); the official tool stops here"
             )
 
-    bleu, nist = Bleu(), Nist()
+    bleu, nist = Bleu(perl=perl), Nist(perl=perl)
     add(bleu, bleu.from_counts(counts))
     add(nist, nist.from_counts(counts))
     try:
@@ -133,7 +138,7 @@ def segment_columns(outcome: SuiteResult) -> dict[str, Array]:
     n_segments = outcome.counts.n_segments
     smoothed = Bleu(smoothing=1.0)
     columns = {
-        "BLEU": outcome.results["BLEU"].segment_scores(),
+        "BLEU": Bleu().aggregate(Bleu().from_counts(outcome.counts)),
         "sentBLEU": smoothed.aggregate(smoothed.from_counts(outcome.counts)),
         "NIST": Nist().segment_scores(alone(outcome.counts)),
     }

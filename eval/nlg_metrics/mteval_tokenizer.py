@@ -17,6 +17,7 @@ _SYMBOL = re.compile(r"([{-~\[-`!-&(-+:-@/])")
 _STOP_AFTER_NON_DIGIT = re.compile(r"([^0-9])([.,])")
 _STOP_BEFORE_NON_DIGIT = re.compile(r"([.,])([^0-9])")
 _HYPHEN_AFTER_DIGIT = re.compile(r"([0-9])(-)")
+_ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 _ASCII_SPACE = re.compile(r"[ \t\n\r\f\v]+")
 
 
@@ -41,16 +42,18 @@ class MtevalTokenizer:
 
     Args:
         lowercase: lower-case the tokens with `str.lower` (the whole of Unicode). Default: True
+        perl: as mteval-v13a.pl instead: lower-case A to Z alone, and no token for an empty text. Default: False
     """
 
-    def __init__(self, lowercase: bool = True) -> None:
+    def __init__(self, lowercase: bool = True, perl: bool = False) -> None:
         self._lowercase = lowercase
+        self._perl = perl
         self._memo: dict[str, list[str]] = {}
 
     def _word(self, word: str) -> list[str]:
         tokens = _separate(word).split()
         if self._lowercase:
-            tokens = [token.lower() for token in tokens]
+            tokens = [token.translate(_ASCII_LOWER) if self._perl else token.lower() for token in tokens]
         self._memo[word] = tokens
         return tokens
 
@@ -61,14 +64,14 @@ class MtevalTokenizer:
             text: any string; `\\n` joins lines, and a hyphen before it is removed.
 
         Returns:
-            At least one token: a text without any gives `[""]`, as pymteval does.
+            A text without any token gives `[""]`, as in pymteval, or with `perl` `[]`.
         """
         memo, make = self._memo, self._word
         tokens: list[str] = []
         for word in _join_lines(text).split():
             known = memo.get(word)
             tokens += make(word) if known is None else known
-        return tokens or [""]
+        return tokens if tokens or self._perl else [""]
 
 
 class MultiBleuTokenizer:

@@ -14,6 +14,7 @@ import numpy as np
 
 from nlg_metrics.base import Array, Metric
 from nlg_metrics.bleu import MtevalCounts, mteval_counts
+from nlg_metrics.mteval_tokenizer import MtevalTokenizer
 from nlg_metrics.ngrams import Ints
 
 MAX_ORDER = 5
@@ -25,22 +26,39 @@ class Nist(Metric):
 
     The score is not defined (nan) where the hypotheses' n-gram total of some order is exactly zero; the official tool
     divides by zero there. It happens in corpora of one or two short outputs only.
+
+    Args:
+        perl: as mteval-v13a.pl instead (`measure_scores.py` without `-p`): the reference length is the number of all
+            reference words over the mean number of references, and an order without n-grams adds nothing.
+            Default: False
     """
 
     name = "NIST"
 
+    def __init__(self, perl: bool = False) -> None:
+        self.perl = perl
+
     def settings(self) -> dict[str, Any]:
         """See `Metric.settings`."""
-        return {"like": "e2e-metrics-p", "tok": "mteval", "case": "lc", "order": MAX_ORDER, "eff-ref": "mean"}
+        return {
+            "like": "mteval-v13a" if self.perl else "e2e-metrics-p",
+            "tok": "mteval",
+            "case": "lc-ascii" if self.perl else "lc",
+            "order": MAX_ORDER,
+            "eff-ref": "mean",
+        }
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
-        """(N, 11): matched information of orders 1 to 5, n-gram totals of orders 1 to 5, mean reference length."""
-        return self.from_counts(mteval_counts(hypotheses, references, MAX_ORDER))
+        """(N, 11): matched information of orders 1 to 5, n-gram totals of orders 1 to 5, mean reference length.
+
+        With `perl` (N, 13): instead of the last, the words of all references, their number, and 1.
+        """
+        return self.from_counts(mteval_counts(hypotheses, references, MAX_ORDER, MtevalTokenizer(perl=self.perl)))
 
     def from_counts(self, counts: MtevalCounts) -> Array:
         """`statistics` from counts made before, which must reach order 5."""
         n_segments = counts.n_segments
-        statistics = np.zeros((n_segments, 2 * MAX_ORDER + 1))
+        statistics = np.zeros((n_segments, 2 * MAX_ORDER + (3 if self.perl else 1)))
         shorter = np.array([counts.reference_lengths.sum()])
         for order, table in enumerate(counts.tables[:MAX_ORDER]):
             of_references = table.sentence >= n_segments
@@ -51,14 +69,25 @@ class Nist(Metric):
             segment, ngram, matched = segment[hit], ngram[hit], matched[hit]
             information = np.log2(shorter[table.prefix[ngram]] / occurrences[ngram])
             statistics[:, order] = np.bincount(segment, information * matched, minlength=n_segments)
-            statistics[:, MAX_ORDER + order] = counts.hypothesis_lengths - order
+            n_ngrams = counts.hypothesis_lengths - order
+            statistics[:, MAX_ORDER + order] = np.maximum(n_ngrams, 0) if self.perl else n_ngrams
             shorter = occurrences
         sums = np.add.reduceat(counts.reference_lengths, counts.first_references)
-        statistics[:, -1] = sums / counts.reference_counts
+        if self.perl:
+            not_empty = np.add.reduceat(np.minimum(counts.reference_lengths, 1), counts.first_references)
+            statistics[:, -3:] = np.stack([sums, not_empty, np.ones(n_segments)], axis=1)
+        else:
+            statistics[:, -1] = sums / counts.reference_counts
         return statistics
 
+    def _reference_length(self, totals: Array) -> Array:
+        if self.perl:
+            return totals[..., -3] * totals[..., -1] / np.maximum(totals[..., -2], 1.0)
+        return totals[..., -1]
+
     def _penalty(self, totals: Array) -> Array:
-        ratio = np.clip(totals[..., MAX_ORDER] / totals[..., -1], 1e-300, 1.0)
+        # The least length keeps a corpus of empty references (Perl's mode only) from dividing by zero.
+        ratio = np.clip(totals[..., MAX_ORDER] / np.maximum(self._reference_length(totals), 1e-9), 1e-300, 1.0)
         return np.where(totals[..., MAX_ORDER] <= 0, 0.0, np.exp(-BETA * np.log(ratio) ** 2))
 
     def _gains(self, totals: Array, undefined: float) -> Array:
@@ -67,8 +96,8 @@ class Nist(Metric):
         return np.where(n_ngrams == 0, undefined, gain)
 
     def aggregate(self, totals: Array) -> Array:
-        """See `Metric.aggregate`; nan where an n-gram total is zero."""
-        return self._penalty(totals) * self._gains(totals, np.nan).sum(axis=-1)
+        """See `Metric.aggregate`; nan where an n-gram total is zero, except as in Perl."""
+        return self._penalty(totals) * self._gains(totals, 0.0 if self.perl else np.nan).sum(axis=-1)
 
     def segment_scores(self, statistics: Array) -> Array:
         """(N,) scores with the whole corpus' information weights; an order without n-grams adds nothing."""
@@ -76,12 +105,12 @@ class Nist(Metric):
 
     def parts(self, totals: Array) -> dict[str, float]:
         """Information gained per n-gram of each order, length penalty and the two lengths."""
-        gains = self._gains(totals, np.nan)
+        gains = self._gains(totals, 0.0 if self.perl else np.nan)
         return {
             **{f"information_{order + 1}": float(value) for order, value in enumerate(gains)},
             "length_penalty": float(self._penalty(totals)),
             "hypothesis_length": float(totals[MAX_ORDER]),
-            "reference_length": float(totals[-1]),
+            "reference_length": float(self._reference_length(totals)),
         }
 
 

@@ -87,6 +87,30 @@ def test_equals_recorded_edge_cases(shared_metrics: Path) -> None:
                 assert name in outcome.unavailable, (case["name"], name)
 
 
+def test_perl_mode_equals_recorded_mteval_scores(shared_metrics: Path) -> None:
+    # Recorded with mteval-v13a-sig.pl as measure_scores.py runs it without -p, each case a corpus of one segment.
+    cases = json.loads((shared_metrics / "official" / "edge_cases.json").read_text("utf-8"))
+    for case in cases:
+        outcome = e2e_suite.run([case["hyp"].strip()], [case["refs"]], NO_INTERVAL, "not under test", perl=True)
+        for name, recorded in case["e2e_single"]["perl_mteval"].items():
+            value = outcome.results[name].score.value
+            assert value == pytest.approx(recorded, abs=1e-9, rel=0), (case["name"], name)
+    # On a whole system: NIST 8.6094 where the Python scorer gives 8.5923; BLEU is the same.
+    folder = shared_metrics / "official" / "e2e"
+    segments = e2e_files.load(folder / "refs.txt", folder / "hyps" / "primary__tgen.txt")
+    assert round(Nist(perl=True).score(segments.hypotheses, segments.references).value, 4) == 8.6094
+    assert round(Bleu(perl=True).score(segments.hypotheses, segments.references).value, 4) == 0.6593
+
+
+def test_perl_bleu_by_hand() -> None:
+    # 2 of 3 words match, 1 of 2 bigrams, no trigram of 1: 1/(2*1); no 4-gram at all: not counted, but still a fourth.
+    metric = Bleu(perl=True)
+    statistics = metric.statistics(["a b x"], [["a b c"]])
+    assert statistics.tolist() == [[2, 1, 0, 0, 3, 2, 1, 0, 3]]
+    assert metric.aggregate(statistics[0]) == pytest.approx((2 / 3 * 1 / 2 * 1 / 2) ** 0.25)
+    assert metric.aggregate(metric.statistics([""], [["a"]])[0]) == 0.0
+
+
 def test_without_its_resources_meteor_is_named_and_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "refs.txt").write_text("a b c d e f\n", "utf-8")
     (tmp_path / "out.txt").write_text("a b c d e f\n", "utf-8")
