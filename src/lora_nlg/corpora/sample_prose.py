@@ -23,14 +23,9 @@ WEATHER = (
     "Fog lay on the water.", "The waves were high, and nobody minded.", "It was a bright morning.",
 )  # fmt: skip
 COMPANY = (
-    "my sister",
-    "two friends",
-    "the whole class",
-    "my neighbour",
-    "grandmother",
-    "the new teacher",
+    "my sister", "two friends", "the whole class", "my neighbour", "grandmother", "the new teacher",
     "nobody but the dog",
-)
+)  # fmt: skip
 VERDICTS = (
     "We will come again.", "It was well worth the trip.", "I would not do it twice.", "The children loved it.",
     "We came home late and happy.", "I slept all the way back.",

@@ -148,7 +148,7 @@ def test_context_form():
 
 
 def test_the_committed_vocabulary_fits(splits):
-    tokenizer = load_tokenizer(FOLDER / "vocab")
+    tokenizer = load_tokenizer(FOLDER / "base")
     assert tokenizer.vocab_size == 1024
     for record in splits["test"]:
         for text in (record.context, *(f" {reference}" for reference in record.references)):
