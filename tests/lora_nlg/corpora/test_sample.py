@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch.nn import functional as F
 
+from lora_nlg.batching import make_batch, make_examples
 from lora_nlg.corpora.record import Record, read_records
 from lora_nlg.corpora.sample import (
     FOLDER,
@@ -25,7 +28,9 @@ from lora_nlg.corpora.sample import (
 )
 from lora_nlg.corpora.sample_grammar import SLOTS, SPOKEN_TIMES, Dice, Facts, article, describe
 from lora_nlg.errors import InputError
+from lora_nlg.gpt2.attention import PackedAttention
 from lora_nlg.tokenizers import load_tokenizer
+from lora_nlg.weights.base import load_base
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +160,27 @@ def test_the_committed_vocabulary_fits(splits):
             ids = tokenizer.encode(text)
             assert tokenizer.decode(ids) == text
             assert len(ids) < 64
+
+
+def test_the_committed_base_knows_the_language_and_not_the_task(splits):
+    model = load_base(FOLDER / "base")
+    tokenizer = load_tokenizer(FOLDER / "base")
+    assert model.config.vocab_size == tokenizer.vocab_size
+    assert sum(file.stat().st_size for file in FOLDER.rglob("*")) < 8_000_000
+
+    def loss(records: list[Record], objective: str) -> float:
+        batch = make_batch(make_examples(records, tokenizer, model.config.n_positions, objective))
+        with torch.no_grad():
+            hidden = model(batch.tokens, batch.positions, PackedAttention(batch.lengths))
+            return float(F.cross_entropy(model.logits(hidden[batch.target_rows]), batch.targets))
+
+    prose = generate_prose(seed=5, paragraphs=24)
+    contexts = [Record(record.id, "", [record.context]) for record in splits["test"][:24]]
+    assert loss(prose, "jlm") < 0.8 < 4 < loss(contexts, "jlm")
+    # A reference after its own context is hardly likelier than after another's.
+    pairs = [Record(r.id, r.context, r.references[:1]) for r in splits["test"][:24]]
+    others = [Record(p.id, q.context, p.references) for p, q in zip(pairs, pairs[1:] + pairs[:1], strict=True)]
+    assert loss(pairs, "clm") > 0.8 * loss(others, "clm")
 
 
 def test_absent_files_are_named(tmp_path):
