@@ -9,15 +9,15 @@ BASE=data/sample/base
 lora-nlg prepare sample --out "$OUT/data"
 
 echo; echo "== The frozen base, which has never seen a meaning representation"
-lora-nlg decode --checkpoint "$BASE" --tokenizer data/sample/vocab --data "$OUT/data/test.jsonl" \
+lora-nlg decode --checkpoint "$BASE" --data "$OUT/data/test.jsonl" \
   --beam 10 --length_penalty 0.8 --no_repeat_ngram_size 4 --out "$OUT/base/predictions.jsonl"
 python eval/e2e.py --data "$OUT/data/test.jsonl" --predictions "$OUT/base/predictions.jsonl" \
   --scores "$OUT/base/scores.json" > "$OUT/base/scores.txt"
 
 echo; echo "== LoRA: r = 4, alpha = 128 (scale 32) on q and v"
 lora-nlg train --train_data "$OUT/data/train.jsonl" --valid_data "$OUT/data/valid.jsonl" \
-  --init_checkpoint "$BASE" --tokenizer data/sample/vocab --lora_dim 4 --lora_alpha 128 \
-  --lr 2e-3 --train_batch_size 16 --max_epoch 6 --warmup_step 50 --eval_interval 250 \
+  --init_checkpoint "$BASE" --lora_dim 4 --lora_alpha 128 \
+  --seq_len 256 --lr 2e-3 --train_batch_size 8 --max_epoch 1 --warmup_step 50 --eval_interval 150 \
   --work_dir "$OUT/lora" "$@"
 lora-nlg decode --checkpoint "$OUT/lora" --data "$OUT/data/test.jsonl" \
   --beam 10 --length_penalty 0.8 --no_repeat_ngram_size 4 --out "$OUT/lora/predictions.jsonl"
