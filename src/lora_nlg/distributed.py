@@ -43,13 +43,15 @@ class World:
     def sum_(self, tensor: Tensor) -> Tensor:
         """Replace a tensor by its sum over all ranks, in place; returns it."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with self._together():
+                dist.all_reduce(tensor)
         return tensor
 
     def broadcast_(self, tensor: Tensor) -> Tensor:
         """Replace a tensor by rank 0's, in place; returns it."""
         if self.size > 1:
-            dist.broadcast(tensor, 0)
+            with self._together():
+                dist.broadcast(tensor, 0)
         return tensor
 
     def from_main(self, value: Any) -> Any:
@@ -57,7 +59,8 @@ class World:
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, 0, device=self.device)
+        with self._together():
+            dist.broadcast_object_list(box, 0, device=self.device)
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
@@ -81,7 +84,18 @@ class World:
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.size > 1:
-            dist.barrier()
+            with self._together():
+                dist.barrier()
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # what torch raises when a peer is gone
+            raise InputError(
+                f"rank {self.rank} lost contact with another rank ({str(error).splitlines()[0]}); "
+                "run the same command again: it continues from the last snapshot"
+            ) from error
 
     def fail(self, message: str) -> NoReturn:
         """End every rank over something all of them know: rank 0 says it, the others leave quietly.

@@ -285,7 +285,8 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     if not world.is_main:
         logging.getLogger("lora_nlg").setLevel(logging.ERROR)
     folder = Path(run.work_dir)
-    tokenizer = load_tokenizer(data.tokenizer or _beside_checkpoint(arguments.model))
+    vocabulary = data.tokenizer or _beside_checkpoint(arguments.model)
+    tokenizer = load_tokenizer(vocabulary)
     model = build_base(arguments.model, tokenizer, optimisation.random_seed)
     if data.seq_len > model.config.n_positions:
         raise InputError(f"--seq_len {data.seq_len} is more than the model's {model.config.n_positions} positions")
@@ -299,7 +300,7 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     info = AdapterInfo(
         targets=arguments.lora.specs(),
         base=describe_base(model, origin, arguments.model.model_card or ""),
-        tokenizer=describe_tokenizer(tokenizer, folder / TOKENIZER_FOLDER),
+        tokenizer=describe_tokenizer(tokenizer, vocabulary),
         variant=arguments.lora.lora_variant if arguments.lora.specs() else "lora",
         bias=arguments.lora.lora_bias,
     )

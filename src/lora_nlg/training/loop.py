@@ -230,16 +230,18 @@ class Trainer:
             self.step = data.step
             last = self.step == self.settings.max_step
             stopping = False
-            # Reading numbers back waits for a CUDA device, so there it is done once per interval.
-            if self.world.device.type == "cpu" or self.step % self.settings.log_interval == 0 or last or request:
+            # Reading numbers back waits for a CUDA device, so there it is done once per interval, and by all ranks
+            # at the same step: they must agree on when to stop.
+            alone = bool(request) and self.world.size == 1
+            if self.world.device.type == "cpu" or self.step % self.settings.log_interval == 0 or last or alone:
                 stopping = self._collect(bar)
             bar.update()
             if self.valid_batches and (last or self.step % self.settings.eval_interval == 0):
-                self._collect(bar)
+                stopping = self._collect(bar) or stopping
                 self._validate(bar)
             done = last or stopping or self._gave_up()
             if done or self.step % self.settings.save_interval == 0:
-                self._collect(bar)
+                stopping = self._collect(bar) or stopping
                 self._save()
             if stopping:
                 return "SIGINT" if request.signal is not None and request.signal.name == "SIGINT" else "SIGTERM"

@@ -233,9 +233,20 @@ def save_base(model: GPT2, folder: str | Path, dtype: torch.dtype | None = None,
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file atomically."""
+    """Write a safetensors file atomically; equal content gives equal bytes.
+
+    The library writes metadata in a random order, so the header is written again with its keys sorted.
+    """
+    content = memoryview(save(dict(tensors), dict(metadata or {})))
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(bytes(content[8:end]))
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the format aligns the tensors to 8 bytes
     with atomic_write(path, "wb") as file:
-        file.write(save(dict(tensors), dict(metadata or {})))
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(content[end:])
 
 
 def base_hash(model: GPT2) -> str:
