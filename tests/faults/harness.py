@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -61,9 +62,16 @@ class Fault:
 class Running:
     """A training process under way."""
 
-    def __init__(self, arguments: list[str], log: Path, fault: Fault | None = None) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        log: Path,
+        fault: Fault | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.log = log
-        self.process: BaseProcess = _server.Process(target=_child, args=(arguments, str(log), fault or Fault()))
+        given = (arguments, str(log), fault or Fault(), environment or {})
+        self.process: BaseProcess = _server.Process(target=_child, args=given)
         self.process.start()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
@@ -86,9 +94,29 @@ def run(arguments: list[str], log: Path, fault: Fault | None = None) -> Ended:
     return Running(arguments, log, fault).wait()
 
 
-def _child(arguments: list[str], log: str, fault: Fault) -> None:
+def run_ranks(arguments: list[str], log: Path, size: int) -> list[Ended]:
+    """Train in `size` processes that find each other as `torchrun` would have them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ranks = []
+    for rank in range(size):
+        environment = {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": size,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        texts = {name: str(value) for name, value in environment.items()}
+        ranks.append(Running(arguments, log.with_suffix(f".{rank}"), environment=texts))
+    return [rank.wait() for rank in ranks]
+
+
+def _child(arguments: list[str], log: str, fault: Fault, environment: dict[str, str]) -> None:
     from lora_nlg.__main__ import main
 
+    os.environ.update(environment)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

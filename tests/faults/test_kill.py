@@ -52,9 +52,7 @@ def test_killed_while_writing(operation: int, arguments: Arguments, reference: d
 
 @pytest.mark.faults
 @pytest.mark.parametrize("operation", range(1, FILE_OPERATIONS))
-def test_killed_at_every_file_operation(
-    operation: int, arguments: Arguments, reference: dict, tmp_path: Path
-) -> None:
+def test_killed_at_every_file_operation(operation: int, arguments: Arguments, reference: dict, tmp_path: Path) -> None:
     die_and_resume(arguments, reference, tmp_path, Fault(die_at=operation))
 
 
@@ -70,8 +68,7 @@ def test_killed_again_and_again_at_random_moments(
     seed: int, arguments: Arguments, reference: dict, tmp_path: Path
 ) -> None:
     generator = random.Random(seed)
-    deaths = 0
-    for _ in range(60):
+    for deaths in range(60):
         running = Running(arguments(tmp_path / "run"), tmp_path / "log")
         if deaths < 8:  # then let it live, however slow the machine
             time.sleep(generator.uniform(0.05, 1.5))
@@ -80,5 +77,4 @@ def test_killed_again_and_again_at_random_moments(
         if ended.code == 0:
             break
         assert ended.code == -signal.SIGKILL, ended.output
-        deaths += 1
     assert result(tmp_path / "run") == reference
