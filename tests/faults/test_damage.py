@@ -131,7 +131,7 @@ def test_full_disk(stopped: Path, arguments: Arguments, reference: dict) -> None
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("kibibytes", [40, 80, 160, 240])
+@pytest.mark.parametrize("kibibytes", [24, 48, 72, 96])
 def test_full_file_system(kibibytes: int, inputs: Path, arguments: Arguments, reference: dict, tmp_path: Path) -> None:
     """A tmpfs of a few KiB (ENOSPC) in a mount namespace of its own; what it held is copied out afterwards."""
     probe = subprocess.run(["unshare", "-rm", "true"], capture_output=True)

@@ -226,7 +226,7 @@ class Trainer:
         if self._gave_up():
             return "early stop"
         for data in self.loader.steps(self.step + 1, self.settings.max_step):
-            self._train_step(data, bool(request))
+            self.train_step(data, bool(request))
             self.step = data.step
             last = self.step == self.settings.max_step
             stopping = False
@@ -253,7 +253,18 @@ class Trainer:
     def _gave_up(self) -> bool:
         return 0 < self.settings.patience <= self.best.worse
 
-    def _train_step(self, data: StepData, stop: bool) -> None:
+    def take_pending(self) -> list[list[float]]:
+        """The loss, gradient norm and stop requests of the steps since the last call; waits for the device."""
+        pending, self._pending = self._pending, _Pending()
+        return torch.stack(pending.values).tolist() if pending.values else []
+
+    def train_step(self, data: StepData, stop: bool = False) -> None:
+        """Take one optimiser step.
+
+        Args:
+            data: this rank's batches.
+            stop: tell all ranks that this one was asked to end. Default: False.
+        """
         settings, device = self.settings, self.world.device
         rate = self.schedule(data.step - 1)
         for group in self.optimizer.param_groups:
