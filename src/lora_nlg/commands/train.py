@@ -29,6 +29,7 @@ from lora_nlg.lora import (
     inject,
     lora_plus_,
     mark_only_lora_as_trainable,
+    pack_frozen,
 )
 from lora_nlg.lora.variants import check_variant
 from lora_nlg.recipes import recipe_diff, render_diff
@@ -222,6 +223,8 @@ class RunArguments:
     """Write TensorBoard events to tb/ in the run directory."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
+    pack_weights: bool = True
+    """On the CPU, keep two more copies of the frozen weights, laid out for speed."""
     compile: bool = False
     """Run the model through torch.compile."""
     print_recipe_diff: str | None = None
@@ -309,6 +312,8 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     sampler = Sampler(lengths, global_batch, optimisation.random_seed, data.shuffle, data.bucket)
     max_step = optimisation.max_step or optimisation.max_epoch * sampler.steps_per_epoch
     flat = adapt(model, arguments.lora, optimisation, world)
+    if run.pack_weights:
+        pack_frozen(model)
     model.transformer.gradient_checkpointing = run.gradient_checkpointing
     if run.compile:
         model.transformer.compile(dynamic=True)

@@ -8,6 +8,7 @@ tied to the token embedding, no dropout. Shapes: T tokens of the stream, D width
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,25 @@ from torch.utils.checkpoint import checkpoint
 
 from lora_nlg.gpt2.attention import Attention
 from lora_nlg.gpt2.config import GPT2Config
+
+
+class _TakeRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.shape = x.shape
+        return x.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        return grads[0].new_zeros(ctx.shape).index_copy_(0, rows, grads[0]), None
+
+
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Distinct rows of x, (T, D) -> (N, D); their gradient is copied, where index_select's has to add."""
+    taken: Tensor = _TakeRows.apply(x, rows)
+    return taken
 
 
 class SelfAttention(nn.Module):
@@ -27,9 +47,10 @@ class SelfAttention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd)
 
-    def forward(self, x: Tensor, layer: int, attention: Attention) -> Tensor:
-        """(T, D) -> (T, D)."""
-        return self.c_proj(attention(layer, self.c_attn(x), self.n_head))
+    def forward(self, x: Tensor, layer: int, attention: Attention, rows: Tensor | None = None) -> Tensor:
+        """(T, D) -> (T, D), or (N, D) for N chosen rows, which attend to all."""
+        y = attention(layer, self.c_attn(x), self.n_head)
+        return self.c_proj(y if rows is None else take_rows(y, rows))
 
 
 class MLP(nn.Module):
@@ -55,9 +76,10 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, layer: int, attention: Attention) -> Tensor:
-        """(T, D) -> (T, D)."""
-        x = x + self.attn(self.ln_1(x), layer, attention)
+    def forward(self, x: Tensor, layer: int, attention: Attention, rows: Tensor | None = None) -> Tensor:
+        """(T, D) -> (T, D), or (N, D) for N chosen rows."""
+        y = self.attn(self.ln_1(x), layer, attention, rows)
+        x = y + (x if rows is None else take_rows(x, rows))
         return x + self.mlp(self.ln_2(x))
 
 
@@ -72,14 +94,16 @@ class Transformer(nn.Module):
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.gradient_checkpointing = False
 
-    def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
-        """(T,), (T,) -> (T, D)."""
+    def forward(self, tokens: Tensor, positions: Tensor, attention: Attention, rows: Tensor | None = None) -> Tensor:
+        """(T,), (T,) -> (T, D), or (N, D) for N chosen rows."""
         x = self.wte(tokens) + self.wpe(positions)
         for layer, block in enumerate(self.h):
+            # Past the last attention rows no longer meet: only those asked for go on.
+            chosen = rows if layer == len(self.h) - 1 else None
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, layer, attention, use_reentrant=False)
+                x = checkpoint(block, x, layer, attention, chosen, use_reentrant=False)
             else:
-                x = block(x, layer, attention)
+                x = block(x, layer, attention, chosen)
         return self.ln_f(x)
 
 
@@ -108,18 +132,19 @@ class GPT2(nn.Module):
         """
         self.lm_head.weight = self.transformer.wte.weight
 
-    def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor, attention: Attention, rows: Tensor | None = None) -> Tensor:
         """Hidden states of a flat stream.
 
         Args:
             tokens: token ids, shape (T,).
             positions: position of each token in its own sequence, shape (T,); below `n_positions`.
             attention: who attends to whom, e.g. `PackedAttention(lengths)`.
+            rows: distinct rows whose states are wanted, shape (N,). Default: all.
 
         Returns:
-            Final hidden states, shape (T, D); `logits` turns chosen rows into scores over the vocabulary.
+            Final hidden states, shape (T, D) or (N, D); `logits` turns chosen rows into scores over the vocabulary.
         """
-        hidden: Tensor = self.transformer(tokens, positions, attention)
+        hidden: Tensor = self.transformer(tokens, positions, attention, rows)
         return hidden
 
     @property

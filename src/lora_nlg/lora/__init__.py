@@ -1,6 +1,7 @@
 """LoRA for any torch model: layers, injection, state. Torch only; knows nothing of GPT-2."""
 
 from lora_nlg.lora.conv import Conv1d, Conv2d, Conv3d
+from lora_nlg.lora.frozen import FrozenProduct, PackedLinear, pack_frozen
 from lora_nlg.lora.inject import (
     adapted_layer,
     fold,
@@ -21,10 +22,12 @@ __all__ = [
     "Conv3d",
     "Embedding",
     "Factors",
+    "FrozenProduct",
     "Linear",
     "LoRALayer",
     "LoRASpec",
     "MergedLinear",
+    "PackedLinear",
     "adapted_layer",
     "fold",
     "freeze_projections",
@@ -34,6 +37,7 @@ __all__ = [
     "lora_plus_",
     "lora_state_dict",
     "mark_only_lora_as_trainable",
+    "pack_frozen",
     "strip",
     "variant_of",
 ]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
+from lora_nlg.lora.frozen import FrozenProduct
 from lora_nlg.lora.functional import Parts, lora_linear
 
 SCALING_RULES = {
@@ -153,6 +154,9 @@ class MergedLinear(nn.Linear, LoRALayer):
         InputError: out_features is not a multiple of the number of parts, all parts are None, or dropouts differ.
     """
 
+    product: FrozenProduct | None = None
+    """Packed products with the frozen weight (`pack_frozen`), or None."""
+
     def __init__(
         self, in_features: int, out_features: int, parts: Sequence[LoRASpec | None], bias: bool = True
     ) -> None:
@@ -216,7 +220,7 @@ class MergedLinear(nn.Linear, LoRALayer):
         if self.merged:
             return F.linear(x, self.weight, self.bias)
         return lora_linear(
-            x, self.weight, self.bias, self.lora_A, self.lora_B, self.slices, self.dropout, self.training
+            x, self.weight, self.bias, self.lora_A, self.lora_B, self.slices, self.dropout, self.training, self.product
         )
 
     def extra_repr(self) -> str:

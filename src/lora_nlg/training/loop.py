@@ -153,7 +153,7 @@ class Trainer:
         self._make_tracker = tracker
         self.tracker: Tracker = Trackers()
         self.loss = TargetLoss(settings.label_smooth)
-        self.plain_loss = TargetLoss()
+        self.plain_loss = self.loss.without_smoothing()
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.dtype == "fp16")
         self.scaler.scale(torch.zeros((), device=world.device))  # a rank's first step may hold no batch to scale
         self.step = 0

@@ -1,9 +1,10 @@
 """Label-smoothed cross-entropy on target positions, fused with the output head.
 
-Logits are made once, a chunk of rows at a time, in a buffer that is kept between steps; the gradient with respect to
-the hidden states is computed from them on the spot, so no (N, V) tensor outlives its chunk. With smoothing ε the loss
-of one target t is (1−ε)·(−log p_t) + ε·mean over the vocabulary of −log p, as the predecessor (microsoft/LoRA,
-examples/NLG) and `torch.nn.functional.cross_entropy` define it. Shapes: N targets, D width, V vocabulary.
+Logits are made once, a chunk of rows at a time; they are turned into exponentials in place and the gradient with
+respect to the hidden states is computed from them on the spot, so no (N, V) tensor outlives its chunk. With smoothing
+ε the loss of one target t is (1−ε)·(−log p_t) + ε·mean over the vocabulary of −log p, as the predecessor
+(microsoft/LoRA, examples/NLG) and `torch.nn.functional.cross_entropy` define it. Shapes: N targets, D width, V
+vocabulary.
 """
 
 from __future__ import annotations
@@ -14,9 +15,31 @@ import torch
 from torch import Tensor
 
 from lora_nlg.errors import InputError
+from lora_nlg.lora import FrozenProduct
 
-CHUNK_BYTES = 64 << 20
-"""Size of the logits buffer: enough rows for efficient products, small beside the model."""
+CHUNK_BYTES = 24 << 20
+"""Size of a chunk of logits. The C library hands blocks below 32 MiB out again without asking the kernel for pages."""
+BLOCK_BYTES = 1 << 20
+"""Size of the block of fp32 rows that is reduced at a time: it stays in the processor's cache."""
+
+
+class _Head:
+    """What is kept about a frozen head between calls: its mean row and its packed products."""
+
+    def __init__(self) -> None:
+        self._of: tuple[Tensor, int] | None = None
+        self._mean: Tensor | None = None
+        self._product: FrozenProduct | None = None
+
+    def mean_and_product(self, head: Tensor) -> tuple[Tensor, FrozenProduct]:
+        """Mean row (D,), fp32, and products with the head; made anew when it is another head or has changed."""
+        if self._of is None or self._of[0] is not head or self._of[1] != head._version:
+            self._of = (head, head._version)
+            self._mean = head.detach().mean(0, dtype=torch.float32)
+            # Packing pays when the head stays; one that trains changes at every step.
+            self._product = FrozenProduct(head, pack=not head.requires_grad and head.is_leaf)
+        assert self._mean is not None and self._product is not None, "set together"
+        return self._mean, self._product
 
 
 class TargetLoss:
@@ -24,7 +47,7 @@ class TargetLoss:
 
     Args:
         label_smooth: ε, at least 0 and below 1. Default: 0.
-        chunk_bytes: size of the logits buffer.
+        chunk_bytes: size of a chunk of logits.
 
     Raises:
         InputError: ε out of range.
@@ -34,8 +57,13 @@ class TargetLoss:
         if not 0 <= label_smooth < 1:
             raise InputError(f"--label_smooth must be at least 0 and below 1, got {label_smooth}")
         self.label_smooth, self.chunk_bytes = label_smooth, chunk_bytes
-        self._buffer: Tensor | None = None
-        self._head_mean: tuple[Tensor, int, Tensor] | None = None
+        self.head = _Head()
+
+    def without_smoothing(self) -> TargetLoss:
+        """The loss with ε = 0, sharing what is kept about the head."""
+        plain = TargetLoss(0.0, self.chunk_bytes)
+        plain.head = self.head
+        return plain
 
     def __call__(self, hidden: Tensor, targets: Tensor, head: Tensor) -> Tensor:
         """The sum of the losses.
@@ -48,73 +76,49 @@ class TargetLoss:
         Returns:
             A scalar, fp32, that can be differentiated once.
         """
-        if torch.is_autocast_enabled(hidden.device.type):
-            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        device = hidden.device.type
+        if torch.is_autocast_enabled(device):
+            hidden = hidden.to(torch.get_autocast_dtype(device))
             head = head.to(hidden.dtype)
-        total: Tensor = _FusedLoss.apply(hidden, head, targets, self)
+        with torch.autocast(device, enabled=False):
+            total: Tensor = _FusedLoss.apply(hidden, head, targets, self)
         return total
-
-    def rows(self, vocabulary: int) -> int:
-        """Rows of a chunk."""
-        return max(1, self.chunk_bytes // (4 * vocabulary))
-
-    def logits_buffer(self, rows: int, head: Tensor) -> Tensor:
-        """An fp32 buffer of shape (rows, V), reused from call to call."""
-        V = head.shape[0]
-        if self._buffer is None or self._buffer.shape[1] != V or self._buffer.device != head.device:
-            self._buffer = torch.empty(self.rows(V), V, device=head.device)
-        return self._buffer[:rows]
-
-    def head_mean(self, head: Tensor) -> Tensor:
-        """Mean row of the head, shape (D,), fp32: what the smoothing term needs of the vocabulary."""
-        known = self._head_mean
-        if known is None or known[0] is not head or known[1] != head._version:
-            self._head_mean = known = (head, head._version, head.mean(0, dtype=torch.float32))
-        return known[2]
 
 
 class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, loss: TargetLoss) -> Tensor:
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
-        smooth, head_mean = loss.label_smooth, loss.head_mean(head)
+        smooth, (head_mean, product) = loss.label_smooth, loss.head.mean_and_product(head)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         grad_hidden = torch.empty(hidden.shape, dtype=torch.float32, device=hidden.device) if needs_hidden else None
         grad_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device) if needs_head else None
-        step = loss.rows(head.shape[0])
+        step = max(1, loss.chunk_bytes // (head.element_size() * head.shape[0]))
         for first in range(0, len(targets), step):
             rows = slice(first, min(first + step, len(targets)))
             h, target = hidden[rows], targets[rows]
-            logits = loss.logits_buffer(len(target), head)
-            if h.dtype == torch.float32:
-                torch.mm(h, head.t(), out=logits)
-            else:
-                logits.copy_(h @ head.t())
-            at_target = logits.gather(1, target[:, None]).squeeze(1)
-            top = logits.amax(1)
-            exponentials = logits.sub_(top[:, None]).exp_()
-            sums = exponentials.sum(1)
+            logits = product.forward(h)
+            at_target = logits.gather(1, target[:, None]).squeeze(1).float()
+            top, sums = exponentials_(logits, needs_hidden or needs_head)
             # −Σ_v q_v·log p_v, where the mean logit is h·(mean row of the head): no pass over the vocabulary.
             expected = (1 - smooth) * at_target
             if smooth:
                 expected += smooth * (h.float() @ head_mean)
             total += (top + sums.log() - expected).sum()
-            if grad_hidden is None and grad_head is None:
-                continue
-            # d loss / d logits = p − (1−ε)·onehot − ε/V; only p needs the buffer.
-            probabilities = exponentials.div_(sums[:, None])
-            cast = probabilities if h.dtype == torch.float32 else probabilities.to(h.dtype)
+            # d loss / d logits = p − (1−ε)·onehot − ε/V. Only p needs the buffer, and its division by the sum is
+            # made on the products, which are far smaller.
             if grad_hidden is not None:
                 part = grad_hidden[rows]
-                part.copy_(cast @ head)
+                part.copy_(product.backward(logits)).div_(sums[:, None])
                 part.sub_(head[target].float(), alpha=1 - smooth)
                 if smooth:
                     part.sub_(head_mean, alpha=smooth)
             if grad_head is not None:
-                grad_head += (cast.t() @ h).float()
-                grad_head.index_add_(0, target, h.float(), alpha=-(1 - smooth))
+                h = h.float()
+                grad_head += (logits.t() @ (h / sums[:, None]).to(logits.dtype)).float()
+                grad_head.index_add_(0, target, h, alpha=-(1 - smooth))
                 if smooth:
-                    grad_head -= h.float().sum(0) * (smooth / head.shape[0])
+                    grad_head -= h.sum(0) * (smooth / head.shape[0])
         ctx.save_for_backward(grad_hidden, grad_head)
         ctx.dtypes = hidden.dtype, head.dtype
         return total
@@ -129,3 +133,32 @@ class _FusedLoss(torch.autograd.Function):
             None,
             None,
         )
+
+
+def exponentials_(logits: Tensor, keep: bool = True) -> tuple[Tensor, Tensor]:
+    """Replace logits by exp(logit − the row's largest), in place.
+
+    Args:
+        logits: shape (N, V); of a type below fp32, the arithmetic is still fp32.
+        keep: whether the exponentials are wanted; without, the content of `logits` is unspecified after.
+
+    Returns:
+        Each row's largest logit and its sum of exponentials, both shape (N,), fp32.
+    """
+    N, V = logits.shape
+    if logits.is_cuda:
+        block = N
+    else:
+        block = max(1, BLOCK_BYTES // (4 * V))
+    top, sums = (torch.empty(N, device=logits.device) for _ in range(2))
+    scratch = None if logits.dtype == torch.float32 else torch.empty(block, V, device=logits.device)
+    for first in range(0, N, block):
+        rows = slice(first, min(first + block, N))
+        part = logits[rows]
+        work = part if scratch is None else scratch[: len(part)].copy_(part)
+        torch.amax(work, 1, out=top[rows])
+        work.sub_(top[rows, None]).exp_()
+        torch.sum(work, 1, out=sums[rows])
+        if scratch is not None and keep:
+            part.copy_(work)
+    return top, sums

@@ -55,8 +55,8 @@ def batch_loss(model: GPT2, batch: Batch, loss: TargetLoss) -> Tensor:
         A scalar, fp32.
     """
     attention = PackedAttention(batch.lengths, batch.tokens.device)
-    hidden = model(batch.tokens, batch.positions, attention)
-    return loss(hidden.index_select(0, batch.target_rows), batch.targets, model.head_weight)
+    hidden = model(batch.tokens, batch.positions, attention, batch.target_rows)
+    return loss(hidden, batch.targets, model.head_weight)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import nn
 
 from lora_nlg.errors import InputError
 from lora_nlg.lora import Conv2d, Embedding, Linear, LoRASpec, MergedLinear
-from lora_nlg.lora.functional import lora_linear
+from lora_nlg.lora.functional import dropout_scale, lora_linear
 
 
 def randomised(layer: nn.Module, seed: int = 0) -> nn.Module:
@@ -47,7 +47,7 @@ def test_dropout_acts_on_the_branch_alone() -> None:
     torch.manual_seed(5)
     y = layer(x)
     torch.manual_seed(5)
-    dropped = nn.functional.dropout(x, 0.5)
+    dropped = x * dropout_scale(x, 0.5)
     assert (dropped == 0).any() and not torch.equal(dropped, x)
     expected = fresh + dropped @ layer.delta_weight().t()
     torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-4)
@@ -64,7 +64,7 @@ def test_dropout_gradients_match_autograd() -> None:
     got = torch.autograd.grad(y, [x, layer.lora_A, layer.lora_B], grad)
     torch.manual_seed(1)
     reference = nn.functional.linear(x, layer.weight, layer.bias)
-    reference = reference + nn.functional.dropout(x, 0.3) @ layer.lora_A.t() @ layer.lora_B.t() * 2
+    reference = reference + (x * dropout_scale(x, 0.3)) @ layer.lora_A.t() @ layer.lora_B.t() * 2
     for ours, theirs in zip(got, torch.autograd.grad(reference, [x, layer.lora_A, layer.lora_B], grad), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -183,3 +183,17 @@ def test_impossible_specs(values: dict, message: str) -> None:
         Conv2d(LoRASpec(), 3, 4, (3, 5))
     with pytest.raises(InputError, match="must share their dropout"):
         MergedLinear(4, 6, (LoRASpec(dropout=0.1), LoRASpec()))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_scale_is_zero_or_the_inverse(p: float) -> None:
+    """Zero with probability p (within 5 standard deviations), one value elsewhere, mean 1; repeats with the seed."""
+    x = torch.empty(999, 1001)
+    torch.manual_seed(1)
+    scale = dropout_scale(x, p)
+    torch.manual_seed(1)
+    assert torch.equal(scale, dropout_scale(x, p)) and not torch.equal(scale, dropout_scale(x, p))
+    assert (scale == 0).float().mean().item() == pytest.approx(p, abs=5 * (p * (1 - p) / x.numel()) ** 0.5 + 1e-5)
+    assert scale.mean().item() == pytest.approx(1, abs=0.01)
+    assert len(scale.unique()) == 2
+    assert (scale[0] != scale[1]).any() and (scale[:, 0] != scale[:, 1]).any()
