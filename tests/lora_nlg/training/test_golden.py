@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from lora_nlg.batching import make_example
 from lora_nlg.gpt2 import lora_targets
-from lora_nlg.lora import LoRASpec, inject, load_lora_state_dict, mark_only_lora_as_trainable
+from lora_nlg.lora import LoRASpec, inject, load_lora_state_dict, mark_only_lora_as_trainable, pack_frozen
 from lora_nlg.training import Schedule
 from lora_nlg.weights.base import load_base
 
@@ -37,6 +37,7 @@ def test_curve_and_adapter(name: str, shared_golden: Path, train: Callable[..., 
     inject(model, lora_targets(model.config, {"q": spec, "v": spec}))
     mark_only_lora_as_trainable(model)
     load_lora_state_dict(model, {k.removeprefix("initial."): v for k, v in tensors.items() if k.startswith("initial.")})
+    pack_frozen(model)  # as the command does
     examples = [
         make_example(str(i), context, completion[:-1], completion[-1], record["objective"], 160)
         for i, (context, completion) in enumerate(record["rows"])
