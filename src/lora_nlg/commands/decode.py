@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from lora_nlg.decoding import (
     Decoder,
     Hypothesis,
     Journal,
+    SamplingSettings,
     fold_for_decoding,
     remove_journals,
     write_predictions,
@@ -24,6 +26,7 @@ from lora_nlg.decoding import (
 from lora_nlg.distributed import World, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.lora import lora_layers
+from lora_nlg.weights.adapter import WEIGHTS, load_adapter, read_adapter
 from lora_nlg.weights.run import Run, load_run
 
 log = logging.getLogger(__name__)
@@ -81,8 +84,23 @@ class SearchArguments:
     seq_len: int = 512
     """Tokens of context and answer together; longer contexts keep their last tokens."""
 
+    sample: bool = False
+    """True draws n_best samples for each context instead of searching."""
+    temperature: float = 1.0
+    """Of sampling; below 1 is more careful."""
+    top_p: float = 1.0
+    """Of sampling: from the fewest most likely tokens whose probabilities reach this sum."""
+    random_seed: int = 0
+    """Of sampling."""
+
     def __post_init__(self) -> None:
         self.settings(eos_id=0)
+        self.sampling()
+
+    def sampling(self) -> SamplingSettings | None:
+        """How to sample, or None to search."""
+        settings = SamplingSettings(self.temperature, self.top_p, self.random_seed)
+        return settings if self.sample else None
 
     def settings(self, eos_id: int) -> BeamSettings:
         """The search's settings, with the tokenizer's end tokens or those of the flag.
@@ -90,7 +108,7 @@ class SearchArguments:
         Args:
             eos_id: id of `<|endoftext|>`.
         """
-        values = {name: value for name, value in asdict(self).items() if name not in ("eos_token_id", "seq_len")}
+        values = {field.name: getattr(self, field.name) for field in fields(BeamSettings) if field.name != "end_ids"}
         end_ids = None
         if self.eos_token_id is not None:
             try:
@@ -112,10 +130,24 @@ class DecodeArguments:
     one file a run."""
     batch_size: int = 16
     """Contexts at work at a time; the predictions don't depend on it."""
+    more_length_penalties: str | None = None
+    """Further length penalties, separated by commas, ranked in the same search; each gets a file of its own,
+    e.g. predictions.lp0.6.jsonl."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InputError(f"--batch_size must be at least 1, got {self.batch_size}")
+        for penalty in self.further_penalties():
+            BeamSettings(length_penalty=penalty)
+
+    def further_penalties(self) -> list[float]:
+        """`more_length_penalties` as numbers."""
+        try:
+            return [float(part) for part in str(self.more_length_penalties or "").split(",") if part.strip()]
+        except ValueError:
+            raise InputError(
+                f"--more_length_penalties must be numbers like 0.6,1.0, got {self.more_length_penalties!r}"
+            ) from None
 
 
 def main(argv: Sequence[str]) -> int:
@@ -131,18 +163,20 @@ def main(argv: Sequence[str]) -> int:
     run_arguments, arguments, search = parsed.groups
     records = read_records(existing_file(arguments.data, "--data"))
     checkpoints = split_checkpoints(run_arguments)
-    share = None
+    penalties = list(dict.fromkeys([search.length_penalty, *arguments.further_penalties()]))
+    share, run = None, None
     with joined_world(run_arguments.device) as world:
         for checkpoint in checkpoints:
-            run = open_run(run_arguments, checkpoint)
-            decoder = make_decoder(run, run_arguments, search, arguments.batch_size, world, share)
+            run = open_run(run_arguments, checkpoint, run)
+            share = decoder = make_decoder(run, run_arguments, search, arguments.batch_size, world, share)
             path = output_path(checkpoint, arguments.out, several=len(checkpoints) > 1)
-            found = search_records(decoder, records, path, world)
-            if world.is_main:
-                count = write_predictions(path, records, found)
-                remove_journals(path)
-                log.info("%d predictions (%d distinct contexts): %s", count, len(found), path)
-            share = decoder
+            paths = [path, *(path.with_suffix(f".lp{penalty:g}{path.suffix}") for penalty in penalties[1:])]
+            rankings = search_records(decoder, records, paths, penalties, world)
+            for path, found in zip(paths, rankings, strict=True):
+                if world.is_main:
+                    count = write_predictions(path, records, found)
+                    remove_journals(path)
+                    log.info("%d predictions (%d distinct contexts): %s", count, len(found), path)
     return 0
 
 
@@ -158,10 +192,27 @@ def split_checkpoints(arguments: RunArguments) -> list[str]:
     return checkpoints
 
 
-def open_run(arguments: RunArguments, checkpoint: str) -> Run:
-    """The trained run that flags name."""
+def open_run(arguments: RunArguments, checkpoint: str, before: Run | None = None) -> Run:
+    """The trained run that flags name.
+
+    Args:
+        arguments: where things are.
+        checkpoint: the run.
+        before: a run whose base is in memory already. If the two differ in nothing but the adapter's values, its
+            model is given these values, so that one base serves both. Default: None.
+    """
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
+    if before is not None and (Path(checkpoint) / WEIGHTS).is_file():
+        info = read_adapter(checkpoint)[0]
+        same = ("targets", "base", "tokenizer", "variant", "bias")
+        if (
+            info.base
+            and info.bias == "none"
+            and all(getattr(info, name) == getattr(before.info, name) for name in same)
+        ):
+            load_adapter(checkpoint, before.model)
+            return Run(before.model, before.tokenizer, info)
     return load_run(checkpoint, arguments.init_checkpoint, arguments.tokenizer)
 
 
@@ -184,6 +235,7 @@ def make_decoder(
         batch_size=batch_size,
         seq_len=search.seq_len,
         dtype=PRECISIONS[arguments.precision],
+        sampling=search.sampling(),
         share=share,
     )
 
@@ -205,30 +257,45 @@ def output_path(checkpoint: str, out: str | None, several: bool) -> Path:
 
 
 def search_records(
-    decoder: Decoder, records: Sequence[Record], path: Path, world: World
-) -> dict[str, list[Hypothesis]]:
-    """Search each distinct context that the journals beside `path` don't hold yet, each on one rank.
+    decoder: Decoder, records: Sequence[Record], paths: Sequence[Path], penalties: Sequence[float], world: World
+) -> list[dict[str, list[Hypothesis]]]:
+    """Search each distinct context that the journals beside the files don't hold yet, each on one rank.
+
+    Args:
+        decoder: model and settings.
+        records: the data.
+        paths: a file of predictions for each length penalty.
+        penalties: the length penalties.
+        world: this process among the ranks.
 
     Returns:
-        Every context's hypotheses, on every rank.
+        For each penalty every context's hypotheses, on every rank.
     """
     contexts = list(dict.fromkeys(record.context for record in records))
-    journal = Journal(path, decoder.fingerprint(), world.rank)
+    journals = [
+        Journal(path, decoder.fingerprint(penalty), world.rank) for path, penalty in zip(paths, penalties, strict=True)
+    ]
     # All ranks must have read all journals before any is written to, and agree on what is left to do.
-    before = {context: journal.found[context] for context in contexts if context in journal.found}
-    before = world.from_main(before)
-    if before and world.is_main:
-        log.info("%d of %d contexts were decoded before; going on with the rest", len(before), len(contexts))
-    todo = [context for context in contexts if context not in before]
+    known = [context for context in contexts if all(context in journal.found for journal in journals)]
+    found = world.from_main([{context: journal.found[context] for context in known} for journal in journals])
+    todo = [context for context in contexts if context not in found[0]]
+    if world.is_main and len(todo) < len(contexts):
+        log.info("%d of %d contexts were decoded before; going on with the rest", len(found[0]), len(contexts))
+    world.barrier()
     # Dealt out by length, so that ranks have equally much to do.
     mine = sorted(todo, key=lambda context: (len(context), context))[world.rank :: world.size]
-    found = {}
-    bar = tqdm(total=len(mine), unit=" contexts", desc="decode", dynamic_ncols=True, disable=not world.is_main)
-    with journal, bar:
-        for index, hypotheses in decoder.decode(mine):
-            journal.append(mine[index], hypotheses)
-            found[mine[index]] = hypotheses
-            bar.update()
-    for part in world.gather(found):
-        before.update(part)
-    return before
+    own: list[dict[str, list[Hypothesis]]] = [{} for _ in paths]
+    with ExitStack() as stack:
+        for journal in journals:
+            stack.enter_context(journal)
+        bar = tqdm(total=len(mine), unit=" contexts", desc="decode", dynamic_ncols=True, disable=not world.is_main)
+        with bar:
+            for index, rankings in decoder.decode_penalties(mine, penalties):
+                for journal, ranking, hypotheses in zip(journals, own, rankings, strict=True):
+                    journal.append(mine[index], hypotheses)
+                    ranking[mine[index]] = hypotheses
+                bar.update()
+    for part in world.gather(own):
+        for ranking, more in zip(found, part, strict=True):
+            ranking.update(more)
+    return list(found)

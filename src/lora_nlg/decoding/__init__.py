@@ -1,8 +1,9 @@
 """Exact, batched beam search and sampling; predictions files."""
 
-from lora_nlg.decoding.beam_search import beam_search
+from lora_nlg.decoding.beam_search import beam_search, beam_search_penalties
 from lora_nlg.decoding.decoder import Decoder, decode_contexts, decode_n_best, fold_for_decoding
 from lora_nlg.decoding.predictions import Journal, remove_journals, write_predictions
+from lora_nlg.decoding.sampling import SamplingSettings, sample
 from lora_nlg.decoding.settings import BeamSettings, Hypothesis
 
 __all__ = [
@@ -10,10 +11,13 @@ __all__ = [
     "Decoder",
     "Hypothesis",
     "Journal",
+    "SamplingSettings",
     "beam_search",
+    "beam_search_penalties",
     "decode_contexts",
     "decode_n_best",
     "fold_for_decoding",
     "remove_journals",
+    "sample",
     "write_predictions",
 ]

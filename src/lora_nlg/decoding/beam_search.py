@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lora_nlg.decoding.cache import BeamCache, CachedAttention
 from lora_nlg.decoding.constraints import ban_ends_, ban_ngrams_, penalise_repetition_
+from lora_nlg.decoding.length_penalty import LengthPenalty
 from lora_nlg.decoding.selection import Candidates, best_continuations, log_normaliser
 from lora_nlg.decoding.settings import BeamSettings, Hypothesis
 from lora_nlg.errors import InputError
@@ -40,13 +41,41 @@ def beam_search(
         InputError: a prompt is empty, too long or holds ids outside the vocabulary, or the model's scores are not
             numbers.
     """
-    _check(model, prompts, settings, batch_size)
+    for index, (hypotheses,) in beam_search_penalties(model, prompts, settings, [settings.length_penalty], batch_size):
+        yield index, hypotheses
+
+
+def beam_search_penalties(
+    model: InferenceGPT2,
+    prompts: Sequence[Sequence[int]],
+    settings: BeamSettings,
+    length_penalties: Sequence[float],
+    batch_size: int = 16,
+) -> Iterator[tuple[int, list[list[Hypothesis]]]]:
+    """One search, ranked by several length penalties: for each, exactly what a search of its own would give.
+
+    Beams are kept by their sums alone; a length penalty only ranks what has finished and says when to stop. A search
+    for several goes on until all of them are decided. (Another beam size is another search: of its beams, not only
+    of its ranking.)
+
+    Args:
+        model, prompts, settings, batch_size: as for `beam_search`; the settings' own penalty is not used.
+        length_penalties: at least one.
+
+    Yields:
+        (index of the prompt, for each penalty its hypotheses, best first), in the order in which searches end.
+    """
+    check_prompts(model, prompts, settings, batch_size)
     if prompts:
+        penalties = [LengthPenalty(penalty, settings.eval_len) for penalty in length_penalties]
         with torch.inference_mode():
-            yield from _Search(model, prompts, settings, min(batch_size, len(prompts))).run()
+            yield from Search(model, prompts, settings, penalties, min(batch_size, len(prompts))).run()
 
 
-def _check(model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: BeamSettings, batch_size: int) -> None:
+def check_prompts(
+    model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: BeamSettings, batch_size: int
+) -> None:
+    """Refuse prompts that can't be searched; see `beam_search`."""
     V, window = model.config.vocab_size, model.config.n_positions
     if batch_size < 1:
         raise InputError(f"--batch_size must be at least 1, got {batch_size}")
@@ -68,65 +97,40 @@ def _check(model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: Bea
             raise InputError(f"context {number} holds a token outside the model's vocabulary of {V}")
 
 
-class LengthPenalty:
-    """Scores of hypotheses, and what a living beam can still reach.
-
-    A hypothesis of L tokens with sum of log-probabilities s scores s / L^p.
-
-    The early stop. Let s ≤ 0 be the greatest sum of a context's living beams, of t tokens each. Log-probabilities
-    are at most 0, so whatever descends from these beams has a sum s' ≤ s. It ends with a length L in t+1 … E and
-    scores s' / L^p ≤ s / L^p ≤ s / max(L'^p for L' in t+1 … E): dividing a number that is not positive by a greater
-    positive one does not lower it. The greatest L'^p is E^p for p > 0, (t+1)^p for p < 0, and 1 for p = 0. If that
-    bound is at most the score of the N-th best hypothesis so far, nothing to come can displace it, since of equal
-    scores the earlier stays. The search then ends with the outcome it would have at full length.
-
-    This holds for the numbers computed, not only the real ones: sums never rise, because log-probabilities are
-    clamped to at most 0 and rounding is monotone (selection.py), and so is the rounded quotient.
-
-    Args:
-        penalty: p, of any sign.
-        eval_len: E.
-    """
-
-    def __init__(self, penalty: float, eval_len: int) -> None:
-        lengths = np.arange(1, eval_len + 1, dtype=np.float64)
-        self.divisors = lengths**penalty  # [L - 1] = L^p
-        self.greatest = np.maximum.accumulate(self.divisors[::-1])[::-1]  # [L - 1] = greatest of L … E
-
-    def score(self, log_prob: float, length: int) -> float:
-        """log_prob / length^p."""
-        return float(log_prob / self.divisors[length - 1])
-
-    def bound(self, best_sum: float, length: int) -> float:
-        """The highest score that descendants of living beams can reach.
-
-        Args:
-            best_sum: greatest sum of a living beam.
-            length: tokens each living beam has, below E.
-        """
-        return float(best_sum / self.greatest[length])
-
-
 class _Context:
     """One search at work: which prompt, how far, and what has finished."""
 
-    def __init__(self, index: int, prompt: Sequence[int]) -> None:
+    def __init__(self, index: int, prompt: Sequence[int], n_rankings: int) -> None:
         self.index, self.prompt = index, prompt
         self.length = 0
-        self.best: list[Hypothesis] = []
-
-    def add(self, hypothesis: Hypothesis, n_best: int) -> None:
-        """Keep it if it is among the n best; of equal scores the earlier stays ahead."""
-        place = len(self.best)
-        while place and self.best[place - 1].score < hypothesis.score:
-            place -= 1
-        self.best.insert(place, hypothesis)
-        del self.best[n_best:]
+        self.best: list[list[Hypothesis]] = [[] for _ in range(n_rankings)]  # one ranking a length penalty
 
 
-class _Search:
+def _insert(ranking: list[Hypothesis], hypothesis: Hypothesis, n_best: int) -> None:
+    """Keep it if it is among the n best; of equal scores the earlier stays ahead."""
+    place = len(ranking)
+    while place and ranking[place - 1].score < hypothesis.score:
+        place -= 1
+    ranking.insert(place, hypothesis)
+    del ranking[n_best:]
+
+
+class Search:
+    """The state of a batch of searches.
+
+    Args:
+        model, prompts, settings: as for `beam_search`, checked.
+        penalties: rankings wanted.
+        places: contexts at work at a time.
+    """
+
     def __init__(
-        self, model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: BeamSettings, places: int
+        self,
+        model: InferenceGPT2,
+        prompts: Sequence[Sequence[int]],
+        settings: BeamSettings,
+        penalties: Sequence[LengthPenalty],
+        places: int,
     ) -> None:
         self.model, self.prompts, self.settings = model, prompts, settings
         n, E, device = settings.beam, settings.eval_len, model.device
@@ -134,9 +138,12 @@ class _Search:
         self.waiting = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), -i))
         longest = len(prompts[self.waiting[-1]])
         self.cache = BeamCache(model.config, places, n, longest + E + 2 * n, model.dtype, device)
-        self.penalty = LengthPenalty(settings.length_penalty, E)
+        self.penalties = penalties
         self.end_ids = torch.tensor(settings.end_ids or (), dtype=torch.long, device=device)
         self.places: list[_Context] = []
+        # A prompt is one beam at first.
+        self.first_sums = torch.full((n,), float("-inf"), device=device)
+        self.first_sums[0] = 0.0
         self.sums = torch.full((places, n), float("-inf"), device=device)
         # What bans and penalties look at: generated tokens, behind the prompt's if semantics say so.
         self.prompt_counts = settings.semantics == "hf"
@@ -145,7 +152,8 @@ class _Search:
         self.history_length = torch.zeros(places, dtype=torch.long, device=device)
         self.capacity = places
 
-    def run(self) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def run(self) -> Iterator[tuple[int, list[list[Hypothesis]]]]:
+        """Search all prompts; yields (index, a list of hypotheses for each penalty) as searches end."""
         new = self._fill([])
         while self.places:
             candidates = self._step(new)
@@ -160,7 +168,7 @@ class _Search:
         new = []
         while self.waiting and len(self.places) < self.capacity:
             done = [*done, len(self.places)]
-            self.places.append(_Context(-1, ()))
+            self.places.append(_Context(-1, (), 0))
         for place in sorted(done, reverse=True):
             if self.waiting:
                 self._admit(place, self.waiting.pop())
@@ -175,10 +183,9 @@ class _Search:
 
     def _admit(self, place: int, index: int) -> None:
         prompt = self.prompts[index]
-        self.places[place] = _Context(index, prompt)
+        self.places[place] = _Context(index, prompt, len(self.penalties))
         self.cache.admit(place, len(prompt))
-        self.sums[place] = float("-inf")
-        self.sums[place, 0] = 0.0
+        self.sums[place] = self.first_sums
         counted = len(prompt) if self.prompt_counts else 0
         self.history[place, :, :counted] = torch.tensor(prompt[:counted], device=self.history.device)
         self.history_length[place] = counted
@@ -215,8 +222,13 @@ class _Search:
             rows = torch.cat([rows, torch.tensor(new, device=device) * n])
         row_of = torch.zeros(A * n, dtype=torch.long, device=device)
         row_of[rows] = torch.arange(len(rows), device=device)
+        row_of = row_of.view(A, n)
+        row_of[new] = row_of[new, :1]  # all beams of a new context start from its prompt's row
         logits, normaliser = self._scores(hidden, rows)
-        return best_continuations(logits, normaliser, sums, row_of.view(A, n), self.settings.candidates)
+        return self._choose(logits, normaliser, sums, row_of)
+
+    def _choose(self, logits: Tensor, normaliser: Tensor, sums: Tensor, row_of: Tensor) -> Candidates:
+        return best_continuations(logits, normaliser, sums, row_of, self.settings.candidates)
 
     def _scores(self, hidden: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Constrained logits of each row and what they exceed its log-probabilities by."""
@@ -266,8 +278,11 @@ class _Search:
         return done
 
     def _is_decided(self, context: _Context, greatest: float) -> bool:
-        best, N = context.best, self.settings.n_best
-        return len(best) == N and self.penalty.bound(greatest, context.length) <= best[-1].score
+        N = self.settings.n_best
+        return all(
+            len(best) == N and penalty.bound(greatest, context.length) <= best[-1].score
+            for best, penalty in zip(context.best, self.penalties, strict=True)
+        )
 
     def _collect(self, candidates: Candidates, is_end: Tensor) -> None:
         """Add the hypotheses that end in this step: among the n best, and all of those at the length limit."""
@@ -293,12 +308,13 @@ class _Search:
                     )
 
     def _add(self, place: int, beam: int, token: int, log_prob: float, finished: bool) -> None:
-        context = self.places[place]
-        score = self.penalty.score(log_prob, context.length + 1)
-        if len(context.best) == self.settings.n_best and score <= context.best[-1].score:
-            return
-        tokens = (*self._generated(place, beam), token)
-        context.add(Hypothesis(tokens, float(log_prob), score, bool(finished)), self.settings.n_best)
+        context, N = self.places[place], self.settings.n_best
+        tokens = None
+        for best, penalty in zip(context.best, self.penalties, strict=True):
+            score = penalty.score(log_prob, context.length + 1)
+            if len(best) < N or score > best[-1].score:
+                tokens = tokens or (*self._generated(place, beam), token)
+                _insert(best, Hypothesis(tokens, float(log_prob), score, bool(finished)), N)
 
     def _generated(self, place: int, beam: int) -> list[int]:
         """Tokens generated by a beam before this step."""
@@ -309,11 +325,12 @@ class _Search:
 
     def _settle(self, place: int, context: _Context) -> None:
         """A search whose every continuation is banned gives its unfinished beams of the step before."""
-        if context.best:
+        if context.best[0]:
             return
         context.length -= 1
         for beam, log_prob in enumerate(self.sums[place].tolist()):
             if log_prob > float("-inf"):
-                score = self.penalty.score(log_prob, context.length) if context.length else float("-inf")
                 tokens = tuple(self._generated(place, beam))
-                context.add(Hypothesis(tokens, log_prob, score, False), self.settings.n_best)
+                for best, penalty in zip(context.best, self.penalties, strict=True):
+                    score = penalty.score(log_prob, context.length) if context.length else float("-inf")
+                    _insert(best, Hypothesis(tokens, log_prob, score, False), self.settings.n_best)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 
 import torch
 
 from lora_nlg.batching import prompt_tokens
-from lora_nlg.decoding.beam_search import beam_search
+from lora_nlg.decoding.beam_search import beam_search_penalties
+from lora_nlg.decoding.sampling import SamplingSettings, sample
 from lora_nlg.decoding.settings import BeamSettings, Hypothesis
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
@@ -49,6 +50,7 @@ class Decoder:
         seq_len: tokens of prompt and answer together, at most; a longer prompt keeps its last tokens. The model's
             positions if they are fewer. Default: 512.
         dtype: fp32 or bf16 for the model's body. Default: fp32.
+        sampling: draw `settings.n_best` samples of each context instead of searching. Default: None, search.
         share: a decoder of the same base, whose laid-out weights are used where they are the same. Default: None.
 
     Raises:
@@ -64,15 +66,18 @@ class Decoder:
         batch_size: int = 16,
         seq_len: int = SEQ_LEN,
         dtype: torch.dtype = torch.float32,
+        sampling: SamplingSettings | None = None,
         share: Decoder | None = None,
     ) -> None:
         self.source = model
+        self.weights_hash: str | None = None
         self.model: InferenceGPT2 = InferenceGPT2(model, dtype, share.model if share else None)
         self.tokenizer = tokenizer
         self.settings = settings
         if settings.end_ids is None:
             self.settings = replace(settings, end_ids=tokenizer.end_ids)
         self.batch_size = batch_size
+        self.sampling = sampling
         self.longest_prompt = min(seq_len, model.config.n_positions) - settings.eval_len
         if self.longest_prompt < 1:
             raise InputError(
@@ -80,10 +85,20 @@ class Decoder:
                 f"(the model has {model.config.n_positions} positions)"
             )
 
-    def fingerprint(self) -> str:
-        """Changes whenever weights, vocabulary or a setting that acts on hypotheses do; 64 hexadecimal digits."""
-        parts = [base_hash(self.source), self.tokenizer.sha256, self.longest_prompt, str(self.model.dtype)]
-        return hashlib.sha256(json.dumps([*parts, asdict(self.settings)]).encode()).hexdigest()
+    def fingerprint(self, length_penalty: float | None = None) -> str:
+        """Changes whenever weights, vocabulary or a setting that acts on hypotheses do; 64 hexadecimal digits.
+
+        Args:
+            length_penalty: in place of the settings' own.
+        """
+        if length_penalty is None:
+            length_penalty = self.settings.length_penalty
+        settings = asdict(replace(self.settings, length_penalty=length_penalty))
+        sampling = asdict(self.sampling) if self.sampling else None
+        if self.weights_hash is None:
+            self.weights_hash = base_hash(self.source)
+        parts = [self.weights_hash, self.tokenizer.sha256, self.longest_prompt, str(self.model.dtype)]
+        return hashlib.sha256(json.dumps([*parts, settings, sampling]).encode()).hexdigest()
 
     def prompt(self, context: str) -> list[int]:
         """Tokens of a context and the separator; of a context too long, the last ones."""
@@ -98,12 +113,34 @@ class Decoder:
         Yields:
             (index of the context, its hypotheses with text, best first), in the order in which searches end.
         """
+        for index, (hypotheses,) in self.decode_penalties(contexts, [self.settings.length_penalty]):
+            yield index, hypotheses
+
+    def decode_penalties(
+        self, contexts: Sequence[str], length_penalties: Sequence[float]
+    ) -> Iterator[tuple[int, list[list[Hypothesis]]]]:
+        """As `decode`, with the hypotheses of one search ranked by each of several length penalties.
+
+        Yields:
+            (index of the context, for each penalty its hypotheses with text, best first).
+
+        Raises:
+            InputError: samples were asked for together with several penalties.
+        """
+        if self.sampling and len(length_penalties) > 1:
+            raise InputError("samples are not ranked by several length penalties; give one")
         prompts = [prompt_tokens(self.tokenizer, context) for context in contexts]
         if cut := sum(len(prompt) > self.longest_prompt for prompt in prompts):
             log.warning("%d contexts have more than %d tokens; they keep their last ones", cut, self.longest_prompt)
         prompts = [prompt[-self.longest_prompt :] for prompt in prompts]
-        for index, hypotheses in beam_search(self.model, prompts, self.settings, self.batch_size):
-            yield index, [replace(hypothesis, text=self.text(hypothesis.tokens)) for hypothesis in hypotheses]
+        found: Iterable[tuple[int, list[list[Hypothesis]]]]
+        if self.sampling:
+            drawn = sample(self.model, prompts, self.settings, self.sampling, self.batch_size)
+            found = ((index, [hypotheses]) for index, hypotheses in drawn)
+        else:
+            found = beam_search_penalties(self.model, prompts, self.settings, length_penalties, self.batch_size)
+        for index, rankings in found:
+            yield index, [[replace(h, text=self.text(h.tokens)) for h in ranking] for ranking in rankings]
 
     def text(self, tokens: Sequence[int]) -> str:
         """Generated tokens as text: up to the end token, `<|endoftext|>` or a blank line, stripped."""

@@ -163,7 +163,12 @@ def _norm(layer: nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor, floa
 
 
 def _linear(layer: nn.Linear, dtype: torch.dtype, share: FrozenLinear | None) -> FrozenLinear:
-    if share is not None and share.source is layer.weight:
+    if (
+        share is not None
+        and share.source is layer.weight
+        and share.bias is not None
+        and torch.equal(share.bias, layer.bias.detach().to(dtype))
+    ):
         return share
     return FrozenLinear(layer.weight, layer.bias, dtype)
 

@@ -103,22 +103,22 @@ def test_an_interrupted_decode_searches_only_what_is_missing(
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     assert main(["decode", *flags, "--out", str(whole)]) == 0
     searched: list[int] = []
-    original = Decoder.decode
+    original = Decoder.decode_penalties
 
-    def counted(self, contexts, stop_after=99):
-        for index, hypotheses in original(self, contexts):
+    def counted(self, contexts, penalties, stop_after=99):
+        for index, rankings in original(self, contexts, penalties):
             if len(searched) == stop_after:
                 raise KeyboardInterrupt
             searched.append(index)
-            yield index, hypotheses
+            yield index, rankings
 
-    monkeypatch.setattr(Decoder, "decode", lambda self, contexts: counted(self, contexts, stop_after=4))
+    monkeypatch.setattr(Decoder, "decode_penalties", lambda *given: counted(*given, stop_after=4))
     assert main(["decode", *flags, "--out", str(out)]) == 130
     assert not out.exists()
     with (journal_folder(out) / "rank-0.jsonl").open("a") as file:
         file.write('["name : half a li')  # as a killed process leaves it
     searched.clear()
-    monkeypatch.setattr(Decoder, "decode", counted)
+    monkeypatch.setattr(Decoder, "decode_penalties", counted)
     assert main(["decode", *flags, "--out", str(out)]) == 0
     assert len(searched) == len(CONTEXTS) - 4
     assert out.read_bytes() == whole.read_bytes()
@@ -130,6 +130,27 @@ def test_a_journal_of_other_settings_is_not_used(tmp_path: Path) -> None:
         journal.append("context", [Hypothesis((1,), -1.0, -1.0, True, "text")])
     assert Journal(path, "first").found == {"context": [Hypothesis((1,), -1.0, -1.0, True, "text")]}
     assert Journal(path, "second").found == {}
+
+
+def test_further_length_penalties_get_files_as_if_decoded_alone(runs: Path, tmp_path: Path) -> None:
+    flags = ["--checkpoint", str(runs / "one"), "--data", str(runs / "test.jsonl"), *FLAGS]
+    assert main(["decode", *flags, "--out", str(tmp_path / "p.jsonl"), "--more_length_penalties=-1,2"]) == 0
+    for penalty, name in (("0.8", "p.jsonl"), ("-1", "p.lp-1.jsonl"), ("2", "p.lp2.jsonl")):
+        alone = tmp_path / f"alone{penalty}.jsonl"
+        assert main(["decode", *flags, "--length_penalty", penalty, "--out", str(alone)]) == 0
+        assert (tmp_path / name).read_bytes() == alone.read_bytes()
+    assert (tmp_path / "p.lp-1.jsonl").read_bytes() != (tmp_path / "p.lp2.jsonl").read_bytes()
+    assert sorted(path.name for path in tmp_path.glob("p*")) == ["p.jsonl", "p.lp-1.jsonl", "p.lp2.jsonl"]
+
+
+def test_samples_depend_on_the_seed_and_not_on_the_batch(runs: Path, tmp_path: Path) -> None:
+    flags = ["--checkpoint", str(runs / "one"), "--data", str(runs / "test.jsonl"), "--eval_len", "8"]
+    flags += ["--sample", "true", "--top_p", "0.9", "--n_best", "3"]
+    files = {}
+    for name, more in (("a", []), ("b", ["--batch_size", "3"]), ("c", ["--random_seed", "1"])):
+        assert main(["decode", *flags, *more, "--out", str(tmp_path / name)]) == 0
+        files[name] = (tmp_path / name).read_bytes()
+    assert files["a"] == files["b"] != files["c"]
 
 
 @pytest.mark.faults
