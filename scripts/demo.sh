@@ -25,7 +25,7 @@ python eval/e2e.py --data "$OUT/data/test.jsonl" --predictions "$OUT/lora/predic
   --scores "$OUT/lora/scores.json" > "$OUT/lora/scores.txt"
 
 echo; echo "== Base and LoRA side by side"
-python eval/compare.py "$OUT/base/scores.json" "$OUT/lora/scores.json"
+python eval/compare.py e2e "$OUT/base/predictions.jsonl" "$OUT/lora/predictions.jsonl" --data "$OUT/data/test.jsonl"
 echo; echo "Written to $OUT:"
 echo "  data/              the sample's records"
 echo "  base/, lora/       predictions.jsonl, scores.json"
