@@ -1,6 +1,7 @@
 """Beam search against transformers' `generate` and CTranslate2: CPU seconds a context, same weights, taken in turn.
 
-    python bench/decoding.py --data data/e2e/test.jsonl --tokenizer vocab/gpt2 --rounds 3
+    python bench/decoding.py                                                    # prompts of the built-in sample
+    python bench/decoding.py --data data/e2e/test.jsonl --tokenizer VOCABULARY  # E2E's, GPT-2's vocabulary
 
 Random weights never end a sentence, so every search runs its full length: the same work for everyone. Each round runs
 every engine once; the table gives medians over rounds and the median of the rounds' ratios. CPU seconds (user and
@@ -30,6 +31,8 @@ from lora_nlg.gpt2.inference import InferenceGPT2
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
 from lora_nlg.weights.base import save_base
 
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample"
+VOCAB_SIZE = 50257  # GPT-2's, whatever the prompts' vocabulary
 Engine = Callable[[list[list[int]]], list[list[int]]]
 
 
@@ -77,6 +80,11 @@ def transformers_generate(folder: Path, settings: BeamSettings, batch_size: int)
     return run
 
 
+def token_name(token: int) -> str:
+    """What CTranslate2 is told a token is called: it takes names, not ids."""
+    return "<|endoftext|>" if token == VOCAB_SIZE - 1 else f"t{token}"
+
+
 def ctranslate2_generator(
     folder: Path, settings: BeamSettings, batch_size: int, compute_type: str, threads: int
 ) -> Engine:
@@ -85,14 +93,14 @@ def ctranslate2_generator(
 
     converted = folder / "ctranslate2"
     if not converted.exists():
+        (folder / "vocab.json").write_text(json.dumps({token_name(index): index for index in range(VOCAB_SIZE)}))
+        (folder / "merges.txt").write_text("#version: 0.2\n")
         ctranslate2.converters.TransformersConverter(str(folder)).convert(str(converted))
     generator = ctranslate2.Generator(str(converted), compute_type=compute_type, intra_threads=threads)
-    names = json.loads((folder / "vocab.json").read_text())
-    name_of = {index: name for name, index in names.items()}
 
     def run(prompts: list[list[int]]) -> list[list[int]]:
         results = generator.generate_batch(
-            [[name_of[token] for token in prompt] for prompt in sorted(prompts, key=len)],
+            [[token_name(token) for token in prompt] for prompt in sorted(prompts, key=len)],
             max_batch_size=batch_size,
             beam_size=settings.beam,
             length_penalty=settings.length_penalty,
@@ -125,8 +133,8 @@ def work_per_context(model: GPT2, prompt_length: float, settings: BeamSettings) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="prepared JSONL, e.g. E2E's test.jsonl")
-    parser.add_argument("--tokenizer", required=True, help="GPT-2's vocabulary")
+    parser.add_argument("--data", default=str(SAMPLE / "test.jsonl"), help="prepared JSONL")
+    parser.add_argument("--tokenizer", default=str(SAMPLE / "base"), help="vocabulary the prompts are written in")
     parser.add_argument("--model", default="gpt2.sm", help="model card of the random weights")
     parser.add_argument("--engines", default="ours-fp32,ours-bf16,transformers,ct2-float32,ct2-int8")
     parser.add_argument("--contexts", type=int, default=16, help="contexts an engine decodes in a round")
@@ -139,7 +147,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     tokenizer: Tokenizer = load_tokenizer(arguments.tokenizer)
-    model = empty_gpt2(named_config(arguments.model, vocab_size=tokenizer.vocab_size))
+    model = empty_gpt2(named_config(arguments.model, vocab_size=VOCAB_SIZE))
     model.reset_parameters()
     settings = BeamSettings(end_ids=tokenizer.end_ids, eval_len=arguments.eval_len)
     contexts = list(dict.fromkeys(record.context for record in read_records(arguments.data)))
@@ -148,7 +156,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         save_base(model.eval(), folder)
-        tokenizer.save(folder)
         batch, threads = arguments.batch_size, arguments.threads
         makers: dict[str, Callable[[], Engine]] = {
             "ours-fp32": lambda: ours(model, settings, batch, torch.float32),

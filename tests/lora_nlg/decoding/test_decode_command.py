@@ -26,7 +26,7 @@ from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokeni
 from lora_nlg.weights.base import load_base, save_base
 
 ROOT = Path(__file__).resolve().parents[3]
-VOCABULARY = ROOT / "data" / "sample" / "vocab"
+VOCABULARY = ROOT / "data" / "sample" / "base"
 CONTEXTS = [f"name : Red Lantern | fare : {i} crowns" for i in range(6)] + ["name : Gull", "", "name : Red Lantern"]
 FLAGS = ["--eval_len", "12", "--beam", "3", "--batch_size", "2", "--n_best", "2"]
 
