@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# 70.4 or 68.8? The factorial that could tell: length penalty 0.8/0.9 × checkpoint (last, best by validation loss, best by
+# validation BLEU) × seeds. One training serves all six decodings of a seed. Finished parts are not run again.
+#   scripts/ablation_704.sh 3 [flags for train]
+set -euo pipefail
+here=$(dirname "$0")
+. "$here/env.sh"
+N=${1:?usage: scripts/ablation_704.sh N [flags for train]}
+shift
+ROOT=${ROOT:-runs/ablation_704}
+export RECIPE=${RECIPE:-paper}
+
+for SEED in $(seq 1 "$N"); do
+  export SEED RUN=$ROOT/train-$SEED
+  scripts/train_e2e.sh --valid_bleu true "$@"
+  for NAME in last best_loss best_bleu; do
+    case $NAME in
+      last) FROM=$RUN ;;
+      best_loss) FROM=$RUN/best ;;
+      best_bleu) FROM=$RUN/best_bleu ;;
+    esac
+    for PENALTY in 0.8 0.9; do
+      CELL=$ROOT/seed-$SEED/$NAME/penalty-$PENALTY
+      if [ -f "$CELL/scores.json" ]; then continue; fi
+      CHECKPOINT=$FROM PREDICTIONS=$CELL/predictions.jsonl scripts/decode_e2e.sh --length_penalty "$PENALTY"
+      PREDICTIONS=$CELL/predictions.jsonl SCORES=$CELL/scores.json scripts/eval_e2e.sh
+    done
+  done
+done
+python eval/ablation_table.py "$ROOT" --out "$ROOT/table.md"

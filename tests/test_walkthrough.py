@@ -1,0 +1,108 @@
+"""The whole way a person goes, by the scripts they type: released CSV → records → LoRA on 2 ranks → beam search → scores.
+
+Real files and real processes; only the base is small and random and the training short, so nothing is said about quality.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lora_nlg.corpora.record import read_records
+from lora_nlg.gpt2 import empty_gpt2, named_config
+from lora_nlg.tokenizers import load_tokenizer
+from lora_nlg.weights.base import save_base
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "data" / "sample"
+
+
+def released_csv(path: Path, records: list, n: int) -> None:
+    """Write sample records in the released form of E2E: `mr,ref` with `slot[value]` attributes."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["mr", "ref"])
+        for number, record in enumerate(records[:n]):
+            for text in record.references:
+                writer.writerow([f"name[Boat {number}], area[riverside]", text])
+
+
+@pytest.fixture
+def workplace(tmp_path):
+    """Raw files, a random base with its vocabulary, and the environment that points the scripts at them."""
+    if shutil.which("lora-nlg", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") is None:
+        pytest.skip("lora-nlg is not installed beside this Python; run `make setup`")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name, split, n in (("trainset", "train", 24), ("devset", "valid", 6), ("testset_w_refs", "test", 5)):
+        released_csv(raw / f"{name}.csv", read_records(SAMPLE / f"{split}.jsonl"), n)
+    tokenizer = load_tokenizer(SAMPLE / "base")
+    torch.manual_seed(0)
+    model = empty_gpt2(named_config("gpt2.nano", n_layer=2, n_embd=32, n_head=2, vocab_size=tokenizer.vocab_size))
+    model.reset_parameters()
+    save_base(model, tmp_path / "base")
+    tokenizer.save(tmp_path / "base")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'eval'}",
+        "RAW": str(raw),
+        "DATA": str(tmp_path / "data"),
+        "BASE": str(tmp_path / "base"),
+        "MODEL": "gpt2.nano",
+        "RUN": str(tmp_path / "run"),
+        "NPROC": "2",
+        "OMP_NUM_THREADS": "1",
+    }
+    return tmp_path, environment
+
+
+def test_from_released_csv_to_scores_by_the_scripts(workplace):
+    folder, environment = workplace
+    sizes = ["--n_layer", "2", "--n_embd", "32", "--n_head", "2"]
+    done = subprocess.run(
+        ["bash", ROOT / "scripts" / "run_e2e.sh", "--max_step", "3", "--warmup_step", "1", *sizes],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+
+    records = read_records(folder / "data" / "test.jsonl")
+    assert records[0].context == "name : Boat 0 | area : riverside"
+    run = folder / "run"
+    described = json.loads((run / "adapter.json").read_text())
+    assert described["step"] == 3
+    predictions = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
+    assert [prediction["id"] for prediction in predictions] == [record.id for record in records]
+    scores = json.loads((run / "scores.json").read_text())["scores"]
+    assert {"BLEU", "NIST", "ROUGE_L", "CIDEr"} <= scores.keys()
+    assert "BLEU:" in done.stdout
+
+    losses = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines() if '"train"' in line]
+    assert len(losses) == 3
+    # A random model of V tokens starts near log V nats a token.
+    vocabulary = load_tokenizer(SAMPLE / "base").vocab_size
+    assert abs(losses[0] - torch.tensor(float(vocabulary)).log().item()) < 0.5
+
+
+def test_a_missing_checkpoint_ends_in_one_line(workplace):
+    folder, environment = workplace
+    done = subprocess.run(
+        [sys.executable, "-m", "lora_nlg", "decode", "--checkpoint", str(folder / "none"), "--data", str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert str(folder / "none") in done.stderr.strip().splitlines()[-1]
