@@ -2,6 +2,7 @@
 # The whole way on the built-in sample (synthetic, data/sample/README.md): LoRA-train, beam-decode and score, and the same
 # for the frozen base, side by side. About two minutes on two CPU cores; everything lands in OUT.
 set -euo pipefail
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # the model is too small to share among threads
 . "$(dirname "$0")/env.sh"
 OUT=${OUT:-runs/demo}
 BASE=data/sample/base
