@@ -1,0 +1,244 @@
+"""`lora-nlg sweep`: a grid of adapters on one frozen base in one process, with a table and a figure."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from lora_nlg.batching import Example, make_examples
+from lora_nlg.commands.arguments import existing_file, parse_arguments
+from lora_nlg.corpora.record import read_records
+from lora_nlg.errors import InputError
+from lora_nlg.files import read_json, sha256_file, write_json, write_jsonl
+from lora_nlg.gpt2 import GPT2, parse_targets
+from lora_nlg.lora import LoRASpec
+from lora_nlg.sweep.engine import SweepSettings, train_group
+from lora_nlg.sweep.grid import Member, expand_grid
+from lora_nlg.sweep.plots import FIGURE, write_figure
+from lora_nlg.sweep.results import RESULTS, read_results, write_table
+from lora_nlg.tokenizers import load_tokenizer
+from lora_nlg.weights.adapter import (
+    AdapterInfo,
+    BaseInfo,
+    TokenizerInfo,
+    describe_base,
+    describe_tokenizer,
+    save_adapter,
+)
+from lora_nlg.weights.base import find_weights, load_base
+
+log = logging.getLogger(__name__)
+PLAN = "sweep.json"
+
+
+@dataclass(frozen=True)
+class GridArguments:
+    """The grid: every combination of these comma-separated values is trained."""
+
+    lora_dim: str = "1,4,16"
+    """Ranks r."""
+    lora_alpha: str = "32"
+    """Alphas: numbers, or multiples of the rank such as 2r."""
+    lora_scaling: str = "alpha/r"
+    """Scaling rules: alpha/r, rslora (alpha/sqrt r), none."""
+    lr: str = "1e-4,1e-3,1e-2"
+    """Peak learning rates."""
+    random_seed: str = "1"
+    """Seeds."""
+
+    def members(self) -> list[Member]:
+        """The grid's members."""
+        return expand_grid(
+            _numbers("lora_dim", self.lora_dim, int),
+            _parts(self.lora_alpha),
+            _parts(self.lora_scaling),
+            _numbers("lr", self.lr, float),
+            _numbers("random_seed", self.random_seed, int),
+        )
+
+
+@dataclass(frozen=True)
+class SweepArguments:
+    """What all members share."""
+
+    train_data: str
+    """Prepared JSONL records to train on."""
+    valid_data: str
+    """Prepared JSONL records to validate on; the final validation loss is the result."""
+    init_checkpoint: str
+    """The frozen base: folder or file."""
+    work_dir: str
+    """Folder for results.jsonl, table.md, scaling.png and the members' adapters; continued if it is there."""
+    tokenizer: str | None = None
+    """Vocabulary. Default: the one beside --init_checkpoint."""
+    lora_targets: str = "q,v"
+    """Linear targets to adapt."""
+    seq_len: int = 512
+    """Longest input in tokens."""
+    max_step: int = 200
+    """Optimiser steps of each member."""
+    train_batch_size: int = 8
+    """Examples of each member's step."""
+    valid_batch_size: int = 16
+    """Examples of each member's validation batch."""
+    scheduler: str = "linear"
+    """linear, cosine, constant or inv_sqrt."""
+    warmup_step: int = 0
+    """Steps of linear warm-up."""
+    lora_dropout: float = 0.0
+    """Dropout on the input of the low-rank branch."""
+    label_smooth: float = 0.0
+    """Label smoothing of the training loss."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    adam_beta2: float = 0.999
+    """Decay of the second moment."""
+    adam_epsilon: float = 1e-6
+    """Added to the root of the second moment."""
+    grad_clip: float = 0.0
+    """Largest norm of a member's gradient; 0 leaves it."""
+    group: int = 8
+    """Members trained in one forward pass."""
+    save_interval: int = 100
+    """Steps between snapshots of a group."""
+    save_adapters: bool = False
+    """Keep every member's adapter, from which decode works."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_step", "train_batch_size", "valid_batch_size", "group", "save_interval", "seq_len"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+
+    def settings(self) -> SweepSettings:
+        """The engine's."""
+        targets = parse_targets(self.lora_targets, LoRASpec())
+        if any(spec != LoRASpec() for spec in targets.values()):
+            raise InputError("--lora_targets: in a sweep the grid sets r and alpha; name the targets alone")
+        return SweepSettings(
+            targets=tuple(targets),
+            batch_size=self.train_batch_size,
+            **{
+                name: getattr(self, name)
+                for name in SweepSettings.__dataclass_fields__
+                if name not in ("targets", "batch_size")
+            },
+        )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train what isn't trained yet, then write table and figure; returns the exit status."""
+    parsed = parse_arguments(
+        "sweep",
+        "Train a grid of (r, alpha, lr, scaling, seed) on one frozen base in one process; continues where it stopped.",
+        argv,
+        GridArguments,
+        SweepArguments,
+    )
+    grid, arguments = parsed.groups
+    members, settings = grid.members(), arguments.settings()
+    folder = Path(arguments.work_dir)
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
+    device = torch.device(chosen)
+    vocabulary = arguments.tokenizer or find_weights(arguments.init_checkpoint).parent
+    tokenizer = load_tokenizer(vocabulary)
+    base = load_base(arguments.init_checkpoint)
+    if tokenizer.vocab_size > base.config.vocab_size or arguments.seq_len > base.config.n_positions:
+        raise InputError(
+            f"the base has {base.config.vocab_size} embeddings and {base.config.n_positions} positions; the vocabulary "
+            f"has {tokenizer.vocab_size} ids and --seq_len is {arguments.seq_len}"
+        )
+    described = describe_base(base, arguments.init_checkpoint), describe_tokenizer(tokenizer, vocabulary)
+    files = [existing_file(getattr(arguments, name), f"--{name}") for name in ("train_data", "valid_data")]
+    train, valid = (make_examples(read_records(file), tokenizer, arguments.seq_len) for file in files)
+    _check_plan(folder, {**asdict(settings), "seq_len": arguments.seq_len, "base": described[0].sha256,
+                         "vocabulary": tokenizer.sha256, "data": [sha256_file(file) for file in files]})  # fmt: skip
+    done = {row["name"] for row in read_results(folder)}
+    todo = [member for member in members if member.name not in done]
+    log.info("%d members, %d of them done; %d steps each, %d together", len(members), len(members) - len(todo),
+             settings.max_step, arguments.group)  # fmt: skip
+    base.requires_grad_(False)
+    run_groups(base.to(device), todo, train, valid, arguments, settings, described)
+    wanted = {member.name for member in members}
+    results = [row for row in read_results(folder) if row["name"] in wanted]
+    table, figure = write_table(folder, results), write_figure(folder / FIGURE, results)
+    print(table.read_text(encoding="utf-8"))
+    print(f"{folder / RESULTS}: {len(results)} members; {table}; {figure}")
+    return 0
+
+
+def run_groups(
+    base: GPT2,
+    todo: Sequence[Member],
+    train: Sequence[Example],
+    valid: Sequence[Example],
+    arguments: SweepArguments,
+    settings: SweepSettings,
+    described: tuple[BaseInfo, TokenizerInfo],
+) -> None:
+    """Train members group by group, adding each group's results to `results.jsonl` as it ends."""
+    folder = Path(arguments.work_dir)
+    with tqdm(total=len(todo) * settings.max_step, desc="sweep", unit="member-step", disable=None) as bar:
+        for first in range(0, len(todo), arguments.group):
+            members = todo[first : first + arguments.group]
+            digest = hashlib.sha256("\n".join(member.name for member in members).encode()).hexdigest()
+            snapshot = folder / f"group-{digest[:12]}.safetensors"
+            start = time.perf_counter()
+            results, models = train_group(base, members, train, valid, settings, snapshot, bar)
+            seconds = round((time.perf_counter() - start) / len(members), 2)
+            if arguments.save_adapters:
+                _save_adapters(folder / "members", members, results, models, settings, described)
+            rows = [{"name": m.name, **row, "seconds": seconds} for m, row in zip(members, results, strict=True)]
+            write_jsonl(folder / RESULTS, [*read_results(folder), *rows])
+            snapshot.unlink(missing_ok=True)
+
+
+def _save_adapters(
+    folder: Path,
+    members: Sequence[Member],
+    results: Sequence[dict[str, Any]],
+    models: Sequence[GPT2],
+    settings: SweepSettings,
+    described: tuple[BaseInfo, TokenizerInfo],
+) -> None:
+    for member, model, row in zip(members, models, results, strict=True):
+        if not row["diverged"]:
+            specs = dict.fromkeys(settings.targets, member.spec(settings.lora_dropout))
+            extra = {"valid_loss": row["valid_loss"]}
+            save_adapter(folder / member.name, model, AdapterInfo(specs, *described, step=row["steps"], extra=extra))
+
+
+def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
+    """Refuse to mix members of different settings in one folder; the grid itself may grow."""
+    path = folder / PLAN
+    plan = {**plan, "targets": list(plan["targets"])}
+    plan.pop("save_interval")
+    if path.is_file():
+        before = read_json(path)
+        if differ := [name for name in plan if before.get(name) != plan[name]]:
+            shown = "; ".join(f"{name}: {before.get(name)} there, {plan[name]} now" for name in differ)
+            raise InputError(f"{folder} holds members trained with other settings ({shown}); use another --work_dir")
+    else:
+        os.makedirs(folder, exist_ok=True)
+        write_json(path, plan)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(flag: str, text: str, kind: type) -> list[Any]:
+    try:
+        return [kind(part) for part in _parts(text)]
+    except ValueError:
+        raise InputError(f"--{flag} takes numbers separated by commas, got {text!r}") from None

@@ -1,0 +1,139 @@
+"""What a sweep found: one JSON line a member, summaries over seeds, a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lora_nlg.files import atomic_write, read_jsonl
+
+RESULTS, TABLE = "results.jsonl", "table.md"
+T_QUANTILES = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+"""Student's t at 97.5% for n values, n − 1 degrees of freedom; beyond ten, 1.96 + 2.4/(n−1) is close enough."""
+
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The seeds of one setting together.
+
+    Attributes:
+        r, alpha, rule, lr: the setting.
+        losses: final validation losses of the seeds that didn't diverge.
+        diverged: how many did.
+        relative_update: mean over seeds.
+    """
+
+    r: int
+    alpha: float
+    rule: str
+    lr: float
+    losses: tuple[float, ...]
+    diverged: int
+    relative_update: float
+
+    @property
+    def mean(self) -> float:
+        """Mean loss; infinite if a seed diverged: such a rate isn't one to choose."""
+        return math.inf if self.diverged or not self.losses else sum(self.losses) / len(self.losses)
+
+    @property
+    def half_width(self) -> float:
+        """Half of the 95% interval of the mean by Student's t; infinite for one seed."""
+        return interval(self.losses)
+
+
+def interval(values: Sequence[float]) -> float:
+    """Half the width of the 95% confidence interval of a mean; infinite for fewer than two values."""
+    n = len(values)
+    if n < 2:
+        return math.inf
+    mean = sum(values) / n
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    return T_QUANTILES.get(n, 1.96 + 2.4 / (n - 1)) * deviation / math.sqrt(n)
+
+
+def read_results(folder: str | Path) -> list[dict[str, Any]]:
+    """The finished members of a sweep; none if it hasn't any yet."""
+    path = Path(folder) / RESULTS
+    return [value for _, value in read_jsonl(path)] if path.is_file() else []
+
+
+def cells(results: Iterable[Result]) -> list[Cell]:
+    """Results of equal setting together, in the order of rule, alpha, rank and rate."""
+    groups: dict[tuple[str, float, int, float], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result["rule"], result["alpha"], result["r"], result["lr"]), []).append(result)
+    found = []
+    for (rule, alpha, r, lr), members in sorted(groups.items()):
+        kept = [member for member in members if not member["diverged"]]
+        update = sum(member["relative_update"] for member in kept) / len(kept) if kept else math.nan
+        losses = tuple(member["valid_loss"] for member in kept)
+        found.append(Cell(r, alpha, rule, lr, losses, len(members) - len(kept), update))
+    return found
+
+
+def families(found: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Cells by how their scaling is chosen, e.g. `alpha/r, alpha = 32` or `alpha/r, alpha = 2r`.
+
+    Alphas that are the same multiple of every rank, when there are several ranks, are one family.
+    """
+    by_rule: dict[str, dict[float, dict[int, list[Cell]]]] = {}
+    for cell in found:
+        by_rule.setdefault(cell.rule, {}).setdefault(cell.alpha, {}).setdefault(cell.r, []).append(cell)
+    ranks = {cell.r for cell in found}
+    result: dict[str, list[Cell]] = {}
+    for rule, alphas in by_rule.items():
+        for alpha, ranked in alphas.items():
+            if set(ranked) == ranks or rule == "none":
+                label = "no scaling" if rule == "none" else f"{_symbol(rule)}, α = {alpha:g}"
+                result[label] = [cell for group in ranked.values() for cell in group]
+            else:
+                for r, group in ranked.items():
+                    result.setdefault(f"{_symbol(rule)}, α = {alpha / r:g}r", []).extend(group)
+    return result
+
+
+def _symbol(rule: str) -> str:
+    return {"alpha/r": "α/r", "rslora": "α/√r"}[rule]
+
+
+def best_rates(group: Sequence[Cell]) -> dict[int, Cell]:
+    """For each rank of a family, the rate with the lowest mean loss."""
+    best: dict[int, Cell] = {}
+    for cell in sorted(group, key=lambda cell: (cell.r, cell.lr)):
+        if math.isfinite(cell.mean) and (cell.r not in best or cell.mean < best[cell.r].mean):
+            best[cell.r] = cell
+    return best
+
+
+def table(results: Iterable[Result]) -> str:
+    """Markdown: for each family and rank the best rate, its loss with a 95% interval, and the size of its update."""
+    lines = [
+        "| scaling | rank | α | scale | best lr | validation loss (95%) | seeds | ‖ΔW‖/‖W‖ | loss at the other rates |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    found = cells(results)
+    scales = {(result["rule"], result["alpha"], result["r"]): result["scaling"] for result in results}
+    for label, group in families(found).items():
+        for r, cell in best_rates(group).items():
+            others = [other for other in group if other.r == r and other is not cell]
+            rest = ", ".join(f"{other.lr:g}: {other.mean:.3f}" for other in sorted(others, key=lambda c: c.lr))
+            spread = f" ± {cell.half_width:.3f}" if math.isfinite(cell.half_width) else ""
+            lines.append(
+                f"| {label} | {r} | {cell.alpha:g} | {scales[cell.rule, cell.alpha, r]:.3g} | {cell.lr:g} | "
+                f"{cell.mean:.3f}{spread} | {len(cell.losses)} | {cell.relative_update:.3f} | {rest} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def write_table(folder: str | Path, results: Sequence[Result]) -> Path:
+    """Write `table.md`. Returns its path."""
+    path = Path(folder) / TABLE
+    with atomic_write(path) as file:
+        file.write(table(results))
+    return path
