@@ -90,6 +90,8 @@ class SweepArguments:
     """Examples of each member's step."""
     valid_batch_size: int = 16
     """Examples of each member's validation batch."""
+    valid_examples: int = 0
+    """Validate on the first so many examples; 0 takes all."""
     scheduler: str = "linear"
     """linear, cosine, constant or inv_sqrt."""
     warmup_step: int = 0
@@ -161,16 +163,25 @@ def main(argv: Sequence[str]) -> int:
     described = describe_base(base, arguments.init_checkpoint), describe_tokenizer(tokenizer, vocabulary)
     files = [existing_file(getattr(arguments, name), f"--{name}") for name in ("train_data", "valid_data")]
     train, valid = (make_examples(read_records(file), tokenizer, arguments.seq_len) for file in files)
-    _check_plan(folder, {**asdict(settings), "seq_len": arguments.seq_len, "base": described[0].sha256,
-                         "vocabulary": tokenizer.sha256, "data": [sha256_file(file) for file in files]})  # fmt: skip
+    valid = valid[: arguments.valid_examples or len(valid)]
+    plan = {
+        **asdict(settings),
+        "seq_len": arguments.seq_len,
+        "valid_examples": len(valid),
+        "base": described[0].sha256,
+        "vocabulary": tokenizer.sha256,
+        "data": [sha256_file(file) for file in files],
+    }
+    _check_plan(folder, plan)
     done = {row["name"] for row in read_results(folder)}
     todo = [member for member in members if member.name not in done]
     log.info("%d members, %d of them done; %d steps each, %d together", len(members), len(members) - len(todo),
              settings.max_step, arguments.group)  # fmt: skip
     base.requires_grad_(False)
     run_groups(base.to(device), todo, train, valid, arguments, settings, described)
-    wanted = {member.name for member in members}
-    results = [row for row in read_results(folder) if row["name"] in wanted]
+    results = read_results(
+        folder
+    )  # all of the folder's members, so that a study can be put together from several grids
     table, figure = write_table(folder, results), write_figure(folder / FIGURE, results)
     print(table.read_text(encoding="utf-8"))
     print(f"{folder / RESULTS}: {len(results)} members; {table}; {figure}")

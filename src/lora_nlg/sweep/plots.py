@@ -40,6 +40,7 @@ def write_figure(path: str | Path, results: Sequence[Result]) -> Path:
     colour = {r: pyplot.get_cmap("viridis")(i / max(len(ranks) - 1, 1) * 0.9) for i, r in enumerate(ranks)}
     finite = [cell.mean for group in groups.values() for cell in group if math.isfinite(cell.mean)]
     low, high = min(finite), sorted(finite)[int(0.95 * (len(finite) - 1))]
+    span = max(high - low, 1e-3)
     for axis, (label, group) in zip(axes, groups.items(), strict=False):
         best = best_rates(group)
         for r in sorted({cell.r for cell in group}):
@@ -50,7 +51,7 @@ def write_figure(path: str | Path, results: Sequence[Result]) -> Path:
             if r in best:
                 axis.plot(best[r].lr, best[r].mean, marker="*", markersize=11, color=colour[r], zorder=5)
         axis.set(xscale="log", xlabel="learning rate", ylabel="validation loss", title=label)
-        axis.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
+        axis.set_ylim(low - 0.05 * span, high + 0.1 * span)
     axes[0].legend(fontsize=7)
     _draw_updates(axes[len(groups)], groups)
     for axis in axes[len(groups) + 1 :]:

@@ -78,24 +78,27 @@ def cells(results: Iterable[Result]) -> list[Cell]:
 
 
 def families(found: Sequence[Cell]) -> dict[str, list[Cell]]:
-    """Cells by how their scaling is chosen, e.g. `alpha/r, alpha = 32` or `alpha/r, alpha = 2r`.
+    """Cells by how their scaling is chosen: a fixed alpha, a multiple of the rank, or none.
 
-    Alphas that are the same multiple of every rank, when there are several ranks, are one family.
+    A cell may be in two: with ranks 4 and 16, alpha = 32 at rank 16 belongs to `α = 32` and to `α = 2r`. A choice
+    that doesn't cover all ranks of the sweep is left out, unless it would leave a cell without a family.
     """
-    by_rule: dict[str, dict[float, dict[int, list[Cell]]]] = {}
-    for cell in found:
-        by_rule.setdefault(cell.rule, {}).setdefault(cell.alpha, {}).setdefault(cell.r, []).append(cell)
     ranks = {cell.r for cell in found}
-    result: dict[str, list[Cell]] = {}
-    for rule, alphas in by_rule.items():
-        for alpha, ranked in alphas.items():
-            if set(ranked) == ranks or rule == "none":
-                label = "no scaling" if rule == "none" else f"{_symbol(rule)}, α = {alpha:g}"
-                result[label] = [cell for group in ranked.values() for cell in group]
-            else:
-                for r, group in ranked.items():
-                    result.setdefault(f"{_symbol(rule)}, α = {alpha / r:g}r", []).extend(group)
-    return result
+    choices: dict[str, list[Cell]] = {}
+    for cell in found:
+        if cell.rule == "none":
+            choices.setdefault("no scaling", []).append(cell)
+            continue
+        choices.setdefault(f"{_symbol(cell.rule)}, α = {cell.alpha:g}", []).append(cell)
+        if len(ranks) > 1:
+            choices.setdefault(f"{_symbol(cell.rule)}, α = {cell.alpha / cell.r:g}r", []).append(cell)
+    whole = {label: group for label, group in choices.items() if {cell.r for cell in group} == ranks}
+    placed = {id(cell) for group in whole.values() for cell in group}
+    for label, group in choices.items():
+        if label not in whole and any(id(cell) not in placed for cell in group):
+            whole[label] = group
+            placed |= {id(cell) for cell in group}
+    return whole
 
 
 def _symbol(rule: str) -> str:
