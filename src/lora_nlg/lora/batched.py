@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
+from lora_nlg.lora.frozen import FrozenProduct, can_pack, packed_linear
+from lora_nlg.lora.functional import dropout_scale
 from lora_nlg.lora.layers import MergedLinear
 
 
@@ -27,24 +29,23 @@ class Rows:
     """
 
     def __init__(self) -> None:
-        self.counts: list[int] = []
+        self.layouts: dict[int, _Layout] = {}
         self.generators: list[Tensor] = []
-        self._slots: Tensor | None = None
 
-    def set(self, counts: Sequence[int], device: torch.device | str = "cpu") -> None:
+    def set(self, *counts: Sequence[int], device: torch.device | str = "cpu") -> None:
         """Lay out a batch.
 
         Args:
-            counts: rows of each adapter, in order.
+            counts: rows of each adapter, in order; a second list for the shorter stream of the rows that go on past
+                the last attention.
             device: where the stream is.
         """
-        self.counts = list(counts)
-        self.S = max(counts)
-        if min(counts) == self.S:
-            self._slots = None
-            return
-        pieces = [torch.arange(count) + n * self.S for n, count in enumerate(counts)]
-        self._slots = torch.cat(pieces).to(device, non_blocking=True)
+        # Layers tell the streams apart by their length: they are only as long as each other if they are the same.
+        self.layouts = {sum(layout): _Layout(layout, device) for layout in counts}
+
+    def of(self, x: Tensor) -> _Layout:
+        """The layout of a stream, (T, C)."""
+        return self.layouts[x.shape[0]]
 
     def seed(self, seeders: Sequence[Callable[[], None]], device: torch.device) -> None:
         """Give every adapter a dropout generator of its own, as if it trained alone.
@@ -58,6 +59,27 @@ class Rows:
             seed()
             self.generators.append(_random(device).get_rng_state())
 
+    def dropout(self, x: Tensor, p: float) -> Tensor:
+        """Dropout on (T, C), each adapter's rows from its own generator."""
+        random, pieces = _random(x.device), []
+        for n, rows in enumerate(x.split(self.of(x).counts)):
+            random.set_rng_state(self.generators[n])
+            pieces.append(rows * dropout_scale(rows, p))
+            self.generators[n] = random.get_rng_state()
+        return torch.cat(pieces)
+
+
+class _Layout:
+    """Where the rows of each adapter are in one stream."""
+
+    def __init__(self, counts: Sequence[int], device: torch.device | str) -> None:
+        self.counts = list(counts)
+        self.S = max(counts)
+        self._slots: Tensor | None = None
+        if min(counts) < self.S:
+            pieces = [torch.arange(count) + n * self.S for n, count in enumerate(counts)]
+            self._slots = torch.cat(pieces).to(device, non_blocking=True)
+
     def spread(self, x: Tensor) -> Tensor:
         """(T, C) -> (N, S, C), zero where an adapter has no row."""
         N = len(self.counts)
@@ -70,15 +92,6 @@ class Rows:
         """(N, S, C) -> (T, C)."""
         flat = padded.reshape(-1, padded.shape[-1])
         return flat if self._slots is None else flat.index_select(0, self._slots)
-
-    def dropout(self, x: Tensor, p: float) -> Tensor:
-        """Dropout on (T, C), each adapter's rows from its own generator."""
-        random, pieces = _random(x.device), []
-        for n, rows in enumerate(x.split(self.counts)):
-            random.set_rng_state(self.generators[n])
-            pieces.append(F.dropout(rows, p))
-            self.generators[n] = random.get_rng_state()
-        return torch.cat(pieces)
 
 
 def _random(device: torch.device) -> Any:
@@ -105,6 +118,7 @@ class BatchedLinear(nn.Linear):
         with torch.device("meta"):
             super().__init__(first.in_features, first.out_features, bias=first.bias is not None)
         self.weight, self.bias = first.weight, first.bias
+        self.product = FrozenProduct(self.weight) if can_pack(self.weight) else None
         if len({tuple((a, b) for a, b, _ in layer.slices) for layer in layers}) > 1:
             raise InputError("adapters trained together must adapt the same parts")
         if len({layer.dropout for layer in layers}) > 1:
@@ -142,12 +156,13 @@ class BatchedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, D) -> (T, D_out)."""
-        y = F.linear(x, self.weight, self.bias)
+        y = F.linear(x, self.weight, self.bias) if self.product is None else packed_linear(x, self.bias, self.product)
+        layout = self.rows.of(x)
         N, P, _, R = self.lora_B.shape
         branch = self.rows.dropout(x, self.dropout) if self.training and self.dropout > 0 else x
-        low = torch.bmm(self.rows.spread(branch), self.lora_A.to(x.dtype).transpose(1, 2))  # (N, S, P*R)
+        low = torch.bmm(layout.spread(branch), self.lora_A.to(x.dtype).transpose(1, 2))  # (N, S, P*R)
         low = low.view(N, -1, P, R).transpose(1, 2) * self.scaling.to(x.dtype)[:, :, None, None]
         update = low @ self.lora_B.to(x.dtype).transpose(2, 3)  # (N, P, S, W)
         for p, (first, last) in enumerate(self.columns):
-            y[:, first:last] += self.rows.gather(update[:, p])
+            y[:, first:last] += layout.gather(update[:, p])
         return y

@@ -84,6 +84,12 @@ class _PackedLinear(torch.autograd.Function):
         )
 
 
+def packed_linear(x: Tensor, bias: Tensor | None, product: FrozenProduct) -> Tensor:
+    """x Wᵀ + bias for a frozen W; (T, D_in) -> (T, D_out), with gradients for x and bias."""
+    y: Tensor = _PackedLinear.apply(x, bias, product)
+    return y
+
+
 class PackedLinear(nn.Linear):
     """A linear layer whose weight is frozen and packed; its parameters are those of the layer it replaces."""
 
@@ -97,7 +103,7 @@ class PackedLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
         bias = None if self.bias is None else self.bias.to(self.product.dtype)
-        y: Tensor = _PackedLinear.apply(x.reshape(-1, x.shape[-1]), bias, self.product)
+        y = packed_linear(x.reshape(-1, x.shape[-1]), bias, self.product)
         return y.view(*x.shape[:-1], -1)
 
 

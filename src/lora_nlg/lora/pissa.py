@@ -82,4 +82,4 @@ class PiSSALinear(MergedLinear):
         if self.merged:
             return F.linear(x, self.weight, self.bias)
         A, B = self._stacked()
-        return lora_linear(x, self.weight, self.bias, A, B, self.slices, self.dropout, self.training)
+        return lora_linear(x, self.weight, self.bias, A, B, self.slices, self.dropout, self.training, self.product)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from lora_nlg.batching import Batch, Example, Sampler, make_batch, validation_batches
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, PackedAttention, lora_targets
-from lora_nlg.lora import MergedLinear, inject, lora_layers, strip
+from lora_nlg.lora import MergedLinear, inject, lora_layers, pack_frozen, strip
 from lora_nlg.lora.batched import BatchedLinear, Rows
 from lora_nlg.sweep.grid import Member
 from lora_nlg.training import Schedule
@@ -118,6 +118,7 @@ def make_group(base: GPT2, members: Sequence[Member], settings: SweepSettings) -
         setattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], batched)
     for parameter_name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in parameter_name)
+    pack_frozen(model)
     value, parameters = _flatten(model)
     gradient = torch.zeros_like(value)
     flat = [nn.Parameter(row) for row in value]
@@ -244,16 +245,17 @@ def _member_losses(group: Group, batches: Sequence[Batch], loss: TargetLoss) -> 
     """The summed loss of each member's batch, in one forward pass over all of them."""
     device = group.value.device
     lengths = [length for batch in batches for length in batch.lengths]
-    group.rows.set([sum(batch.lengths) for batch in batches], device)
+    counts, n_targets = [sum(batch.lengths) for batch in batches], [len(batch.targets) for batch in batches]
+    group.rows.set(counts, n_targets, device=device)
     tokens = torch.cat([batch.tokens for batch in batches]).to(device)
     positions = torch.cat([batch.positions for batch in batches]).to(device)
-    hidden = group.model(tokens, positions, PackedAttention(lengths, device))
-    losses, start = [], 0
-    for batch in batches:
-        rows = (batch.target_rows + start).to(device)
-        losses.append(loss(hidden.index_select(0, rows), batch.targets.to(device), group.model.head_weight))
-        start += sum(batch.lengths)
-    return losses
+    starts = [sum(counts[:n]) for n in range(len(counts))]
+    rows = torch.cat([batch.target_rows + start for batch, start in zip(batches, starts, strict=True)]).to(device)
+    hidden = group.model(tokens, positions, PackedAttention(lengths, device), rows)
+    return [
+        loss(states, batch.targets.to(device), group.model.head_weight)
+        for states, batch in zip(hidden.split(n_targets), batches, strict=True)
+    ]
 
 
 @torch.no_grad()

@@ -1,0 +1,204 @@
+"""`lora-nlg doctor`: check the environment and, if given, run directories and prepared data, before hours are spent."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lora_nlg import __version__
+from lora_nlg.commands.arguments import parse_arguments
+from lora_nlg.corpora.record import read_records
+from lora_nlg.errors import InputError
+from lora_nlg.files import read_jsonl
+from lora_nlg.gpt2 import GPT2Config, PackedAttention, empty_gpt2, lora_targets
+from lora_nlg.lora import LoRASpec, fold, inject, mark_only_lora_as_trainable
+from lora_nlg.weights.inspect import UNKNOWN, identify
+from lora_nlg.weights.run import load_run
+
+REQUIRED = (
+    "torch", "numpy", "tqdm", "tensorboard", "sentencepiece", "tokenizers", "safetensors", "huggingface_hub", "nltk",
+    "jsonargparse", "PyYAML", "defusedxml", "matplotlib", "Jinja2",
+)  # fmt: skip
+OLDEST_TORCH = (2, 10)
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at.
+
+    Attributes:
+        name: what.
+        status: `ok`, `note` (worth knowing) or `FAIL`.
+        text: what was found, and for a failure what to do.
+    """
+
+    name: str
+    status: str
+    text: str
+
+
+@dataclass
+class DoctorArguments:
+    """What to look at besides the environment."""
+
+    init_checkpoint: str | None = None
+    """The base of a run that has moved."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the checks; status 1 if one failed."""
+    parsed = parse_arguments(
+        "doctor",
+        "Check the environment, run directories and prepared data.",
+        argv,
+        DoctorArguments,
+        positionals={
+            "paths": {"nargs": "*", "type": str, "help": "Run directories, weights or prepared data folders."}
+        },
+    )
+    arguments: DoctorArguments = parsed.groups[0]
+    failed = 0
+    for check in all_checks(parsed.positionals["paths"] or [], arguments.init_checkpoint):
+        print(f"{check.status:4}  {check.name}: {check.text}", flush=True)
+        failed += check.status == "FAIL"
+    print(f"{failed} problem{'' if failed == 1 else 's'} found")
+    return int(failed > 0)
+
+
+def all_checks(paths: Sequence[str], base: str | None = None) -> Iterator[Check]:
+    """The environment's checks, then those of each path."""
+    yield from environment()
+    for path in paths:
+        yield from path_checks(Path(path), base)
+
+
+def environment() -> Iterator[Check]:
+    """Python, packages, devices, disk, and one LoRA step that has to come out right."""
+    version = platform.python_version()
+    yield Check("python", "ok" if sys.version_info >= (3, 10) else "FAIL", f"{version} (3.10 or newer is needed)")
+    absent, versions = [], []
+    for package in REQUIRED:
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            absent.append(package)
+    if absent:
+        yield Check("packages", "FAIL", f"not installed: {', '.join(absent)}; run `make setup`")
+    else:
+        yield Check("packages", "ok", ", ".join(versions))
+    found = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    yield Check("torch", "ok" if found >= OLDEST_TORCH else "FAIL", f"{torch.__version__} (2.10 or newer is needed)")
+    yield Check("lora-nlg", "ok", __version__)
+    yield _devices()
+    yield _threads()
+    backends = [name for name in ("gloo", "nccl") if getattr(torch.distributed, f"is_{name}_available")()]
+    yield Check("several processes", "ok" if backends else "note", f"backends: {', '.join(backends) or 'none'}")
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    yield Check("disk", "ok" if free >= 2 else "note", f"{free:.1f} GiB free here")
+    yield _guarded("LoRA step", _lora_step)
+
+
+def _devices() -> Check:
+    if not torch.cuda.is_available():
+        return Check("device", "note", "no CUDA device: training runs on the CPU")
+    names = []
+    for i in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(i)
+        names.append(f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB)")
+    return Check("device", "ok", f"{', '.join(names)}; bf16 {'yes' if torch.cuda.is_bf16_supported() else 'no'}")
+
+
+def _threads() -> Check:
+    cores, threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, torch.get_num_threads()
+    text = f"{threads} threads on {cores} cores"
+    if threads > cores:
+        return Check("cpu", "note", f"{text}: more threads than cores slow every step; set OMP_NUM_THREADS={cores}")
+    return Check("cpu", "ok", text)
+
+
+def _lora_step() -> str:
+    """A tiny adapted model: its loss falls in a few steps, and merged it computes the same."""
+    torch.manual_seed(0)
+    config = GPT2Config(n_layer=1, n_embd=32, n_head=2, vocab_size=50, n_positions=16)
+    model = empty_gpt2(config)
+    model.reset_parameters()
+    inject(model, lora_targets(config, {"q": LoRASpec(2, 16), "v": LoRASpec(2, 16)}))
+    mark_only_lora_as_trainable(model)
+    tokens = torch.arange(12)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    losses = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        hidden = model(tokens, tokens, PackedAttention([12]))
+        loss = torch.nn.functional.cross_entropy(model.logits(hidden[:-1]), tokens[1:])
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    with torch.no_grad():
+        merged, apart = fold(model)(tokens, tokens, PackedAttention([12])), model(tokens, tokens, PackedAttention([12]))
+    difference = float((merged - apart).abs().max())
+    if not losses[-1] < losses[0] or not difference < 1e-3:
+        raise InputError(
+            f"loss {losses[0]:.4f} -> {losses[-1]:.4f}, merged differs by {difference:.2g}: broken install?"
+        )
+    return f"loss {losses[0]:.4f} -> {losses[-1]:.4f} in 10 steps; merged and unmerged agree to {difference:.1g}"
+
+
+def path_checks(path: Path, base: str | None) -> Iterator[Check]:
+    """A run directory, a weights file, or a folder of prepared data."""
+    splits = [path / f"{split}.jsonl" for split in SPLITS if (path / f"{split}.jsonl").is_file()]
+    if splits:
+        for file in splits:
+            yield _guarded(str(file), lambda file=file: _records(file))
+        return
+    try:
+        identity = identify(path)
+    except InputError as error:
+        yield Check(str(path), "FAIL", str(error))
+        return
+    status = "FAIL" if identity.kind == UNKNOWN or identity.problems else "ok"
+    yield Check(str(path), status, "; ".join([identity.title, *identity.problems]))
+    if path.is_dir() and identity.kind in ("adapter", "model"):
+        yield _guarded(f"{path}: decoding", lambda: _decodable(path, base))
+        if (path / "metrics.jsonl").is_file():
+            yield _guarded(f"{path}: metrics", lambda: _metrics(path / "metrics.jsonl"))
+        if (path / "snapshots").is_dir():
+            names = sorted(entry.name for entry in (path / "snapshots").iterdir() if entry.is_dir())
+            yield Check(f"{path}: snapshots", "ok" if names else "note", ", ".join(names) or "none to resume from")
+
+
+def _guarded(name: str, run: Callable[[], str]) -> Check:
+    try:
+        return Check(name, "ok", run())
+    except (InputError, OSError) as error:
+        return Check(name, "FAIL", str(error))
+
+
+def _records(file: Path) -> str:
+    records = read_records(file)
+    references = sum(len(record.references) for record in records)
+    contexts = len({record.context for record in records})
+    return f"{len(records):,} records, {contexts:,} contexts, {references:,} references"
+
+
+def _decodable(path: Path, base: str | None) -> str:
+    run = load_run(path, base)
+    targets = ", ".join(f"{name} r={s.r} scaling {s.scaling:g}" for name, s in run.info.targets.items())
+    return f"base, adapter and vocabulary fit together ({targets or 'whole model'}; step {run.info.step})"
+
+
+def _metrics(file: Path) -> str:
+    lines = [value for _, value in read_jsonl(file)]
+    losses = [line["loss"] for line in lines if isinstance(line, dict) and "ppl" in line]
+    last = f"; last validation loss {losses[-1]:.4f}" if losses else ""
+    return f"{len(lines)} lines{last}" if lines else json.dumps("empty")
