@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -159,7 +159,7 @@ def path_checks(path: Path, base: str | None) -> Iterator[Check]:
     splits = [path / f"{split}.jsonl" for split in SPLITS if (path / f"{split}.jsonl").is_file()]
     if splits:
         for file in splits:
-            yield _guarded(str(file), lambda file=file: _records(file))
+            yield _guarded(str(file), partial(_records, file))
         return
     try:
         identity = identify(path)
@@ -169,9 +169,9 @@ def path_checks(path: Path, base: str | None) -> Iterator[Check]:
     status = "FAIL" if identity.kind == UNKNOWN or identity.problems else "ok"
     yield Check(str(path), status, "; ".join([identity.title, *identity.problems]))
     if path.is_dir() and identity.kind in ("adapter", "model"):
-        yield _guarded(f"{path}: decoding", lambda: _decodable(path, base))
+        yield _guarded(f"{path}: decoding", partial(_decodable, path, base))
         if (path / "metrics.jsonl").is_file():
-            yield _guarded(f"{path}: metrics", lambda: _metrics(path / "metrics.jsonl"))
+            yield _guarded(f"{path}: metrics", partial(_metrics, path / "metrics.jsonl"))
         if (path / "snapshots").is_dir():
             names = sorted(entry.name for entry in (path / "snapshots").iterdir() if entry.is_dir())
             yield Check(f"{path}: snapshots", "ok" if names else "note", ", ".join(names) or "none to resume from")
@@ -201,4 +201,4 @@ def _metrics(file: Path) -> str:
     lines = [value for _, value in read_jsonl(file)]
     losses = [line["loss"] for line in lines if isinstance(line, dict) and "ppl" in line]
     last = f"; last validation loss {losses[-1]:.4f}" if losses else ""
-    return f"{len(lines)} lines{last}" if lines else json.dumps("empty")
+    return f"{len(lines)} lines{last}"
