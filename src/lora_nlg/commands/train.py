@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from lora_nlg.batching import OBJECTIVES, Example, Loader, Sampler, make_examples, validation_batches
 from lora_nlg.commands.arguments import existing_file, parse_arguments
 from lora_nlg.corpora.record import read_records
+from lora_nlg.decoding import BeamSettings, decode_contexts
 from lora_nlg.distributed import World, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, sha256_file
@@ -50,9 +51,12 @@ from lora_nlg.training import (
 from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer, save_adapter
 from lora_nlg.weights.base import config_from_folder, find_weights, load_base
 from lora_nlg.weights.run import MODEL_FOLDER, TOKENIZER_FOLDER, save_full_model
+from nlg_metrics.bleu import Bleu
 
 log = logging.getLogger(__name__)
 RESUME = ("auto", "restart")
+SAMPLES = 4
+"""Generated texts kept at each validation by generation."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,24 @@ class RunArguments:
             raise InputError(f"--resume must be one of {', '.join(RESUME)}, got {self.resume!r}")
 
 
+@dataclass(frozen=True)
+class GenerationArguments:
+    """Validation by generation."""
+
+    valid_bleu: bool = False
+    """Decode the validation contexts with beam search and score BLEU (the E2E scorer's), every epoch."""
+    generate_interval: int = 0
+    """Optimiser steps between validations by generation; 0 means every epoch."""
+    valid_beam: int = 4
+    """Beam size of validation by generation."""
+    valid_eval_len: int = 64
+    """Most tokens generated in validation."""
+    valid_contexts: int = 0
+    """Decode only the first so many distinct contexts; 0 takes all."""
+    best_by: str = "loss"
+    """loss or bleu: which validation decides what best/ holds and when --early_stop stops."""
+
+
 NOT_IDENTITY = {
     "train_data", "valid_data", "tokenizer", "init_checkpoint",  # their content counts, not their path
     "train_batch_size", "grad_acc",  # their product with the ranks counts
@@ -252,6 +274,7 @@ class Arguments:
     lora: LoRAArguments
     optimisation: OptimisationArguments
     run: RunArguments
+    generation: GenerationArguments = GenerationArguments()
 
     def __post_init__(self) -> None:
         if self.model.init == "random" and self.lora.lora_dim > 0:
@@ -262,18 +285,20 @@ class Arguments:
     def identity(self) -> dict[str, Any]:
         """The arguments that decide the run's numbers."""
         values = {**asdict(self.data), **asdict(self.model), **asdict(self.lora), **asdict(self.optimisation)}
+        values |= asdict(self.generation)
         values["eval_interval"] = self.run.eval_interval
         return {name: value for name, value in values.items() if name not in NOT_IDENTITY}
 
     def recipe(self, world_size: int) -> dict[str, Any]:
         """The arguments the paper's table speaks of, for `recipes.recipe_diff`."""
         values = {**asdict(self.data), **asdict(self.lora), **asdict(self.optimisation)}
+        values |= asdict(self.generation)
         return {**values, "global_batch": self.data.train_batch_size * self.data.grad_acc * world_size}
 
 
 def main(argv: Sequence[str]) -> int:
     """Train. Returns 0 when finished, 130 or 143 after a snapshot on SIGINT or SIGTERM."""
-    groups = (DataArguments, ModelArguments, LoRAArguments, OptimisationArguments, RunArguments)
+    groups = (DataArguments, ModelArguments, LoRAArguments, OptimisationArguments, RunArguments, GenerationArguments)
     parsed = parse_arguments("train", "Fine-tune GPT-2 with LoRA on prepared records.", argv, *groups)
     arguments = Arguments(*parsed.groups)
     if corpus := arguments.run.print_recipe_diff:
@@ -331,7 +356,7 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
             optimisation.warmup_step,
             parse_points(optimisation.i_steps, optimisation.i_lrs),
         ),
-        _loop_settings(arguments, max_step),
+        _loop_settings(arguments, max_step, sampler.steps_per_epoch),
         world,
         folder,
         {
@@ -345,6 +370,7 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
         },
         lambda place, step: save_model(place, model, info, step, tokenizer),
         validation_batches(valid, data.valid_batch_size),
+        build_generation(arguments, model, tokenizer, world),
         lambda after: make_tracker(folder, after, run.tensorboard),
     )
     resumed = trainer.resume()
@@ -357,7 +383,8 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
             log.info("resuming %s after step %d", folder, trainer.step)
     outcome = trainer.fit()
     if world.is_main:
-        best = "" if outcome.best.value is None else f"; best validation loss {outcome.best.value:.4f} at step "
+        measure = arguments.generation.best_by
+        best = "" if outcome.best.value is None else f"; best validation {measure} {outcome.best.value:.4f} at step "
         best += str(outcome.best.step) if best else ""
         log.info("%s at step %d of %d%s; written to %s", outcome.reason, outcome.step, max_step, best, folder)
     return outcome.exit_code
@@ -447,8 +474,37 @@ def build_optimizer(flat: FlatParameters, model: GPT2, arguments: Arguments) -> 
     return optimizer
 
 
-def _loop_settings(arguments: Arguments, max_step: int) -> LoopSettings:
-    run, optimisation = arguments.run, arguments.optimisation
+def build_generation(
+    arguments: Arguments, model: GPT2, tokenizer: Tokenizer, world: World
+) -> Callable[[], tuple[dict[str, float], dict[str, str]]] | None:
+    """Validation by generation: the real decoder on the validation contexts, the real scorer on what it says."""
+    settings, data = arguments.generation, arguments.data
+    if not settings.valid_bleu:
+        return None
+    if data.valid_data is None:
+        raise InputError("--valid_bleu needs validation records: --valid_data")
+    references: dict[str, list[str]] = {}  # equal contexts are one segment, all their references together
+    for record in read_records(data.valid_data):
+        references.setdefault(record.context, []).extend(record.references)
+    contexts = [context for context in references if references[context]]
+    contexts = contexts[: settings.valid_contexts or None]
+    eval_len = min(settings.valid_eval_len, data.seq_len - 1)
+    beam = BeamSettings(beam=settings.valid_beam, eval_len=eval_len)
+
+    def generate() -> tuple[dict[str, float], dict[str, str]]:
+        own = contexts[world.rank :: world.size]
+        texts = [hypothesis.text for hypothesis in decode_contexts(model, tokenizer, own, beam, seq_len=data.seq_len)]
+        said = {
+            context: text for part in world.gather(dict(zip(own, texts, strict=True))) for context, text in part.items()
+        }
+        score = Bleu().score([said[context] for context in contexts], [references[context] for context in contexts])
+        return {"bleu": score.value}, {context: said[context] for context in contexts[:SAMPLES]}
+
+    return generate
+
+
+def _loop_settings(arguments: Arguments, max_step: int, steps_per_epoch: int) -> LoopSettings:
+    run, optimisation, generation = arguments.run, arguments.optimisation, arguments.generation
     return LoopSettings(
         max_step=max_step,
         label_smooth=optimisation.label_smooth,
@@ -460,6 +516,8 @@ def _loop_settings(arguments: Arguments, max_step: int) -> LoopSettings:
         save_interval=run.save_interval,
         keep_last=run.keep_last,
         patience=optimisation.early_stop,
+        generate_interval=(generation.generate_interval or steps_per_epoch) if generation.valid_bleu else 0,
+        best_by=generation.best_by,
         # The predecessor divides by (count + 1e-4); its optimiser is chosen to reproduce its numbers.
         denominator_offset=1e-4 if optimisation.optimizer == "adamw_lora" else 0.0,
     )

@@ -30,7 +30,7 @@ from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.optim import FlatParameters
 from lora_nlg.training.schedules import Schedule
 from lora_nlg.training.snapshots import Snapshot, differences, latest_snapshot, save_snapshot, snapshot_folders
-from lora_nlg.training.step import DTYPES, autocast, batch_loss, seed_step, validation_loss
+from lora_nlg.training.step import DTYPES, autocast, batch_loss, seed_step, update_norms, validation_loss
 from lora_nlg.training.stopping import EXIT_CODES, Best, StopRequest, stop_on_signals
 from lora_nlg.training.tracking import Tracker, Trackers
 
@@ -53,6 +53,8 @@ class LoopSettings:
         keep_last: snapshots kept.
         patience: validations without improvement after which to stop; 0 never stops early.
         denominator_offset: added to the count of target tokens; the predecessor adds 1e-4.
+        generate_interval: optimiser steps between validations by generation; 0 never generates.
+        best_by: `loss` or `bleu`: which validation decides on the best model and on early stopping.
     """
 
     max_step: int
@@ -66,6 +68,8 @@ class LoopSettings:
     keep_last: int = 2
     patience: int = 0
     denominator_offset: float = 0.0
+    generate_interval: int = 0
+    best_by: str = "loss"
 
     def __post_init__(self) -> None:
         problems = [
@@ -78,11 +82,16 @@ class LoopSettings:
                 ("save_interval", self.save_interval, 1),
                 ("keep_last", self.keep_last, 1),
                 ("early_stop", self.patience, 0),
+                ("generate_interval", self.generate_interval, 0),
             )
             if not value >= least
         ]
         if self.dtype not in DTYPES:
             problems.append(f"--dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if self.best_by not in ("loss", "bleu"):
+            problems.append(f"--best_by must be loss or bleu, got {self.best_by!r}")
+        if self.best_by == "bleu" and not self.generate_interval:
+            problems.append("--best_by bleu needs validation by generation: --valid_bleu true")
         if problems:
             raise InputError("; ".join(problems))
 
@@ -128,6 +137,8 @@ class Trainer:
         identity: configuration and hashes of the inputs; a snapshot of another identity is refused.
         save_model: called on rank 0 with a folder and the step, writes the adapter (or model) there.
         valid_batches: validation examples, batched; empty for none.
+        generate: called on every rank to validate by generation; gives the scores (with `bleu` among them) and a
+            few generated texts by name, the same on all ranks.
         tracker: where numbers go; None on ranks that don't write.
     """
 
@@ -144,12 +155,14 @@ class Trainer:
         identity: Mapping[str, Any],
         save_model: Callable[[Path, int], None],
         valid_batches: Sequence[Sequence[Example]] = (),
+        generate: Callable[[], tuple[dict[str, float], dict[str, str]]] | None = None,
         tracker: Callable[[int], Tracker] | None = None,
     ) -> None:
         self.model, self.loader, self.flat, self.optimizer = model, loader, flat, optimizer
         self.schedule, self.settings, self.world = schedule, settings, world
         self.folder, self.identity, self.save_model = Path(folder), dict(identity), save_model
         self.valid_batches = valid_batches
+        self.generate = generate
         self._make_tracker = tracker
         self.tracker: Tracker = Trackers()
         self.loss = TargetLoss(settings.label_smooth)
@@ -157,10 +170,11 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.dtype == "fp16")
         self.scaler.scale(torch.zeros((), device=world.device))  # a rank's first step may hold no batch to scale
         self.step = 0
-        self.best = Best()
+        self.best = Best(higher_is_better=settings.best_by == "bleu")
         self._saved_step = -1
         self._pending = _Pending()
         self._clock = (time.perf_counter(), 0)  # when the last line was written, and tokens since then
+        self._speed = 0.0
         world.require_equal(self.identity, "configuration or input")
         world.broadcast_(flat.value.data)
 
@@ -236,9 +250,7 @@ class Trainer:
             if self.world.device.type == "cpu" or self.step % self.settings.log_interval == 0 or last or alone:
                 stopping = self._collect(bar)
             bar.update()
-            if self.valid_batches and (last or self.step % self.settings.eval_interval == 0):
-                stopping = self._collect(bar) or stopping
-                self._validate(bar)
+            stopping = self._validate_if_due(bar, last) or stopping
             done = last or stopping or self._gave_up()
             if done or self.step % self.settings.save_interval == 0:
                 stopping = self._collect(bar) or stopping
@@ -310,7 +322,8 @@ class Trainer:
             self._clock = (since, tokens + data.n_tokens)
             if data.step % self.settings.log_interval == 0:
                 self._note_speed(data.step)
-        bar.set_postfix(loss=f"{rows[-1][0]:.4f}", lr=f"{pending.rates[-1]:.2e}", refresh=False)
+        speed = f", {self._speed:,.0f} tokens/s" if self._speed else ""
+        bar.set_postfix_str(f"loss {rows[-1][0]:.4f}, lr {pending.rates[-1]:.2e}{speed}", refresh=False)
         return stop
 
     def _note_speed(self, step: int) -> None:
@@ -324,7 +337,10 @@ class Trainer:
 
             values["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
         self.tracker.log("speed", step, values)
+        if norms := update_norms(self.model):
+            self.tracker.log("update", step, norms)
         self.tracker.flush()
+        self._speed = values["tokens_per_s"]
         self._clock = (now, 0)
 
     def _not_finite(self, data: StepData, loss: float, norm: float) -> None:
@@ -335,17 +351,40 @@ class Trainer:
             f"last finite snapshot: {kept[-1] if kept else 'none'}; lower --lr or set --grad_clip"
         )
 
-    def _validate(self, bar: tqdm[Any]) -> None:
-        result = validation_loss(self.model, self.valid_batches, self.settings.dtype, self.world, self.plain_loss)
-        self.tracker.log("valid", self.step, result)
-        if self.best.update(result["loss"], self.step) and self.world.is_main:
+    def _validate_if_due(self, bar: tqdm[Any], last: bool) -> bool:
+        """Validate by loss, by generation, or both; returns whether a rank asked to stop meanwhile."""
+        settings = self.settings
+        by_loss = bool(self.valid_batches) and (last or self.step % settings.eval_interval == 0)
+        generates = self.generate is not None and settings.generate_interval > 0
+        by_generation = generates and (last or self.step % settings.generate_interval == 0)
+        if not by_loss and not by_generation:
+            return False
+        stopping = self._collect(bar)
+        start = time.perf_counter()
+        if by_loss:
+            values = validation_loss(self.model, self.valid_batches, settings.dtype, self.world, self.plain_loss)
+            self.tracker.log("valid", self.step, values)
+            text = f"validation loss {values['loss']:.4f}, perplexity {values['ppl']:.2f}"
+            self._judge(bar, "loss", values["loss"], text)
+        if by_generation:
+            assert self.generate is not None, "checked above"
+            scores, texts = self.generate()
+            self.tracker.log("generation", self.step, scores)
+            for name, text in texts.items():
+                self.tracker.text("generation", self.step, name, text)
+            text = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            self._judge(bar, "bleu", scores["bleu"], f"generated: {text}")
+        since, tokens = self._clock
+        self._clock = (since + time.perf_counter() - start, tokens)  # tokens/s are those of training
+        return stopping
+
+    def _judge(self, bar: tqdm[Any], kind: str, value: float, text: str) -> None:
+        """Say a validation's result, and keep the model if this kind of validation decides and it is the best."""
+        best = kind == self.settings.best_by and self.best.update(value, self.step)
+        if best and self.world.is_main:
             self.save_model(self.folder / "best", self.step)
         if self.world.is_main:
-            mark = "  (best so far)" if self.best.step == self.step else ""
-            message = f"step {self.step}: validation loss {result['loss']:.4f}, perplexity {result['ppl']:.2f}{mark}"
-            bar.write(message, file=sys.stderr)
-        since, tokens = self._clock
-        self._clock = (time.perf_counter(), 0) if tokens == 0 else (since, tokens)
+            bar.write(f"step {self.step}: {text}{'  (best so far)' if best else ''}", file=sys.stderr)
 
     def _save(self) -> None:
         """Snapshot and model files, written by rank 0 while the others wait at their next reduction."""

@@ -14,6 +14,7 @@ from lora_nlg.batching import Batch, Example, make_batch
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, PackedAttention
+from lora_nlg.lora import lora_layers
 from lora_nlg.training.loss import TargetLoss
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -95,3 +96,20 @@ def seed_step(seed: int, step: int, rank: int, micro_batch: int) -> None:
     """Seed dropout as a function of where in the run we are, so that resuming needs no generator state."""
     digest = hashlib.blake2b(f"{seed}/{step}/{rank}/{micro_batch}".encode(), digest_size=8).digest()
     torch.manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@torch.no_grad()
+def update_norms(model: nn.Module) -> dict[str, float]:
+    """The Frobenius norm of every LoRA layer's update, B·A·scaling, by layer name.
+
+    ‖BA‖² is the trace of (BᵀB)(AAᵀ), so nothing of the weight's size is built where the update is such a product.
+    """
+    norms = {}
+    for name, layer in lora_layers(model).items():
+        try:
+            squares = [((f.B.t() @ f.B) * (f.A @ f.A.t())).sum() * f.scaling**2 for f in layer.factors()]
+            square = torch.stack(squares).sum().clamp_min(0)
+        except InputError:  # a variant whose update is no product
+            square = layer.delta_weight().float().square().sum()
+        norms[name] = float(square.sqrt())
+    return norms
