@@ -1,5 +1,6 @@
 """Training speed against transformers + peft, alternating in one run; ratios, and the share of the matmul rate.
 
+    python bench/training.py                      # the built-in sample, gpt2.nano, fp32
     python bench/training.py --data data/e2e/train.jsonl --tokenizer pretrained/gpt2 --shape gpt2.sm --dtype fp32
 
 Same examples, same batches, random weights of the shape: LoRA r=4 on q and v (peft: one shared A on the fused qkv),
@@ -161,9 +162,10 @@ def measure(
 def main() -> None:
     """Measure one shape and type and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", required=True, help="prepared training records, e.g. E2E's train.jsonl")
-    parser.add_argument("--tokenizer", required=True, help="vocabulary: folder or file")
-    parser.add_argument("--shape", default="gpt2.sm", choices=list(SIZES))
+    sample = Path(__file__).resolve().parents[1] / "data/sample"
+    parser.add_argument("--data", default=str(sample / "train.jsonl"), help="prepared records, e.g. E2E's train.jsonl")
+    parser.add_argument("--tokenizer", default=str(sample / "base"), help="vocabulary: folder or file")
+    parser.add_argument("--shape", default="gpt2.nano", choices=list(SIZES))
     parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--steps", type=int, default=10, help="batches, each run by every competitor (default 10)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
