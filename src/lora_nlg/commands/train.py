@@ -370,8 +370,8 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
         },
         lambda place, step: save_model(place, model, info, step, tokenizer),
         validation_batches(valid, data.valid_batch_size),
-        build_generation(arguments, model, tokenizer, world),
         lambda after: make_tracker(folder, after, run.tensorboard),
+        build_generation(arguments, model, tokenizer, world),
     )
     resumed = trainer.resume()
     if world.is_main:

@@ -137,9 +137,9 @@ class Trainer:
         identity: configuration and hashes of the inputs; a snapshot of another identity is refused.
         save_model: called on rank 0 with a folder and the step, writes the adapter (or model) there.
         valid_batches: validation examples, batched; empty for none.
+        tracker: where numbers go; None on ranks that don't write.
         generate: called on every rank to validate by generation; gives the scores (with `bleu` among them) and a
             few generated texts by name, the same on all ranks.
-        tracker: where numbers go; None on ranks that don't write.
     """
 
     def __init__(
@@ -155,8 +155,8 @@ class Trainer:
         identity: Mapping[str, Any],
         save_model: Callable[[Path, int], None],
         valid_batches: Sequence[Sequence[Example]] = (),
-        generate: Callable[[], tuple[dict[str, float], dict[str, str]]] | None = None,
         tracker: Callable[[int], Tracker] | None = None,
+        generate: Callable[[], tuple[dict[str, float], dict[str, str]]] | None = None,
     ) -> None:
         self.model, self.loader, self.flat, self.optimizer = model, loader, flat, optimizer
         self.schedule, self.settings, self.world = schedule, settings, world
