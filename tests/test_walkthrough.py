@@ -1,6 +1,6 @@
-"""The whole way a person goes, by the scripts they type: released CSV → records → LoRA on 2 ranks → beam search → scores.
+"""The whole way a person goes, by the scripts they type: released CSV, records, LoRA on 2 ranks, beam search, scores.
 
-Real files and real processes; only the base is small and random and the training short, so nothing is said about quality.
+Real files and real processes; only the base is small and random and the training short: nothing is said of quality.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def test_from_released_csv_to_scores_by_the_scripts(workplace):
     assert {"BLEU", "ROUGE_L", "CIDEr"} <= scores.keys()  # NIST is undefined for outputs of a word or two
     assert "BLEU:" in done.stdout
 
-    losses = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines() if '"train"' in line]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["kind"] == "train"]
     assert len(losses) == 3
     # A random model of V tokens starts near log V nats a token.
     vocabulary = load_tokenizer(SAMPLE / "base").vocab_size

@@ -127,9 +127,7 @@ def read_tokenizer_json(path: Path) -> GPT2Tokenizer:
     vocabulary = _vocabulary(dict(model["vocab"]), str(path))
     for token in content.get("added_tokens") or []:
         if not token.get("special"):
-            raise InputError(
-                f"{path} adds the ordinary token {token.get('content')!r}; only special ones are allowed"
-            )
+            raise InputError(f"{path} adds the ordinary token {token.get('content')!r}; only special ones are allowed")
         # A padding token added by a fine-tuning script takes an id, but no text encodes to it.
         vocabulary[token["content"]] = token["id"]
     merges = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in model["merges"]]
@@ -140,9 +138,7 @@ def read_tokenizer_json(path: Path) -> GPT2Tokenizer:
 
 def _vocabulary(value: Any, source: str) -> dict[str, int]:
     if not isinstance(value, dict) or not all(type(index) is int for index in value.values()):
-        raise InputError(
-            f"{source} is not a vocabulary: it must map tokens to ids, like GPT-2's encoder.json"
-        )
+        raise InputError(f"{source} is not a vocabulary: it must map tokens to ids, like GPT-2's encoder.json")
     return value
 
 
@@ -151,18 +147,12 @@ def _check(vocabulary: dict[str, int], merges: Merges, source: str) -> None:
         raise InputError(f"{source}: the {len(vocabulary)} ids must be 0 to {len(vocabulary) - 1}, each once")
     if END_OF_TEXT not in vocabulary:
         raise InputError(f"{source} has no token {END_OF_TEXT}, so it is not GPT-2's vocabulary")
-    absent = [
-        character for character in sorted(pre_tokenizers.ByteLevel.alphabet()) if character not in vocabulary
-    ]
+    absent = [character for character in sorted(pre_tokenizers.ByteLevel.alphabet()) if character not in vocabulary]
     if absent:
-        raise InputError(
-            f"{source} is not byte-level: no token for {len(absent)} of 256 bytes ({show(absent)})"
-        )
+        raise InputError(f"{source} is not byte-level: no token for {len(absent)} of 256 bytes ({show(absent)})")
     wrong = [f"{a} {b}" for a, b in merges if not {a, b, a + b} <= vocabulary.keys()]
     if wrong:
-        raise InputError(
-            f"{source}: {len(wrong)} merges do not make a token ({show(wrong)}); the files do not match"
-        )
+        raise InputError(f"{source}: {len(wrong)} merges do not make a token ({show(wrong)}); the files do not match")
 
 
 def _content_hash(vocabulary: dict[str, int], merges: Merges) -> str:

@@ -12,9 +12,7 @@ from lora_nlg.tokenizers.sentencepiece import read_model
 PAIRS = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}
 """GPT-2's vocabulary file → the file of merges that belongs to it."""
 
-ALLOWED = (
-    "encoder.json + vocab.bpe, vocab.json + merges.txt, tokenizer.json (GPT-2), or one SentencePiece *.model"
-)
+ALLOWED = "encoder.json + vocab.bpe, vocab.json + merges.txt, tokenizer.json (GPT-2), or one SentencePiece *.model"
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:

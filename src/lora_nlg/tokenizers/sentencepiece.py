@@ -20,9 +20,7 @@ from lora_nlg.tokenizers.base import END_OF_TEXT, split_special
 
 MODEL_FILE = "sentencepiece.model"
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece spells a space inside its pieces
-PROBE = (
-    f" two  spaces, <0x41>, {END_OF_TEXT}\n\té \N{GRINNING FACE}  "  # what a lossless vocabulary gives back
-)
+PROBE = f" two  spaces, <0x41>, {END_OF_TEXT}\n\té \N{GRINNING FACE}  "  # what a lossless vocabulary gives back
 
 
 class SentencePieceTokenizer:
@@ -146,7 +144,5 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceT
         )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split()).rpartition("] ")[2]
-        raise InputError(
-            f"no vocabulary of {vocab_size} pieces from {len(lines)} lines of text: {reason}"
-        ) from None
+        raise InputError(f"no vocabulary of {vocab_size} pieces from {len(lines)} lines of text: {reason}") from None
     return SentencePieceTokenizer(model.getvalue())

@@ -40,9 +40,7 @@ def tiny() -> GPT2Tokenizer:
     return GPT2Tokenizer(*tiny_vocabulary())
 
 
-def write_pair(
-    folder: Path, vocabulary: dict[str, int], merges: str, names=("encoder.json", "vocab.bpe")
-) -> None:
+def write_pair(folder: Path, vocabulary: dict[str, int], merges: str, names=("encoder.json", "vocab.bpe")) -> None:
     folder.mkdir(exist_ok=True)
     (folder / names[0]).write_text(json.dumps(vocabulary), encoding="utf-8")
     (folder / names[1]).write_text(merges, encoding="utf-8")

@@ -9,9 +9,7 @@ from lora_nlg.tokenizers import load_tokenizer
 
 
 def test_what_was_found_and_what_is_allowed(tmp_path):
-    with pytest.raises(
-        InputError, match=r"no vocabulary at .*absent; give a folder or file with encoder\.json"
-    ):
+    with pytest.raises(InputError, match=r"no vocabulary at .*absent; give a folder or file with encoder\.json"):
         load_tokenizer(tmp_path / "absent")
     with pytest.raises(InputError, match="found nothing"):
         load_tokenizer(tmp_path)
@@ -36,7 +34,5 @@ def test_half_a_pair(tmp_path, one, other):
 def test_two_kinds_in_a_folder(tmp_path):
     for name in ("a.model", "vocab.json", "merges.txt"):
         (tmp_path / name).write_text("{}")
-    with pytest.raises(
-        InputError, match=r"more than one vocabulary \('a\.model', 'vocab\.json', 'merges\.txt'\)"
-    ):
+    with pytest.raises(InputError, match=r"more than one vocabulary \('a\.model', 'vocab\.json', 'merges\.txt'\)"):
         load_tokenizer(tmp_path)

@@ -119,9 +119,7 @@ def test_bad_input(tokenizer, tmp_path):
         tokenizer.decode([-1])
     with pytest.raises(InputError, match="lone surrogate"):
         tokenizer.encode("\udfff")
-    with pytest.raises(
-        InputError, match="no vocabulary of 100000 pieces from 201 lines of text: Vocabulary size"
-    ):
+    with pytest.raises(InputError, match="no vocabulary of 100000 pieces from 201 lines of text: Vocabulary size"):
         train_sentencepiece(TEXTS, 100_000)
     with pytest.raises(InputError, match="no vocabulary of 100 pieces"):
         train_sentencepiece(TEXTS, 100)
@@ -130,9 +128,7 @@ def test_bad_input(tokenizer, tmp_path):
 
 
 def test_training_texts_are_what_training_encodes(tmp_path):
-    write_records(
-        tmp_path / "a.jsonl", [Record("1", "to : Ona", ["We sail.", "Off to Ona."]), Record("2", "", ["x"])]
-    )
+    write_records(tmp_path / "a.jsonl", [Record("1", "to : Ona", ["We sail.", "Off to Ona."]), Record("2", "", ["x"])])
     assert list(training_texts(tmp_path / "a.jsonl")) == ["to : Ona", " We sail.", " Off to Ona.", " x"]
     (tmp_path / "a.txt").write_text("First line. \n\nSecond.\n")
     assert list(training_texts(tmp_path / "a.txt")) == [" First line.", " Second."]
