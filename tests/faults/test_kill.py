@@ -35,8 +35,9 @@ def die_and_resume(arguments: Arguments, reference: dict, folder: Path, fault: F
     second = run(arguments(folder / "run"), folder / "log")
     assert second.code == 0, second.output
     assert result(folder / "run") == reference
-    leftovers = [path for path in (folder / "run").rglob(".*") if ".tmp" in path.name or ".old" in path.name]
-    assert not [path for path in leftovers if path.is_dir()], "temporary folders are cleaned up by the next run"
+    assert not [path for path in (folder / "run").rglob(".*") if path.suffix in (".tmp", ".old")], (
+        "nothing is left over"
+    )
     return True
 
 

@@ -1,9 +1,10 @@
 """The trainer: loss, optimisers, schedules, tracking, snapshots and the loop. Takes values, not command lines."""
 
-from lora_nlg.training.loop import LoopSettings, Outcome, Trainer
+from lora_nlg.training.loop import Trainer
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.optim import OPTIMIZERS, AdamWLoRA, FlatParameters, make_optimizer
 from lora_nlg.training.schedules import SCHEDULES, Schedule, parse_points
+from lora_nlg.training.settings import LoopSettings, Outcome
 from lora_nlg.training.snapshots import Snapshot, latest_snapshot, load_snapshot, save_snapshot
 from lora_nlg.training.step import DTYPES, batch_loss, prepare_precision, validation_loss
 from lora_nlg.training.stopping import Best
