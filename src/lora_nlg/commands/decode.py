@@ -128,7 +128,7 @@ class DecodeArguments:
     out: str | None = None
     """File of predictions. Default: predictions.jsonl in the run directory. With several runs, a folder that gets
     one file a run."""
-    batch_size: int = 16
+    batch_size: int = 32
     """Contexts at work at a time; the predictions don't depend on it."""
     more_length_penalties: str | None = None
     """Further length penalties, separated by commas, ranked in the same search; each gets a file of its own,

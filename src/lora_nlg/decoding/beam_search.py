@@ -24,7 +24,7 @@ from lora_nlg.gpt2.inference import InferenceGPT2
 
 
 def beam_search(
-    model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: BeamSettings, batch_size: int = 16
+    model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: BeamSettings, batch_size: int = 32
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """Search the best continuations of prompts.
 
@@ -32,7 +32,7 @@ def beam_search(
         model: the model, laid out for inference.
         prompts: token ids; none empty, none longer than the model's positions less `eval_len`.
         settings: of the search.
-        batch_size: contexts at work at a time. The answers don't depend on it. Default: 16.
+        batch_size: contexts at work at a time. The answers don't depend on it. Default: 32.
 
     Yields:
         (index of the prompt, its hypotheses, best first), in the order in which searches end.
@@ -50,7 +50,7 @@ def beam_search_penalties(
     prompts: Sequence[Sequence[int]],
     settings: BeamSettings,
     length_penalties: Sequence[float],
-    batch_size: int = 16,
+    batch_size: int = 32,
 ) -> Iterator[tuple[int, list[list[Hypothesis]]]]:
     """One search, ranked by several length penalties: for each, exactly what a search of its own would give.
 

@@ -46,7 +46,7 @@ class Decoder:
         model: a GPT-2 without LoRA layers (`fold_for_decoding` gives one).
         tokenizer: its vocabulary.
         settings: of the search; `end_ids` None means the tokenizer's.
-        batch_size: contexts at work at a time. Default: 16.
+        batch_size: contexts at work at a time. Default: 32.
         seq_len: tokens of prompt and answer together, at most; a longer prompt keeps its last tokens. The model's
             positions if they are fewer. Default: 512.
         dtype: fp32 or bf16 for the model's body. Default: fp32.
@@ -63,7 +63,7 @@ class Decoder:
         tokenizer: Tokenizer,
         settings: BeamSettings,
         *,
-        batch_size: int = 16,
+        batch_size: int = 32,
         seq_len: int = SEQ_LEN,
         dtype: torch.dtype = torch.float32,
         sampling: SamplingSettings | None = None,
@@ -156,7 +156,7 @@ def decode_n_best(
     contexts: Sequence[str],
     settings: BeamSettings | None = None,
     *,
-    batch_size: int = 16,
+    batch_size: int = 32,
     seq_len: int = SEQ_LEN,
     dtype: torch.dtype = torch.float32,
 ) -> list[list[Hypothesis]]:
@@ -191,7 +191,7 @@ def decode_contexts(
     contexts: Sequence[str],
     settings: BeamSettings | None = None,
     *,
-    batch_size: int = 16,
+    batch_size: int = 32,
     seq_len: int = SEQ_LEN,
     dtype: torch.dtype = torch.float32,
 ) -> list[Hypothesis]:

@@ -51,7 +51,7 @@ def sample(
     prompts: Sequence[Sequence[int]],
     settings: BeamSettings,
     sampling: SamplingSettings,
-    batch_size: int = 16,
+    batch_size: int = 32,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """Draw `n_best` samples for each prompt.
 
