@@ -1,8 +1,8 @@
 """GPT-2 for inference: the function of model.py over weights laid out for the processor.
 
-On x86 CPUs each frozen weight is reordered once by oneDNN into the blocks its kernels read, and GELU and residual
-sums run inside the matrix product. That is two to four times faster than `F.linear`, whose products go to MKL,
-which leaves wide vectors unused on processors that are not Intel's. It also makes a row's result the same bits
+On x86 CPUs each frozen weight is reordered once by oneDNN into the blocks its kernels read, and GELU runs inside the
+matrix product. In fp32 that is more than twice as fast as `F.linear`, whose products go to MKL, which leaves wide
+vectors unused on processors that are not Intel's. It also makes a row's result the same bits
 whatever other rows it is computed with (two rows at least, see `FrozenLinear`), which is what makes decoding
 independent of the batch. Elsewhere (CUDA, other CPUs, other number types) the layers are plain `F.linear`.
 """
@@ -20,19 +20,13 @@ from lora_nlg.gpt2.attention import Attention
 from lora_nlg.gpt2.config import GPT2Config
 from lora_nlg.gpt2.model import GPT2, Block
 from lora_nlg.lora import lora_layers
+from lora_nlg.lora.frozen import can_pack
 
 HEAD_MULTIPLE = 128  # the vocabulary is padded to whole blocks of this size; top-k reads logits block by block
 
 
-def _onednn() -> Any | None:
-    """oneDNN's packed linear layers as torch exposes them to its own compiler, or None where it does not."""
-    ops = torch.ops.mkldnn
-    available = torch.backends.mkldnn.is_available() and hasattr(ops, "_linear_pointwise")
-    return ops if available and hasattr(ops, "_reorder_linear_weight") else None
-
-
 class FrozenLinear:
-    """x·Wᵀ + b with a weight that no longer changes, and what follows it: GELU or a residual sum.
+    """x·Wᵀ + b with a weight that no longer changes, with or without GELU after it.
 
     Args:
         weight: shape (out, in).
@@ -45,9 +39,8 @@ class FrozenLinear:
         self.source = weight
         self.bias = None if bias is None else bias.detach().to(self.dtype)
         weight = weight.detach().to(self.dtype)
-        ops = _onednn() if weight.device.type == "cpu" and self.dtype in (torch.float32, torch.bfloat16) else None
-        self.ops = ops
-        self.weight = weight if ops is None else ops._reorder_linear_weight(weight, None)
+        self.ops: Any | None = torch.ops.mkldnn if can_pack(weight) else None
+        self.weight = weight if self.ops is None else self.ops._reorder_linear_weight(weight, None)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, in) -> (N, out)."""
@@ -60,10 +53,6 @@ class FrozenLinear:
         if self.ops is None:
             return F.gelu(F.linear(x, self.weight, self.bias), approximate="tanh")
         return self._packed(x, "gelu", "tanh")
-
-    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
-        """residual + the product; (N, in), (N, out) -> (N, out)."""
-        return residual + self(x)
 
     def _packed(self, x: Tensor, activation: str, algorithm: str) -> Tensor:
         assert self.ops is not None
@@ -86,8 +75,8 @@ class _InferenceBlock:
     def __call__(self, x: Tensor, layer: int, attention: Attention) -> Tensor:
         D = x.shape[1:]
         attended = attention(layer, self.c_attn(F.layer_norm(x, D, *self.ln_1)), self.n_head)
-        x = self.c_proj.plus(attended, x)
-        return self.proj.plus(self.fc.gelu(F.layer_norm(x, D, *self.ln_2)), x)
+        x = x + self.c_proj(attended)
+        return x + self.proj(self.fc.gelu(F.layer_norm(x, D, *self.ln_2)))
 
 
 class InferenceGPT2:
