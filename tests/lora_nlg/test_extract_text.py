@@ -15,6 +15,13 @@ def test_contexts_are_gone_and_texts_are_all_there(tmp_path, capsys):
     assert "2 texts of 1 records" in capsys.readouterr().out
 
 
+def test_texts_of_one_record_join_into_paragraphs(tmp_path):
+    write_records(tmp_path / "a.jsonl", [Record("1", "x", ["A .", "B .", "C ."]), Record("2", "y", ["D ."])])
+    command = ["extract-text", "--input", f"[{tmp_path}/a.jsonl]", "--out", str(tmp_path / "o.jsonl"), "--join", "2"]
+    assert main(command) == 0
+    assert [record.references for record in read_records(tmp_path / "o.jsonl")] == [["A . B .", "C ."], ["D ."]]
+
+
 def test_nothing_to_train_on_is_one_line(tmp_path, capsys):
     write_records(tmp_path / "a.jsonl", [Record("1", "name : A", [])])
     assert main(["extract-text", "--input", f"[{tmp_path}/a.jsonl]", "--out", str(tmp_path / "o.jsonl")]) == 1
