@@ -1,5 +1,4 @@
-"""Scores a system on WebNLG or DART as GenerationEval's eval.py does: BLEU, BLEU NLTK, METEOR, chrF++ and
-TER.
+"""Scores a system on WebNLG or DART as GenerationEval's eval.py does: BLEU, BLEU NLTK, METEOR, chrF++, TER.
 
     python eval/webnlg_dart.py -R refs/reference -H hyps -nr 4 -m bleu,meteor,chrf++,ter      eval.py's inputs
     python eval/webnlg_dart.py --data test.jsonl --predictions predictions.jsonl --scores scores.json

@@ -105,7 +105,7 @@ class Bleu(Metric):
         """See `Metric.settings`."""
         smooth = "mteval" if self.perl else f"add-{self.smoothing:g}" if self.smoothing else "none"
         return {
-            "like": "mteval-v13a" if self.perl else "e2e-metrics-p",
+            "tool": "mteval-v13a" if self.perl else "e2e-metrics-p",
             "tok": "mteval",
             "case": "lc-ascii" if self.perl else "lc",
             "order": self.max_order,

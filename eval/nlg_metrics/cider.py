@@ -28,7 +28,7 @@ class Cider(Metric):
     def settings(self) -> dict[str, Any]:
         """See `Metric.settings`."""
         return {
-            "like": "coco-caption",
+            "tool": "coco-caption",
             "tok": "ptb-3.4.1",
             "case": "lc",
             "order": MAX_ORDER,

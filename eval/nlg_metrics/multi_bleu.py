@@ -2,40 +2,20 @@
 
 Papineni et al. 2002 (https://aclanthology.org/P02-1040) over four orders, case-sensitive, not smoothed, with
 the mteval-v13a tokenisation applied to UTF-8 bytes. Empty references are kept as references of length 0, as
-the tool does: they can become the closest one and so shrink the brevity penalty. `ignore_empty` gives the
-figure without that.
+the tool does: they can become the closest one and so shrink the brevity penalty (padding.py gives the figure
+without that).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from nlg_metrics.base import Array, Metric
 from nlg_metrics.clipped_matches import LENGTH, ORDERS, REFERENCE, match_statistics
-
-_ENTITIES = ((b"&quot;", b'"'), (b"&amp;", b"&"), (b"&lt;", b"<"), (b"&gt;", b">"))
-_PUNCTUATION = re.compile(rb"([{-~\[-` -&(-+:-@/])")
-_AFTER_NON_DIGIT = re.compile(rb"([^0-9])([.,])")
-_BEFORE_NON_DIGIT = re.compile(rb"([.,])([^0-9])")
-_DASH_AFTER_DIGIT = re.compile(rb"([0-9])(-)")
-
-
-@lru_cache(maxsize=1 << 15)
-def mteval_bytes(text: str) -> tuple[bytes, ...]:
-    """The tokens of one line, on bytes: a non-breaking space is a letter here, not white space."""
-    line = text.encode("utf-8", "surrogatepass").replace(b"<skipped>", b"").replace(b"-\n", b"")
-    line = line.replace(b"\n", b" ")
-    for entity, character in _ENTITIES:
-        line = line.replace(entity, character)
-    line = _PUNCTUATION.sub(rb" \1 ", b" " + line + b" ")
-    line = _AFTER_NON_DIGIT.sub(rb"\1 \2 ", line)
-    line = _BEFORE_NON_DIGIT.sub(rb" \1 \2", line)
-    return tuple(_DASH_AFTER_DIGIT.sub(rb"\1 \2 ", line).split())
+from nlg_metrics.mteval_tokenizer import MultiBleuTokenizer
 
 
 class MultiBleu(Metric):
@@ -48,8 +28,9 @@ class MultiBleu(Metric):
     name = "BLEU"
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
-        tokens = [[mteval_bytes(text) for text in dict.fromkeys(group)] for group in references]
-        return match_statistics([mteval_bytes(text) for text in hypotheses], tokens)
+        tokenize = MultiBleuTokenizer()
+        tokens = [[tokenize(text) for text in dict.fromkeys(group)] for group in references]
+        return match_statistics([tokenize(text) for text in hypotheses], tokens)
 
     def aggregate(self, totals: Array) -> Array:
         precisions, penalty = self._factors(totals)

@@ -41,7 +41,7 @@ class Nist(Metric):
     def settings(self) -> dict[str, Any]:
         """See `Metric.settings`."""
         return {
-            "like": "mteval-v13a" if self.perl else "e2e-metrics-p",
+            "tool": "mteval-v13a" if self.perl else "e2e-metrics-p",
             "tok": "mteval",
             "case": "lc-ascii" if self.perl else "lc",
             "order": MAX_ORDER,

@@ -49,7 +49,7 @@ class RougeL(Metric):
 
     def settings(self) -> dict[str, Any]:
         """See `Metric.settings`."""
-        return {"like": "coco-caption", "tok": "ptb-3.4.1", "case": "lc", "beta": BETA, "average": "segment"}
+        return {"tool": "coco-caption", "tok": "ptb-3.4.1", "case": "lc", "beta": BETA, "average": "segment"}
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
         """(N, 2): the segment's score and 1."""

@@ -1,5 +1,4 @@
-"""The WebNLG and DART suite: BLEU, BLEU NLTK, METEOR, chrF++ and TER, as GenerationEval's eval.py computes
-them.
+"""The WebNLG and DART suite: BLEU, BLEU NLTK, METEOR, chrF++ and TER, as GenerationEval's eval.py has them.
 
 Every metric here treats a segment without regard to the others, so subsets (seen, unseen) are rows of one
 computation.
@@ -45,10 +44,9 @@ def styled(segments: Segments, style: str, max_references: int | None = None) ->
     Args:
         segments: as released.
         style: "lora" (the predecessor's and the papers' way): `lora_text`, at most six references; "raw": as
-        they
-            are.
+            they are.
         max_references: keep the first so many of each segment's references; default 6 for "lora", all for
-        "raw".
+            "raw".
     """
     if style not in STYLES:
         raise InputError(f"--style is {style!r}; it must be one of {', '.join(STYLES)}")
@@ -99,8 +97,9 @@ class SuiteResult:
 
     Attributes:
         results: key -> result, in the order of the table; keys are eval.py's: bleu, bleu_nltk, meteor,
-        chrf++, ter. unpadded: key -> result without blank references, for those metrics that padding has
-        changed. subsets: "seen", "unseen" -> key -> result.
+            chrf++, ter.
+        unpadded: key -> result without blank references, for those metrics that padding has changed.
+        subsets: "seen", "unseen" -> key -> result.
         unavailable: key -> why there is no score.
     """
 

@@ -17,7 +17,7 @@ from nlg_metrics.bleu import Bleu
 from nlg_metrics.cider import Cider
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap
-from nlg_metrics.mteval_tokenizer import MtevalTokenizer, MultiBleuTokenizer
+from nlg_metrics.mteval_tokenizer import MtevalTokenizer
 from nlg_metrics.nist import Nist
 from nlg_metrics.rouge import RougeL, lcs_length
 
@@ -125,12 +125,10 @@ def test_without_its_resources_meteor_is_named_and_never_replaced(tmp_path: Path
 
 def test_mteval_tokens_equal_recorded_ones(shared_metrics: Path) -> None:
     cases = json.loads((shared_metrics / "official" / "edge_cases.json").read_text("utf-8"))
-    tokenize, on_bytes = MtevalTokenizer(lowercase=False), MultiBleuTokenizer()
+    tokenize = MtevalTokenizer(lowercase=False)
     for case in cases:
         assert tokenize(case["hyp"]) == case["pymteval_tokens_hyp"], case["name"]
         assert [tokenize(text) for text in case["refs"]] == case["pymteval_tokens_refs"], case["name"]
-        joined = " ".join(on_bytes(case["hyp"])).encode("latin-1").decode("utf-8")
-        assert joined == case["multi_bleu_detok_tokens_hyp"], case["name"]
 
 
 @pytest.mark.parametrize(
@@ -149,12 +147,6 @@ def test_mteval_tokens_equal_recorded_ones(shared_metrics: Path) -> None:
 )
 def test_mteval_tokenizer_by_hand(text: str, tokens: list[str]) -> None:
     assert MtevalTokenizer()(text) == tokens
-
-
-def test_multi_bleu_keeps_case_and_only_splits_at_ascii_space() -> None:
-    assert MultiBleuTokenizer()("") == []
-    tokens = MultiBleuTokenizer()("A\u00a0b C.")
-    assert [token.encode("latin-1").decode("utf-8") for token in tokens] == ["A\u00a0b", "C", "."]
 
 
 def test_bleu_by_hand() -> None:
