@@ -34,7 +34,11 @@ class SacrebleuMetric(Metric):
         except ImportError:
             raise InputError("--sacrebleu needs the library: pip install sacrebleu") from None
         # force: no warning about full stops that stand apart, as they do in the corpora's own texts.
-        makers = {"BLEU": lambda: library.BLEU(force=True), "chrF++": lambda: library.CHRF(word_order=2), "TER": library.TER}
+        makers = {
+            "BLEU": lambda: library.BLEU(force=True),
+            "chrF++": lambda: library.CHRF(word_order=2),
+            "TER": library.TER,
+        }
         self._metric = makers[kind]()
         self._version = importlib.import_module("sacrebleu").__version__
         self.name = f"sacreBLEU {kind}"
