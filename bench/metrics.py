@@ -1,10 +1,12 @@
 """Times the E2E suite against the Java and Python parts of the official one, in turns, whole processes.
 
-    python bench/metrics.py REFERENCES OUTPUTS [--rounds 3] [--cold]
+    python bench/metrics.py [REFERENCES OUTPUTS] [--rounds 3] [--cold]
 
+Without files it takes the built-in sample: each test entry's last reference is scored against the others.
 Peer: the tokenizer (Java), METEOR (Java), ROUGE_L and CIDEr of the package pycocoevalcap, which the official tool runs
-too; its BLEU and NIST are not in a package, so the peer does less. Every task is a process of its own, start included.
-Wall and CPU seconds are medians over the rounds; the ratio is the median of the rounds' ratios of wall time.
+too (left out without Java); its BLEU and NIST are not in a package, so the peer does less. Every task is a process of
+its own, start included. Wall and CPU seconds are medians over the rounds; the ratio is the median of the rounds' ratios
+of wall time.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -63,6 +66,16 @@ def run_peer(references: str, outputs: str, meteor: bool) -> dict[str, float]:
     return {name: float(scorer.compute_score(gold, system)[0]) for name, scorer in scorers.items()}
 
 
+def sample_files(folder: Path) -> tuple[str, str]:
+    """References and outputs in the official tool's form, made of the sample's test entries."""
+    lines = (ROOT / "data" / "sample" / "test.jsonl").read_text("utf-8").splitlines()
+    groups = [json.loads(line)["references"] for line in lines]
+    references, outputs = folder / "references.txt", folder / "outputs.txt"
+    references.write_text("\n\n".join("\n".join(group[:-1]) for group in groups) + "\n", "utf-8")
+    outputs.write_text("".join(f"{group[-1]}\n" for group in groups), "utf-8")
+    return str(references), str(outputs)
+
+
 def timed(task: str, references: str, outputs: str, environment: dict[str, str]) -> dict[str, float]:
     """Run one task in a process: wall and CPU seconds (its children's too), largest memory in MB, and the scores."""
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +87,7 @@ def timed(task: str, references: str, outputs: str, environment: dict[str, str])
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            raise SystemExit(f"bench/metrics.py: {task} failed; is pycocoevalcap installed, and java there?")
+            raise SystemExit(f"bench/metrics.py: {task} failed; is pycocoevalcap installed (pip install .[meteor])?")
         scores: dict[str, float] = json.loads(written.read_text("utf-8"))
     measured = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss / 1024}
     return {**measured, **scores}
@@ -88,18 +101,23 @@ def bench(references: str, outputs: str, rounds: int, cold: bool) -> None:
             first = timed("ours+meteor", references, outputs, {**environment, "NLG_METRICS_CACHE": cache})
         print(f"first run, METEOR's index built: {first['wall']:.1f} s, {first['memory']:.0f} MB")
     timed("ours+meteor", references, outputs, environment)  # warms the cache
-    found: dict[str, list[dict[str, float]]] = {task: [] for task in TASKS}
+    chosen = [task for task in TASKS if not task.startswith("peer") or shutil.which("java")]
+    found: dict[str, list[dict[str, float]]] = {task: [] for task in chosen}
     for _ in range(rounds):
-        for task in TASKS:
+        for task in chosen:
             found[task].append(timed(task, references, outputs, environment))
     print(f"{'':<36}{'wall s':>8}{'CPU s':>8}{'MB':>7}{'peer/ours':>11}")
-    for task, (title, peer) in TASKS.items():
+    for task in chosen:
+        title, peer = TASKS[task]
         median = {key: statistics.median(run[key] for run in found[task]) for key in ("wall", "cpu", "memory")}
         ratio = ""
-        if peer:
+        if peer in found:
             ratios = [b["wall"] / a["wall"] for a, b in zip(found[task], found[peer], strict=True)]
             ratio = f"{statistics.median(ratios):.1f}"
         print(f"{title:<36}{median['wall']:>8.2f}{median['cpu']:>8.2f}{median['memory']:>7.0f}{ratio:>11}")
+    if "peer+meteor" not in found:
+        print("no java: not compared with the official tool's parts")
+        return
     ours, theirs = found["ours+meteor"][0], found["peer+meteor"][0]
     for name in ("METEOR", "ROUGE_L", "CIDEr"):
         print(f"{name}: ours {ours[name]:.12f}, peer {theirs[name]:.12f}")
@@ -108,8 +126,8 @@ def bench(references: str, outputs: str, rounds: int, cold: bool) -> None:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="bench/metrics.py", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("references", help="as for eval/e2e.py")
-    parser.add_argument("outputs", help="as for eval/e2e.py")
+    parser.add_argument("references", nargs="?", help="as for eval/e2e.py (default: the sample)")
+    parser.add_argument("outputs", nargs="?", help="as for eval/e2e.py (default: the sample)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of every task, in turns (default 3)")
     parser.add_argument("--cold", action="store_true", help="also time a first run, which builds METEOR's index")
     parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
@@ -119,6 +137,11 @@ def main() -> None:
         run = run_ours if options.task.startswith("ours") else run_peer
         values = run(options.references, options.outputs, "meteor" in options.task)
         Path(options.write).write_text(json.dumps(values), "utf-8")
+    elif options.references and not options.outputs:
+        parser.error("give REFERENCES and OUTPUTS, or neither for the sample")
+    elif not options.references:
+        with tempfile.TemporaryDirectory() as folder:
+            bench(*sample_files(Path(folder)), options.rounds, options.cold)
     else:
         bench(options.references, options.outputs, options.rounds, options.cold)
 
