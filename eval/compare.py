@@ -17,11 +17,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from nlg_metrics import e2e_files, e2e_suite, generation_eval, webnlg_suite
+from nlg_metrics import e2e_files, e2e_suite, generation_eval, slot_error_rate, webnlg_suite
 from nlg_metrics.base import VERSION
 from nlg_metrics.comparison import compare_results, comparison_record, comparison_table
 from nlg_metrics.errors import InputError
-from nlg_metrics.evaluation import Bootstrap, Result
+from nlg_metrics.evaluation import Bootstrap, Result, from_statistics
 from nlg_metrics.files import write_json
 from nlg_metrics.scores_file import file_record
 from nlg_metrics.segments import UNITS, Segments, read_segments
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add("--segments", choices=UNITS, default="contexts", help="with --data: what a segment is (default contexts)")
     add("--style", choices=webnlg_suite.STYLES, help="webnlg, dart: as in webnlg_dart.py")
     add("-m", "--metrics", default=",".join(webnlg_suite.NAMES), help="webnlg, dart: metrics (default %(default)s)")
+    add("--ser", action="store_true", help="e2e with --data: slot error rate too")
     add("--json", metavar="FILE", help="write the table at full precision, with signatures and file hashes")
     add("--resamples", type=int, default=RESAMPLES, help="bootstrap resamples (default 1000)")
     add("--trials", type=int, default=TRIALS, help="swaps of approximate randomisation (default 10000)")
@@ -83,9 +84,16 @@ def score_e2e(options: argparse.Namespace, outputs: str) -> Results:
         meteor: Any = e2e_suite.load_meteor(options.meteor_data)
     except InputError as error:
         meteor = str(error)
+    # First, since it refuses what has no E2E contexts.
+    errors = slot_error_rate.find_errors(segments.contexts, segments.hypotheses) if options.ser else None
     outcome = e2e_suite.run(segments.hypotheses, segments.references, Bootstrap(resamples=0), meteor)
     _warn(outcome.unavailable)
-    return {"all": outcome.results}
+    results = dict(outcome.results)
+    if errors is not None:
+        metric = slot_error_rate.SlotErrorRate()
+        statistics = metric.from_errors(errors)
+        results[metric.name] = from_statistics(metric, statistics, segments.references, Bootstrap(resamples=0))
+    return {"all": results}
 
 
 def _warn(unavailable: Mapping[str, str]) -> None:
@@ -101,6 +109,8 @@ def run(options: argparse.Namespace) -> None:
     """
     if bool(options.data) == bool(options.reference):
         raise InputError("give the references as --data or as -R; see --help")
+    if options.ser and options.suite != "e2e":
+        raise InputError(f"--ser is for the suite e2e, not {options.suite}: slots are E2E's")
     for flag, value in (("--resamples", options.resamples), ("--trials", options.trials)):
         if value < 1:
             raise InputError(f"{flag} is {value}; it must be at least 1")

@@ -89,6 +89,20 @@ def test_a_system_does_not_differ_from_itself(systems: Path) -> None:
         assert verdict["better"] == "-"
 
 
+def test_slot_error_rate_is_compared_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    context, text = "name : Aromi | area : riverside", "Aromi is by the river."
+    rows = [{"id": str(n), "context": f"{context} | near : Place {n}", "references": [text]} for n in range(20)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, said in (("good", f"{text[:-1]} near Place "), ("bad", "Aromi near Place ")):
+        lines = [{"id": row["id"], "hypothesis": f"{said}{row['id']}"} for row in rows]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run(tmp_path, "e2e", "good.jsonl", "bad.jsonl", "--ser") == 0
+    verdict = read_json(tmp_path / "out.json")["comparison"]["all"]["metrics"]["SER"]
+    assert (verdict["a"], verdict["b"], verdict["better"]) == (0, pytest.approx(1 / 3), "A")  # bad omits the area
+    assert run(tmp_path, "webnlg", "good.jsonl", "bad.jsonl", "--ser") == 1
+    assert "--ser is for the suite e2e" in capsys.readouterr().err
+
+
 def test_plain_files_of_the_official_tools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, lines in (("a", ["x y z w", "p q r s"]), ("b", ["x y w z", "p q"]), ("refs", ["x y z w", "p q r s"])):
         (tmp_path / name).write_text("\n".join(lines) + "\n")
