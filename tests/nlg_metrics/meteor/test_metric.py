@@ -36,6 +36,7 @@ def e2e_references(shared_metrics: Path) -> list[list[str]]:
     return [[next(flat) for _ in group] for group in groups]
 
 
+@pytest.mark.slow  # test_e2e_suite.py has one of the systems, through the command line
 def test_e2e_systems_equal_the_official_scores(
     shared_metrics: Path, real: Meteor, e2e_references: list[list[str]]
 ) -> None:
