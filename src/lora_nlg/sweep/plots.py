@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lora_nlg.files import atomic_write
-from lora_nlg.sweep.results import Result, best_rates, cells, families
+from lora_nlg.sweep.results import Cell, Result, best_rates, cells, families
 
 FIGURE = "scaling.png"
 
@@ -16,8 +17,8 @@ def write_figure(path: str | Path, results: Sequence[Result]) -> Path:
     """Draw a sweep.
 
     A panel for each way of choosing the scaling: mean validation loss over the learning rate, a line for each rank,
-    bars for the 95% interval over seeds, a star at each rank's best rate. The last panel: the relative size of the
-    update over rank, at each family's median rate.
+    bars for the 95% interval over seeds, a star at each rank's best rate; losses beyond three times the best are cut.
+    The last panel: the relative size of the update over rank, at the middle rate.
 
     Args:
         path: a `.png`.
@@ -39,8 +40,8 @@ def write_figure(path: str | Path, results: Sequence[Result]) -> Path:
     ranks = sorted({cell.r for group in groups.values() for cell in group})
     colour = {r: pyplot.get_cmap("viridis")(i / max(len(ranks) - 1, 1) * 0.9) for i, r in enumerate(ranks)}
     finite = [cell.mean for group in groups.values() for cell in group if math.isfinite(cell.mean)]
-    low, high = min(finite), sorted(finite)[int(0.95 * (len(finite) - 1))]
-    span = max(high - low, 1e-3)
+    # Runs that went wrong would flatten the rest: the axis ends at three times the best loss.
+    limits = (0.95 * min(finite), 1.05 * max(loss for loss in finite if loss <= 3 * min(finite)))
     for axis, (label, group) in zip(axes, groups.items(), strict=False):
         best = best_rates(group)
         for r in sorted({cell.r for cell in group}):
@@ -51,7 +52,7 @@ def write_figure(path: str | Path, results: Sequence[Result]) -> Path:
             if r in best:
                 axis.plot(best[r].lr, best[r].mean, marker="*", markersize=11, color=colour[r], zorder=5)
         axis.set(xscale="log", xlabel="learning rate", ylabel="validation loss", title=label)
-        axis.set_ylim(low - 0.05 * span, high + 0.1 * span)
+        axis.set_ylim(*limits)
     axes[0].legend(fontsize=7)
     _draw_updates(axes[len(groups)], groups)
     for axis in axes[len(groups) + 1 :]:
@@ -63,11 +64,12 @@ def write_figure(path: str | Path, results: Sequence[Result]) -> Path:
     return Path(path)
 
 
-def _draw_updates(axis: object, groups: dict) -> None:
+def _draw_updates(axis: Any, groups: Mapping[str, Sequence[Cell]]) -> None:
+    rates = sorted({cell.lr for group in groups.values() for cell in group})
+    middle = rates[len(rates) // 2]
     for label, group in groups.items():
-        rates = sorted({cell.lr for cell in group})
-        middle = rates[len(rates) // 2]
         line = sorted((c.r, c.relative_update) for c in group if c.lr == middle and not math.isnan(c.relative_update))
-        axis.plot(*zip(*line, strict=True), marker="o", markersize=3, label=f"{label}; lr {middle:g}")  # type: ignore[attr-defined]
-    axis.set(xscale="log", yscale="log", xlabel="rank", ylabel="‖ΔW‖ / ‖W‖", title="size of the update")  # type: ignore[attr-defined]
-    axis.legend(fontsize=6)  # type: ignore[attr-defined]
+        if line:
+            axis.plot(*zip(*line, strict=True), marker="o", markersize=3, label=label)
+    axis.set(xscale="log", yscale="log", xlabel="rank", ylabel="‖ΔW‖ / ‖W‖", title=f"size of the update, lr {middle:g}")
+    axis.legend(fontsize=6, framealpha=0.4)
