@@ -86,7 +86,7 @@ class _Layout:
         if self._slots is None:
             return x.view(N, self.S, -1)
         padded = x.new_zeros(N * self.S, x.shape[1])
-        return padded.index_copy(0, self._slots, x).view(N, self.S, -1)
+        return padded.index_copy_(0, self._slots, x).view(N, self.S, -1)
 
     def gather(self, padded: Tensor) -> Tensor:
         """(N, S, C) -> (T, C)."""
