@@ -97,13 +97,18 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.dtype == "fp16")
         self.scaler.scale(torch.zeros((), device=world.device))  # a rank's first step may hold no batch to scale
         self.step = 0
-        self.best = Best(higher_is_better=settings.best_by == "bleu")
+        self.bests = {"loss": Best(), "bleu": Best(higher_is_better=True)}
         self._saved_step = -1
         self._pending = _Pending()
         self._clock = (time.perf_counter(), 0)  # when the last line was written, and tokens since then
         self._speed = 0.0
         world.require_equal(self.identity, "configuration or input")
         world.broadcast_(flat.value.data)
+
+    @property
+    def best(self) -> Best:
+        """The best of the validations that decide."""
+        return self.bests[self.settings.best_by]
 
     @property
     def snapshots(self) -> Path:
@@ -306,10 +311,12 @@ class Trainer:
         return stopping
 
     def _judge(self, bar: tqdm[Any], kind: str, value: float, text: str) -> None:
-        """Say a validation's result, and keep the model if this kind of validation decides and it is the best."""
-        best = kind == self.settings.best_by and self.best.update(value, self.step)
+        """Say a validation's result, and keep the model if it is the best: in best/, or best_loss/ or best_bleu/ for the
+        kind of validation that doesn't decide.
+        """
+        best = self.bests[kind].update(value, self.step)
         if best and self.world.is_main:
-            self.save_model(self.folder / "best", self.step)
+            self.save_model(self.folder / ("best" if kind == self.settings.best_by else f"best_{kind}"), self.step)
         if self.world.is_main:
             bar.write(f"step {self.step}: {text}{'  (best so far)' if best else ''}", file=sys.stderr)
 
@@ -332,7 +339,7 @@ class Trainer:
             for name, piece in self.flat.split(flat).items()
         }
         state = {
-            "best": asdict(self.best),
+            "best": {kind: asdict(best) for kind, best in self.bests.items()},
             "updates": int(moments["step"]),  # fewer than steps where fp16 overflowed
             "scaler": self.scaler.state_dict(),
             "ranks": self.world.size,
@@ -355,7 +362,7 @@ class Trainer:
         self.optimizer.state[value] = {"step": updates, **moments}
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
-        self.best = Best(**state["best"])
+        self.bests = {kind: Best(**values) for kind, values in state["best"].items()}
         for name, now in (("ranks", self.world.size), ("threads", torch.get_num_threads())):
             if state[name] != now and self.world.is_main:
                 log.warning(

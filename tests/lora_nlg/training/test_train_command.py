@@ -75,6 +75,8 @@ def test_a_run_directory_is_all_that_decoding_needs(inputs: Path, tmp_path: Path
     said = decode_contexts(run.model, run.tokenizer, contexts, beam, seq_len=64)
     assert [hypothesis.text for hypothesis in said] == [line["text"] for line in texts], "the adapter saved last"
     assert load_run(tmp_path / "run/best").info.step in (3, 6)
+    bleu = {line["step"]: line["bleu"] for line in generated if "bleu" in line}
+    assert load_run(tmp_path / "run/best_bleu").info.step == max(bleu, key=lambda step: (bleu[step], -step))
     assert lines(tmp_path / "run", "update")[0].keys() >= {"transformer.h.0.attn.c_attn"}
 
 
