@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import torch
@@ -19,6 +20,10 @@ from torch import Tensor
 from lora_nlg.errors import InputError
 
 CPU = torch.device("cpu")
+CONNECT_SECONDS = 90
+"""How long ranks wait for each other at the start; the environment's LORA_NLG_CONNECT_SECONDS comes first."""
+WORK_TIMEOUT = timedelta(hours=2)
+"""How long a rank waits for another later on, for instance while rank 0 writes."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,11 @@ def joined_world(device: str = "auto") -> Iterator[World]:
     place = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    # After an elastic restart gloo's ranks now and then wait for each other for good while they connect (seen with
+    # torch 2.13). A short wait turns that into one more restart; the long one is for work that ranks wait for.
+    wait = timedelta(seconds=int(os.environ.get("LORA_NLG_CONNECT_SECONDS", CONNECT_SECONDS)))
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=wait)
+    dist.distributed_c10d._set_pg_timeout(WORK_TIMEOUT)
     try:
         yield World(int(os.environ["RANK"]), size, place)
     finally:

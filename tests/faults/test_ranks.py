@@ -21,18 +21,24 @@ Arguments = Callable[..., list[str]]
 def torchrun(arguments: list[str], *options: str) -> subprocess.Popen[str]:
     """Start `torchrun … -m lora_nlg train …` in a session of its own."""
     command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "lora_nlg", "train", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'eval'}"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "LORA_NLG_CONNECT_SECONDS": "40",
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'eval'}",
+    }
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
     )
 
 
-def wait(process: subprocess.Popen[str], timeout: float = 200) -> str:
+def wait(process: subprocess.Popen[str], timeout: float = 300) -> str:
     """What it printed; kills the whole session if it hangs."""
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        for pid in [*rank_processes(process.pid).values(), process.pid]:  # ranks have sessions of their own
+            os.kill(pid, signal.SIGKILL)
         output, _ = process.communicate()
         raise AssertionError(f"torchrun hung:\n{output}") from None
     return output
@@ -100,6 +106,7 @@ def test_torchrun_gives_the_curve_of_one(arguments: Arguments, tmp_path: Path) -
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_dead_rank_and_elastic_restart(rank: int, arguments: Arguments, tmp_path: Path) -> None:
     flags = arguments(tmp_path / "run", train_batch_size=2, max_step=400, eval_interval=100, save_interval=20)
