@@ -6,6 +6,20 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# One thread a process, set before torch is imported: the suite runs several processes side by side, and threads that
+# wait for each other on busy cores take many times as long. Children inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Tests never assert times; in CI the same examples are drawn every time.
+settings.register_profile(
+    "lora_nlg",
+    deadline=None,
+    derandomize=os.environ.get("CI") == "true",
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("lora_nlg")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("LORA_NLG_SHARED", ROOT.parent / "shared"))
