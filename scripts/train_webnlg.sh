@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train GPT-2 with LoRA on WebNLG 2017: r = 4, alpha = 128 (scale 32), otherwise the paper's hyper-parameters.
 # Paper: Hu et al. 2021, table 11, column GPT-2 / WebNLG.
-# RECIPE=paper or RECIPE=readme trains with alpha = 32 (scale 8). The batch of 8 is shared by all ranks.
+# RECIPE=paper or RECIPE=readme trains with alpha = 32 (scale 8). The batch of 8 is shared by all ranks; 2254 steps are an epoch.
 #   NPROC=2 MODEL=gpt2.lg BASE=pretrained/gpt2.lg scripts/train_webnlg.sh --max_epoch 1
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
@@ -22,6 +22,6 @@ torchrun --standalone --nproc_per_node="$NPROC" -m lora_nlg train \
   --lora_dim 4 --lora_alpha "$ALPHA" --lora_dropout 0.1 \
   --label_smooth 0.1 --weight_decay 0.01 \
   --lr 2e-4 --adam_beta2 0.999 --scheduler linear --warmup_step 500 \
-  --train_batch_size $((8 / NPROC)) --max_epoch 5 --seq_len 512 \
+  --train_batch_size $((8 / NPROC)) --max_epoch 5 --seq_len 512 --eval_interval 2254 \
   --random_seed "${SEED:-110}" \
   --work_dir "${RUN:-runs/webnlg}" "$@"
