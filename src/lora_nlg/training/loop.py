@@ -311,8 +311,9 @@ class Trainer:
         return stopping
 
     def _judge(self, bar: tqdm[Any], kind: str, value: float, text: str) -> None:
-        """Say a validation's result, and keep the model if it is the best: in best/, or best_loss/ or best_bleu/ for the
-        kind of validation that doesn't decide.
+        """Say a validation's result, and keep the model if it is the best.
+
+        It goes to best/, or, if this kind of validation doesn't decide, to best_loss/ or best_bleu/.
         """
         best = self.bests[kind].update(value, self.step)
         if best and self.world.is_main:
