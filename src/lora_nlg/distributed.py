@@ -150,12 +150,16 @@ def joined_world(device: str = "auto") -> Iterator[World]:
     place = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    # After an elastic restart gloo's ranks now and then wait for each other for good while they connect (seen with
-    # torch 2.13). A short wait turns that into one more restart; the long one is for work that ranks wait for.
+    rank = int(os.environ["RANK"])
     wait = timedelta(seconds=int(os.environ.get("LORA_NLG_CONNECT_SECONDS", CONNECT_SECONDS)))
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=wait)
+    store, *_ = next(iter(dist.rendezvous("env://", rank, size, timeout=wait)))
+    # torchrun's store outlives a restart: without a prefix of its own, a rank started anew can read the address of a
+    # dead one and wait for it for good.
+    attempt = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    backend = "nccl" if place.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=attempt, rank=rank, world_size=size, timeout=wait)
     dist.distributed_c10d._set_pg_timeout(WORK_TIMEOUT)
     try:
-        yield World(int(os.environ["RANK"]), size, place)
+        yield World(rank, size, place)
     finally:
         dist.destroy_process_group()
