@@ -303,8 +303,7 @@ def _prepare_folder(folder: Path, resume: str, world: World) -> None:
                 f"--work_dir {folder} holds {results[0]} but no snapshot to continue from; "
                 f"use another --work_dir, or --resume restart to overwrite it"
             )
-        for place in (folder, folder / "best", folder / MODEL_FOLDER, folder / "snapshots"):
-            _remove_leftovers(place)
+        _remove_leftovers(folder)
         folder.mkdir(parents=True, exist_ok=True)
     if problem := world.from_main(problem):
         world.fail(problem)
@@ -312,7 +311,7 @@ def _prepare_folder(folder: Path, resume: str, world: World) -> None:
 
 def _remove_leftovers(folder: Path) -> None:
     """What a killed run was in the middle of writing: temporary files and half-made or half-removed snapshots."""
-    for path in [*folder.glob(".*.tmp"), *folder.glob(".step-*.old")]:
+    for path in [*folder.rglob(".*.tmp"), *folder.rglob(".step-*.old")]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
