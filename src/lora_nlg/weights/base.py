@@ -260,8 +260,3 @@ def base_hash(model: GPT2) -> str:
             digest.update(json.dumps([name, list(parameter.shape)]).encode())
             digest.update(parameter.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def describe(config: GPT2Config) -> dict[str, Any]:
-    """The shape as plain values, for JSON."""
-    return {name: value for name, value in config.to_hugging_face().items() if isinstance(value, int | float)}
