@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from lora_nlg.commands.arguments import existing_file, parse_arguments
 from lora_nlg.corpora.record import Record, read_records
@@ -26,6 +25,7 @@ from lora_nlg.decoding import (
 from lora_nlg.distributed import World, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.lora import lora_layers
+from lora_nlg.progress import progress_bar
 from lora_nlg.weights.adapter import WEIGHTS, load_adapter, read_adapter
 from lora_nlg.weights.run import Run, load_run
 
@@ -288,8 +288,7 @@ def search_records(
     with ExitStack() as stack:
         for journal in journals:
             stack.enter_context(journal)
-        bar = tqdm(total=len(mine), unit=" contexts", desc="decode", dynamic_ncols=True, disable=not world.is_main)
-        with bar:
+        with progress_bar(total=len(mine), unit=" contexts", desc="decode", disable=not world.is_main) as bar:
             for index, rankings in decoder.decode_penalties(mine, penalties):
                 for journal, ranking, hypotheses in zip(journals, own, rankings, strict=True):
                     journal.append(mine[index], hypotheses)

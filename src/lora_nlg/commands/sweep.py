@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from lora_nlg.batching import Example, make_examples
 from lora_nlg.commands.arguments import existing_file, parse_arguments
@@ -21,6 +20,7 @@ from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, sha256_file, write_json, write_jsonl
 from lora_nlg.gpt2 import GPT2, parse_targets
 from lora_nlg.lora import LoRASpec
+from lora_nlg.progress import progress_bar
 from lora_nlg.sweep.engine import SweepSettings, train_group
 from lora_nlg.sweep.grid import Member, expand_grid
 from lora_nlg.sweep.plots import FIGURE, write_figure
@@ -199,7 +199,7 @@ def run_groups(
 ) -> None:
     """Train members group by group, adding each group's results to `results.jsonl` as it ends."""
     folder = Path(arguments.work_dir)
-    with tqdm(total=len(todo) * settings.max_step, desc="sweep", unit="member-step", disable=None) as bar:
+    with progress_bar(total=len(todo) * settings.max_step, desc="sweep", unit="member-step") as bar:
         for first in range(0, len(todo), arguments.group):
             members = todo[first : first + arguments.group]
             digest = hashlib.sha256("\n".join(member.name for member in members).encode()).hexdigest()

@@ -26,6 +26,7 @@ from lora_nlg.batching import Example, Loader, StepData
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
+from lora_nlg.progress import progress_bar
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.optim import FlatParameters
 from lora_nlg.training.schedules import Schedule
@@ -372,12 +373,6 @@ class Trainer:
                 )  # fmt: skip
 
     def _progress(self) -> tqdm[Any]:
-        return tqdm(
-            total=self.settings.max_step,
-            initial=self.step,
-            desc="train",
-            unit="step",
-            disable=not self.world.is_main,
-            mininterval=0.5,
-            dynamic_ncols=True,
+        return progress_bar(
+            total=self.settings.max_step, initial=self.step, desc="train", unit="step", disable=not self.world.is_main
         )

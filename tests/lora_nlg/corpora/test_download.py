@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from lora_nlg import fetching
 from lora_nlg.__main__ import main
-from lora_nlg.corpora import download
-from lora_nlg.corpora.download import download_corpus, fetch
+from lora_nlg.corpora.download import download_corpus
 from lora_nlg.corpora.homes import HOMES, Home
 from lora_nlg.corpora.prepare import prepare_corpus
 from lora_nlg.errors import InputError
+from lora_nlg.fetching import Checksum, fetch
 
 ROOT = Path(__file__).resolve().parents[3]
 CONTENT = random.Random(1).randbytes(300_000)
@@ -100,7 +101,7 @@ def server():
 
 
 def get(server, path, *names):
-    return fetch([f"{server.url}/{name}" for name in names or ["file"]], path, DIGEST, pause=0.01)
+    return fetch([f"{server.url}/{name}" for name in names or ["file"]], path, Checksum(DIGEST), pause=0.01)
 
 
 def names_in(folder):
@@ -202,13 +203,13 @@ def test_the_next_address_is_asked(server, tmp_path):
 
 def test_no_server_and_no_http(tmp_path):
     with pytest.raises(InputError, match="Connection refused"):
-        fetch(["http://127.0.0.1:9/file"], tmp_path / "file", DIGEST, pause=0)
+        fetch(["http://127.0.0.1:9/file"], tmp_path / "file", Checksum(DIGEST), pause=0)
     with pytest.raises(InputError, match="not an http or https address"):
-        fetch(["file:///etc/hostname"], tmp_path / "file", DIGEST)
+        fetch(["file:///etc/hostname"], tmp_path / "file", Checksum(DIGEST))
 
 
 def test_a_silent_server_is_given_up(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "_SILENCE", 0.05)
+    monkeypatch.setattr(fetching, "_SILENCE", 0.05)
     server.delay = 0.3
     with pytest.raises(InputError, match="timed out"):
         get(server, tmp_path / "file")

@@ -1,0 +1,24 @@
+"""The progress bars of long work: quick on a terminal, twice a minute where the output goes to a log file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
+    """A tqdm bar on standard error.
+
+    Args:
+        iterable: what to go through. Default: nothing; the caller calls `update`.
+        **options: tqdm's.
+
+    Returns:
+        The bar: twice a second on a terminal; elsewhere every 30 seconds, so that a batch job's log stays readable.
+    """
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    # tqdm's monitor thread would otherwise shorten a long interval to ten seconds.
+    return tqdm(iterable, mininterval=interval, maxinterval=max(10.0, interval), dynamic_ncols=True, **options)
