@@ -2,16 +2,18 @@
 
     python eval/ablation_table.py runs/ablation_704
 
-Reads ROOT/seed-S/CHECKPOINT/penalty-P/scores.json, as scripts/ablation_704.sh leaves them. A main effect is the mean
-over seeds (and over the other factor) of the paired difference between two levels; its deviation is over seeds.
+Reads ROOT/seed-S/CHECKPOINT/penalty-P/scores.json, as scripts/ablation_704.sh leaves them, and for the checkpoints' steps
+ROOT/train-S. A main effect is the mean over seeds (and over the other factor) of the paired difference between two
+levels; its deviation is over seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nlg_metrics.errors import InputError
@@ -19,6 +21,12 @@ from nlg_metrics.scores_file import read_scores
 
 Key = tuple[str, str, str]
 """Seed, checkpoint, penalty."""
+ORDER = ("last", "best_loss", "best_bleu")
+"""Checkpoints as the table lists them; others follow by name."""
+FOLDERS = {"last": ".", "best_loss": "best", "best_bleu": "best_bleu"}
+"""Checkpoint → its folder in ROOT/train-S."""
+PAPER, README = ("best_loss", "0.9"), ("last", "0.8")
+"""The paper's and the predecessor's README's (checkpoint, penalty)."""
 
 
 def read_factorial(root: Path, metric: str) -> dict[Key, float]:
@@ -39,6 +47,22 @@ def read_factorial(root: Path, metric: str) -> dict[Key, float]:
     return found
 
 
+def checkpoint_steps(root: Path) -> dict[str, list[int]]:
+    """Checkpoint → the optimiser step of each seed's, where ROOT/train-S tells."""
+    steps: dict[str, list[int]] = {}
+    for run in sorted(root.glob("train-*")):
+        for checkpoint, folder in FOLDERS.items():
+            described = run / folder / "adapter.json"
+            if described.is_file():
+                steps.setdefault(checkpoint, []).append(json.loads(described.read_text(encoding="utf-8"))["step"])
+    return steps
+
+
+def ordered(levels: Iterable[str]) -> list[str]:
+    """A factor's distinct levels: checkpoints as in `ORDER`, the rest by name."""
+    return sorted(set(levels), key=lambda level: (ORDER.index(level) if level in ORDER else len(ORDER), level))
+
+
 def spread(values: Sequence[float], digits: int = 2, sign: bool = False) -> str:
     """`mean ± sample deviation`, or the value alone."""
     mean = f"{statistics.fmean(values):{'+' if sign else ''}.{digits}f}"
@@ -55,8 +79,8 @@ def effects(scores: dict[Key, float], factor: int) -> list[tuple[str, str, list[
     Returns:
         (level, first level, one difference a seed) for each further level.
     """
-    levels = sorted({key[factor] for key in scores})
-    others = sorted({key[3 - factor] for key in scores})
+    levels = ordered(key[factor] for key in scores)
+    others = ordered(key[3 - factor] for key in scores)
     seeds = sorted({key[0] for key in scores})
 
     def at(seed: str, level: str, other: str) -> float | None:
@@ -75,10 +99,17 @@ def effects(scores: dict[Key, float], factor: int) -> list[tuple[str, str, list[
     return result
 
 
-def render(scores: dict[Key, float], metric: str, scale: float) -> str:
-    """The table and the main effects, as Markdown."""
+def render(scores: dict[Key, float], metric: str, scale: float, steps: Mapping[str, Sequence[int]] = {}) -> str:
+    """The table, the main effects and what the two published ways differ by, as Markdown.
+
+    Args:
+        scores: from `read_factorial`.
+        metric: what they are.
+        scale: factor applied to them.
+        steps: from `checkpoint_steps`.
+    """
     scaled = {key: value * scale for key, value in scores.items()}
-    checkpoints, penalties = sorted({key[1] for key in scaled}), sorted({key[2] for key in scaled})
+    checkpoints, penalties = ordered(key[1] for key in scaled), ordered(key[2] for key in scaled)
     seeds = sorted({key[0] for key in scaled})
     lines = [f"{metric}, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}: {', '.join(seeds)}", ""]
     lines += [
@@ -90,11 +121,20 @@ def render(scores: dict[Key, float], metric: str, scale: float) -> str:
         for penalty in penalties:
             values = [v for (s, c, p), v in sorted(scaled.items()) if (c, p) == (checkpoint, penalty)]
             cells.append(spread(values) if values else "–")
-        lines.append(f"| {checkpoint} | {' | '.join(cells)} |")
+        where = f" (step {', '.join(str(step) for step in steps[checkpoint])})" if checkpoint in steps else ""
+        lines.append(f"| {checkpoint}{where} | {' | '.join(cells)} |")
     lines += ["", "| main effect | difference |", "| --- | --- |"]
     for factor, name in ((2, "penalty"), (1, "checkpoint")):
         for level, first, differences in effects(scaled, factor):
             lines.append(f"| {name}: {level} instead of {first} | {spread(differences, sign=True)} |")
+    both = [
+        scaled[(s, *PAPER)] - scaled[(s, *README)] for s in seeds if (s, *PAPER) in scaled and (s, *README) in scaled
+    ]
+    if both:
+        lines.append(
+            f"| the paper's way ({', '.join(PAPER)}) instead of the README's ({', '.join(README)}) "
+            f"| {spread(both, sign=True)} |"
+        )
     return "\n".join(lines)
 
 
@@ -107,7 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="also write the table to this file")
     arguments = parser.parse_args(argv)
     try:
-        shown = render(read_factorial(arguments.root, arguments.metric), arguments.metric, arguments.scale)
+        scores, steps = read_factorial(arguments.root, arguments.metric), checkpoint_steps(arguments.root)
+        shown = render(scores, arguments.metric, arguments.scale, steps)
         if arguments.out:
             arguments.out.write_text(shown + "\n", encoding="utf-8")
     except (InputError, OSError) as error:

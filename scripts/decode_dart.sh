@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # Beam-search the DART test set with a trained run: beam 10, no repeated 4-grams, as the paper.
+# RECIPE=paper takes the best epoch by validation, the others the last one; CHECKPOINT names another adapter.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
 RUN=${RUN:-runs/dart}
-CHECKPOINT=${CHECKPOINT:-$RUN}
-# The paper reports the best epoch by validation, the predecessor's README the last one.
-if [ "${RECIPE:-default}" = paper ] && [ "$CHECKPOINT" = "$RUN" ]; then CHECKPOINT=$RUN/best; fi
+case ${RECIPE:=default} in
+  default | readme) CHOSEN=$RUN ;;
+  paper) CHOSEN=$RUN/best ;;
+  *) echo "RECIPE must be default, paper or readme, got $RECIPE" >&2; exit 2 ;;
+esac
 
 torchrun --standalone --nproc_per_node="$NPROC" -m lora_nlg decode \
-  --checkpoint "$CHECKPOINT" \
+  --checkpoint "${CHECKPOINT:-$CHOSEN}" \
   --data "${DATA:-data/dart}/test.jsonl" \
   --beam 10 --length_penalty 0.8 --no_repeat_ngram_size 4 --repetition_penalty 1.0 --eval_len 64 \
   --out "${PREDICTIONS:-$RUN/predictions.jsonl}" "$@"

@@ -3,8 +3,7 @@
 #   scripts/run_seeds.sh e2e 3 [flags for train]
 # Finished seeds are not run again; an interrupted one resumes.
 set -euo pipefail
-here=$(dirname "$0")
-. "$here/env.sh"
+. "$(dirname "$0")/env.sh"
 CORPUS=${1:?usage: scripts/run_seeds.sh e2e|webnlg|dart N [flags for train]}
 N=${2:?usage: scripts/run_seeds.sh e2e|webnlg|dart N [flags for train]}
 shift 2
