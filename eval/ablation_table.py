@@ -2,8 +2,8 @@
 
     python eval/ablation_table.py runs/ablation_704
 
-Reads ROOT/seed-S/CHECKPOINT/penalty-P/scores.json, as scripts/ablation_704.sh leaves them, and for the checkpoints' steps
-ROOT/train-S. A main effect is the mean over seeds (and over the other factor) of the paired difference between two
+Reads ROOT/seed-S/CHECKPOINT/penalty-P/scores.json, as scripts/ablation_704.sh leaves them, and the checkpoints' steps
+from ROOT/train-S. A main effect is the mean over seeds (and over the other factor) of the paired difference between two
 levels; its deviation is over seeds.
 """
 
@@ -127,9 +127,8 @@ def render(scores: dict[Key, float], metric: str, scale: float, steps: Mapping[s
     for factor, name in ((2, "penalty"), (1, "checkpoint")):
         for level, first, differences in effects(scaled, factor):
             lines.append(f"| {name}: {level} instead of {first} | {spread(differences, sign=True)} |")
-    both = [
-        scaled[(s, *PAPER)] - scaled[(s, *README)] for s in seeds if (s, *PAPER) in scaled and (s, *README) in scaled
-    ]
+    ways = [(scaled.get((seed, *PAPER)), scaled.get((seed, *README))) for seed in seeds]
+    both = [paper - readme for paper, readme in ways if paper is not None and readme is not None]
     if both:
         lines.append(
             f"| the paper's way ({', '.join(PAPER)}) instead of the README's ({', '.join(README)}) "

@@ -1,7 +1,7 @@
 """GPT-2's released weights from the Hugging Face hub: resumed if interrupted, checked against the hub's checksums.
 
 The hub states for each file its SHA-256 (large files) or its git blob hash (small ones); what arrived must have it.
-huggingface_hub finds the files; `lora_nlg.fetching` brings them, since the hub's own download starts a broken file over.
+huggingface_hub finds the files; `lora_nlg.fetching` brings them: the hub's own download starts a broken file over.
 """
 
 from __future__ import annotations
