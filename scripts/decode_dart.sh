@@ -3,16 +3,12 @@
 # RECIPE=paper takes the best epoch by validation, the others the last one; CHECKPOINT names another adapter.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
+. scripts/recipe.sh
 
 RUN=${RUN:-runs/dart}
-case ${RECIPE:=default} in
-  default | readme) CHOSEN=$RUN ;;
-  paper) CHOSEN=$RUN/best ;;
-  *) echo "RECIPE must be default, paper or readme, got $RECIPE" >&2; exit 2 ;;
-esac
 
-torchrun --standalone --nproc_per_node="$NPROC" -m lora_nlg decode \
-  --checkpoint "${CHECKPOINT:-$CHOSEN}" \
+launch decode \
+  --checkpoint "${CHECKPOINT:-$RUN$CHOSEN}" \
   --data "${DATA:-data/dart}/test.jsonl" \
   --beam 10 --length_penalty 0.8 --no_repeat_ngram_size 4 --repetition_penalty 1.0 --eval_len 64 \
   --out "${PREDICTIONS:-$RUN/predictions.jsonl}" "$@"

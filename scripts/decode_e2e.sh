@@ -4,17 +4,12 @@
 # has 0.8 as the predecessor's README. CHECKPOINT names another adapter than the recipe's.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
+. scripts/recipe.sh
 
 RUN=${RUN:-runs/e2e}
-case ${RECIPE:=default} in
-  default) CHOSEN=$RUN PENALTY=0.9 ;;
-  paper) CHOSEN=$RUN/best PENALTY=0.9 ;;
-  readme) CHOSEN=$RUN PENALTY=0.8 ;;
-  *) echo "RECIPE must be default, paper or readme, got $RECIPE" >&2; exit 2 ;;
-esac
 
-torchrun --standalone --nproc_per_node="$NPROC" -m lora_nlg decode \
-  --checkpoint "${CHECKPOINT:-$CHOSEN}" \
+launch decode \
+  --checkpoint "${CHECKPOINT:-$RUN$CHOSEN}" \
   --data "${DATA:-data/e2e}/test.jsonl" \
-  --beam 10 --length_penalty "$PENALTY" --no_repeat_ngram_size 4 --repetition_penalty 1.0 --eval_len 64 \
+  --beam 10 --length_penalty "$E2E_PENALTY" --no_repeat_ngram_size 4 --repetition_penalty 1.0 --eval_len 64 \
   --out "${PREDICTIONS:-$RUN/predictions.jsonl}" "$@"

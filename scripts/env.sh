@@ -8,3 +8,8 @@ export MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_:-268435456} GLIBC_TUNABLES=${GLIBC_TUNA
 export NPROC=${NPROC:-1}
 cores=$(getconf _NPROCESSORS_ONLN)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > NPROC ? cores / NPROC : 1))}
+
+# Runs a lora-nlg command on NPROC ranks; a single one needs no torchrun and prints its errors without torchrun's.
+launch() {
+  if [ "$NPROC" = 1 ]; then python -m lora_nlg "$@"; else torchrun --standalone --nproc_per_node="$NPROC" -m lora_nlg "$@"; fi
+}

@@ -11,7 +11,7 @@ FILES="[${CORPORA// /,}]"
 
 lora-nlg train-tokenizer --input "$FILES" --vocab_size "${VOCAB_SIZE:-4096}" --out "$OUT/vocab"
 lora-nlg extract-text --input "$FILES" --join 4 --out "$OUT/texts.jsonl"
-torchrun --standalone --nproc_per_node="$NPROC" -m lora_nlg train \
+launch train \
   --train_data "$OUT/texts.jsonl" --tokenizer "$OUT/vocab" \
   --init random --model_card gpt2.nano --n_positions 512 --lora_dim 0 \
   --train_batch_size $((16 / NPROC)) --lr 2e-3 --warmup_step 200 --max_epoch 1 --dtype bf16 \

@@ -5,15 +5,9 @@
 #   NPROC=2 MODEL=gpt2.lg BASE=pretrained/gpt2.lg scripts/train_dart.sh --max_epoch 1
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
+. scripts/recipe.sh
 
-case ${RECIPE:=default} in
-  default) ALPHA=128 ;;
-  paper | readme) ALPHA=32 ;;
-  *) echo "RECIPE must be default, paper or readme, got $RECIPE" >&2; exit 2 ;;
-esac
-MODEL=${MODEL:-gpt2.md}
-
-torchrun --standalone --nproc_per_node="$NPROC" -m lora_nlg train \
+launch train \
   --train_data "${DATA:=data/dart}/train.jsonl" \
   --valid_data "$DATA/valid.jsonl" \
   --model_card "$MODEL" \
@@ -21,7 +15,7 @@ torchrun --standalone --nproc_per_node="$NPROC" -m lora_nlg train \
   --tokenizer "${TOKENIZER:-${BASE:-pretrained/$MODEL}}" \
   --lora_dim 4 --lora_alpha "$ALPHA" --lora_dropout 0.0 \
   --label_smooth 0.0 --weight_decay 0.0 \
-  --lr 2e-4 --adam_beta2 0.999 --scheduler linear --warmup_step 500 \
+  --lr "$LR" --adam_beta2 0.999 --scheduler linear --warmup_step 500 \
   --train_batch_size $((8 / NPROC)) --max_epoch 5 --seq_len 512 --eval_interval 7833 \
   --random_seed "${SEED:-110}" \
   --work_dir "${RUN:-runs/dart}" "$@"

@@ -5,64 +5,18 @@ Real files and real processes; only the base is small and random and the trainin
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 
 from lora_nlg.corpora.record import read_records
-from lora_nlg.gpt2 import empty_gpt2, named_config
 from lora_nlg.tokenizers import load_tokenizer
-from lora_nlg.weights.base import save_base
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "data" / "sample"
-
-
-def released_csv(path: Path, records: list, n: int) -> None:
-    """Write sample records in the released form of E2E: `mr,ref` with `slot[value]` attributes."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["mr", "ref"])
-        for number, record in enumerate(records[:n]):
-            for text in record.references:
-                writer.writerow([f"name[Boat {number}], area[riverside]", text])
-
-
-@pytest.fixture
-def workplace(tmp_path):
-    """Raw files, a random base with its vocabulary, and the environment that points the scripts at them."""
-    if shutil.which("lora-nlg", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") is None:
-        pytest.skip("lora-nlg is not installed beside this Python; run `make setup`")
-    raw = tmp_path / "raw"
-    raw.mkdir()
-    for name, split, n in (("trainset", "train", 24), ("devset", "valid", 6), ("testset_w_refs", "test", 5)):
-        released_csv(raw / f"{name}.csv", read_records(SAMPLE / f"{split}.jsonl"), n)
-    tokenizer = load_tokenizer(SAMPLE / "base")
-    torch.manual_seed(0)
-    model = empty_gpt2(named_config("gpt2.nano", n_layer=2, n_embd=32, n_head=2, vocab_size=tokenizer.vocab_size))
-    model.reset_parameters()
-    save_base(model, tmp_path / "base")
-    tokenizer.save(tmp_path / "base")
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'eval'}",
-        "RAW": str(raw),
-        "DATA": str(tmp_path / "data"),
-        "BASE": str(tmp_path / "base"),
-        "MODEL": "gpt2.nano",
-        "RUN": str(tmp_path / "run"),
-        "NPROC": "2",
-        "OMP_NUM_THREADS": "1",
-    }
-    return tmp_path, environment
 
 
 def test_from_released_csv_to_scores_by_the_scripts(workplace):
