@@ -17,10 +17,11 @@ LAUNCH = 'launch() { python -m lora_nlg "$@" --print_recipe_diff "$CORPUS"; }'
 @pytest.mark.parametrize(
     ("corpus", "model", "recipe", "differences"),
     [
-        *((corpus, "gpt2.md", recipe, []) for corpus in PAPER for recipe in ("paper", "readme")),
-        *((corpus, "gpt2.lg", "default", ["lora_alpha  paper 32.0  here 128.0"]) for corpus in PAPER),
+        *((corpus, "gpt2.md", "paper", []) for corpus in PAPER),
+        ("e2e", "gpt2.lg", "readme", []),
+        ("e2e", "gpt2.md", "default", ["lora_alpha  paper 32.0  here 128.0"]),
         ("e2e", "gpt2.nano", "default", ["lora_alpha  paper 32.0  here 128.0", "lr          paper 0.0002  here 0.001"]),
-        ("e2e", "gpt2.nano", "paper", ["lr  paper 0.0002  here 0.004"]),
+        ("e2e", "gpt2.nano", "paper", ["lr  paper 0.0002  here 0.002"]),
     ],
 )
 def test_training_scripts_against_the_paper(tmp_path, corpus, model, recipe, differences):
@@ -29,7 +30,13 @@ def test_training_scripts_against_the_paper(tmp_path, corpus, model, recipe, dif
     env_line = '. "$(dirname "$0")/env.sh"'
     assert env_line in script
     wrapper.write_text(script.replace(env_line, f'. "{ROOT}/scripts/env.sh"; {LAUNCH}'))
-    environment = {**os.environ, "RECIPE": recipe, "MODEL": model, "CORPUS": corpus, "PYTHONPATH": str(ROOT / "src")}
+    environment = {
+        **os.environ,
+        "RECIPE": recipe,
+        "MODEL": model,
+        "CORPUS": corpus,
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'eval'}",
+    }
     done = subprocess.run(["bash", wrapper], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     if differences:
