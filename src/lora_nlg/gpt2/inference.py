@@ -1,15 +1,11 @@
 """GPT-2 for inference: the function of model.py over weights laid out for the processor.
 
-On x86 CPUs each frozen weight is reordered once by oneDNN into the blocks its kernels read, and GELU runs inside the
-matrix product. In fp32 that is more than twice as fast as `F.linear`, whose products go to MKL, which leaves wide
-vectors unused on processors that are not Intel's. It also makes a row's result the same bits
-whatever other rows it is computed with (two rows at least, see `FrozenLinear`), which is what makes decoding
+On x86 CPUs each weight is laid out for oneDNN (`lora_nlg.onednn`), and GELU runs inside the matrix product. Besides the
+speed, a row's result then has the same bits whatever other rows it is computed with, which is what makes decoding
 independent of the batch. Elsewhere (CUDA, other CPUs, other number types) the layers are plain `F.linear`.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +16,7 @@ from lora_nlg.gpt2.attention import Attention
 from lora_nlg.gpt2.config import GPT2Config
 from lora_nlg.gpt2.model import GPT2, Block
 from lora_nlg.lora import lora_layers
-from lora_nlg.lora.frozen import can_pack
+from lora_nlg.onednn import PackedWeight, can_pack
 
 HEAD_MULTIPLE = 128  # the vocabulary is padded to whole blocks of this size; top-k reads logits block by block
 
@@ -39,28 +35,23 @@ class FrozenLinear:
         self.source = weight
         self.bias = None if bias is None else bias.detach().to(self.dtype)
         weight = weight.detach().to(self.dtype)
-        self.ops: Any | None = torch.ops.mkldnn if can_pack(weight) else None
-        self.weight = weight if self.ops is None else self.ops._reorder_linear_weight(weight, None)
+        self.weight: Tensor | PackedWeight = PackedWeight(weight) if can_pack(weight) else weight
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, in) -> (N, out)."""
-        if self.ops is None:
-            return F.linear(x, self.weight, self.bias)
-        return self._packed(x, "none", "")
+        return self._product(x)
 
     def gelu(self, x: Tensor) -> Tensor:
         """tanh-GELU of the product, (N, in) -> (N, out)."""
-        if self.ops is None:
-            return F.gelu(F.linear(x, self.weight, self.bias), approximate="tanh")
-        return self._packed(x, "gelu", "tanh")
+        return self._product(x, gelu=True)
 
-    def _packed(self, x: Tensor, activation: str, algorithm: str) -> Tensor:
-        assert self.ops is not None
+    def _product(self, x: Tensor, gelu: bool = False) -> Tensor:
+        if isinstance(self.weight, Tensor):
+            y = F.linear(x, self.weight, self.bias)
+            return F.gelu(y, approximate="tanh") if gelu else y
         if x.shape[0] == 1:  # a single row takes another kernel, which sums in another order
-            x = x.expand(2, -1).contiguous()
-            return self.ops._linear_pointwise(x, self.weight, self.bias, activation, [], algorithm)[:1]
-        out: Tensor = self.ops._linear_pointwise(x, self.weight, self.bias, activation, [], algorithm)
-        return out
+            return self.weight.linear(x.expand(2, -1).contiguous(), self.bias, gelu)[:1]
+        return self.weight.linear(x, self.bias, gelu)
 
 
 class _InferenceBlock:

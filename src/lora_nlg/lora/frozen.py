@@ -1,9 +1,8 @@
 """Products with frozen weights, in the layout the CPU multiplies fastest.
 
 A frozen weight is multiplied by thousands of times and never changes, so on the CPU it is laid out once for oneDNN
-(y = x Wᵀ) and once transposed (grad_x = grad W), at the cost of two copies. On an AVX-512 machine without Intel's
-name this doubles the fp32 rate of the default BLAS and adds a third to bf16's. Elsewhere (CUDA, other builds of
-torch) the products are torch's usual ones.
+(y = x Wᵀ) and once transposed (grad_x = grad W), at the cost of two copies (`lora_nlg.onednn` says what that gains).
+Elsewhere (CUDA, other builds of torch) the products are torch's usual ones.
 """
 
 from __future__ import annotations
@@ -14,20 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lora_nlg.onednn import PackedWeight, can_pack
+
 PACKED_ROWS = 425
-"""Rows the layout is chosen for: a batch of 8 E2E examples. Other numbers of rows work, and as fast."""
-
-
-def can_pack(weight: Tensor) -> bool:
-    """Whether oneDNN can hold this weight in a layout of its own."""
-    return (
-        weight.device.type == "cpu"
-        and weight.dim() == 2
-        and weight.dtype in (torch.float32, torch.bfloat16)
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-        and (weight.dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
-    )
+"""Rows the layout is chosen for: a batch of 8 E2E examples."""
 
 
 class FrozenProduct:
@@ -40,12 +29,11 @@ class FrozenProduct:
 
     def __init__(self, weight: Tensor, pack: bool = True) -> None:
         self.weight = weight.detach()
-        self._forward: Tensor | None = None
-        self._backward: Tensor | None = None
+        self._forward: PackedWeight | None = None
+        self._backward: PackedWeight | None = None
         if pack and can_pack(self.weight):
-            reorder = torch.ops.mkldnn._reorder_linear_weight
-            self._forward = reorder(self.weight, PACKED_ROWS)
-            self._backward = reorder(self.weight.t().contiguous(), PACKED_ROWS)
+            self._forward = PackedWeight(self.weight, PACKED_ROWS)
+            self._backward = PackedWeight(self.weight.t().contiguous(), PACKED_ROWS)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -56,15 +44,13 @@ class FrozenProduct:
         """(T, D_in) -> (T, D_out): x Wᵀ + bias."""
         if self._forward is None:
             return F.linear(x, self.weight, bias)
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._forward, bias, "none", [], "")
-        return y
+        return self._forward.linear(x, bias)
 
     def backward(self, grad: Tensor) -> Tensor:
         """(T, D_out) -> (T, D_in): grad W."""
         if self._backward is None:
             return grad @ self.weight
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(grad.contiguous(), self._backward, None, "none", [], "")
-        return y
+        return self._backward.linear(grad.contiguous())
 
 
 class _PackedLinear(torch.autograd.Function):

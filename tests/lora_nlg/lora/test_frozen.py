@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lora_nlg.lora import FrozenProduct, LoRASpec, MergedLinear, PackedLinear, inject, pack_frozen
-from lora_nlg.lora.frozen import can_pack
+from lora_nlg.onednn import can_pack
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
