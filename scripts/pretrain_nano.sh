@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 CORPORA=${CORPORA:-data/e2e/train.jsonl data/webnlg/train.jsonl data/dart/valid.jsonl}
 OUT=${OUT:-runs/nano}
-FILES="[${CORPORA// /,}]"
+FILES=${CORPORA// /,}
 
 lora-nlg train-tokenizer --input "$FILES" --vocab_size "${VOCAB_SIZE:-4096}" --out "$OUT/vocab"
 lora-nlg extract-text --input "$FILES" --join 4 --out "$OUT/texts.jsonl"

@@ -1,14 +1,17 @@
 """Text for pretraining holds every reference and no meaning representation."""
 
+import pytest
+
 from lora_nlg.__main__ import main
 from lora_nlg.corpora.record import Record, read_records, write_records
 
 
-def test_contexts_are_gone_and_texts_are_all_there(tmp_path, capsys):
+@pytest.mark.parametrize("listed", ["[{},{}]", "{},{}", "{} {}"])
+def test_contexts_are_gone_and_texts_are_all_there(tmp_path, capsys, listed):
     one, two, out = (tmp_path / name for name in ("a.jsonl", "b.jsonl", "out.jsonl"))
     write_records(one, [Record("1", "name : A", ["A is a pub .", "The pub A ."]), Record("2", "name : B", [])])
     write_records(two, [Record("1", "x : y : z", ["Z ."])])
-    assert main(["extract-text", "--input", f"[{one},{two}]", "--out", str(out)]) == 0
+    assert main(["extract-text", "--input", *listed.format(one, two).split(), "--out", str(out)]) == 0
     records = read_records(out)  # refuses equal ids
     assert [record.references for record in records] == [["A is a pub .", "The pub A ."], ["Z ."]]
     assert {record.context for record in records} == {""}

@@ -76,7 +76,7 @@ def parse_arguments(
 
 
 def _gather_lists(argv: Sequence[str], groups: Sequence[type]) -> list[str]:
-    """Turn `--input a b` into `--input=["a", "b"]`, as jsonargparse wants it, for fields of type list[str]."""
+    """Turn `--input a b` and `--input a,b` into `--input=["a", "b"]`, as jsonargparse wants lists of strings."""
     lists = [field for group in groups for field in fields(group) if str(field.type) == "list[str]"]
     flags = {f"--{field.name}" for field in lists}
     gathered: list[str] = []
@@ -87,7 +87,8 @@ def _gather_lists(argv: Sequence[str], groups: Sequence[type]) -> list[str]:
         while argument in flags and rest and not rest[0].startswith("--"):
             values.append(rest.pop(0))
         is_json = len(values) == 1 and values[0].startswith("[")
-        gathered.append(f"{argument}={values[0] if is_json else json.dumps(values)}" if values else argument)
+        parts = [part for value in values for part in value.split(",") if part]
+        gathered.append(f"{argument}={values[0] if is_json else json.dumps(parts)}" if values else argument)
     return gathered
 
 
