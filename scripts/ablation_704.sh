@@ -7,6 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 N=${1:?usage: scripts/ablation_704.sh N [flags for train]}
 shift
+refuse_moves "$@"
 ROOT=${ROOT:-runs/ablation_704}
 export RECIPE=${RECIPE:-paper}
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# DART from the released files to the scores: prepare, train, decode, eval. Flags go to train.
+# DART from the released files to the scores: prepare, train, decode, eval. Flags go to train; RUN names the run.
 set -euo pipefail
-here=$(dirname "$0")
+. "$(dirname "$0")/env.sh"
+refuse_moves "$@"
 
-"$here/prepare_dart.sh"
-"$here/train_dart.sh" "$@"
-"$here/decode_dart.sh"
-"$here/eval_dart.sh"
+scripts/prepare_dart.sh
+scripts/train_dart.sh "$@"
+scripts/decode_dart.sh
+scripts/eval_dart.sh

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# E2E from the released files to the scores: prepare, train, decode, eval. Flags go to train.
+# E2E from the released files to the scores: prepare, train, decode, eval. Flags go to train; RUN names the run.
 set -euo pipefail
-here=$(dirname "$0")
+. "$(dirname "$0")/env.sh"
+refuse_moves "$@"
 
-"$here/prepare_e2e.sh"
-"$here/train_e2e.sh" "$@"
-"$here/decode_e2e.sh"
-"$here/eval_e2e.sh"
+scripts/prepare_e2e.sh
+scripts/train_e2e.sh "$@"
+scripts/decode_e2e.sh
+scripts/eval_e2e.sh

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# WebNLG 2017 from the released files to the scores: prepare, train, decode, eval. Flags go to train.
+# WebNLG 2017 from the released files to the scores: prepare, train, decode, eval. Flags go to train; RUN names the run.
 set -euo pipefail
-here=$(dirname "$0")
+. "$(dirname "$0")/env.sh"
+refuse_moves "$@"
 
-"$here/prepare_webnlg.sh"
-"$here/train_webnlg.sh" "$@"
-"$here/decode_webnlg.sh"
-"$here/eval_webnlg.sh"
+scripts/prepare_webnlg.sh
+scripts/train_webnlg.sh "$@"
+scripts/decode_webnlg.sh
+scripts/eval_webnlg.sh

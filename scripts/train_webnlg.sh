@@ -2,20 +2,19 @@
 # Train GPT-2 with LoRA on WebNLG 2017: r = 4, alpha = 128 (scale 32), otherwise the paper's hyper-parameters.
 # Paper: Hu et al. 2021, table 11, column GPT-2 / WebNLG.
 # RECIPE=paper or RECIPE=readme trains with alpha = 32 (scale 8). The batch of 8 is shared by all ranks; 2254 steps are an epoch.
-#   NPROC=2 MODEL=gpt2.lg BASE=pretrained/gpt2.lg scripts/train_webnlg.sh --max_epoch 1
+#   NPROC=2 MODEL=gpt2.lg RUN=runs/webnlg-large scripts/train_webnlg.sh --max_epoch 1
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 . scripts/recipe.sh
+BATCH=$(share 8)
 
 launch train \
   --train_data "${DATA:=data/webnlg}/train.jsonl" \
   --valid_data "$DATA/valid.jsonl" \
-  --model_card "$MODEL" \
-  --init_checkpoint "${BASE:-pretrained/$MODEL}" \
-  --tokenizer "${TOKENIZER:-${BASE:-pretrained/$MODEL}}" \
+  ${MODEL:+--model_card "$MODEL"} --init_checkpoint "$BASE" ${TOKENIZER:+--tokenizer "$TOKENIZER"} \
   --lora_dim 4 --lora_alpha "$ALPHA" --lora_dropout 0.1 \
   --label_smooth 0.1 --weight_decay 0.01 \
   --lr "$LR" --adam_beta2 0.999 --scheduler linear --warmup_step 500 \
-  --train_batch_size $((8 / NPROC)) --max_epoch 5 --seq_len 512 --eval_interval 2254 \
+  --train_batch_size "$BATCH" --max_epoch 5 --seq_len 512 --eval_interval 2254 \
   --random_seed "${SEED:-110}" \
   --work_dir "${RUN:-runs/webnlg}" "$@"
