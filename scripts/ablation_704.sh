@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # 70.4 or 68.8? The factorial that could tell: length penalty 0.8/0.9 × checkpoint (last, best by validation loss, best by
-# validation BLEU) × seeds. One training serves all six cells of a seed, one search both penalties, and finished parts are
-# not run again.
+# validation BLEU) × seeds. One training serves all six cells of a seed, one search both penalties and all checkpoints that
+# are of the same step, and finished parts are not run again.
 #   scripts/ablation_704.sh 3 [flags for train]
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
@@ -20,17 +20,17 @@ for SEED in $(seq 1 "$N"); do
       best_loss) FROM=$RUN/best ;;
       best_bleu) FROM=$RUN/best_bleu ;;
     esac
-    ROW=$ROOT/seed-$SEED/$NAME
-    if [ ! -f "$ROW/predictions.lp0.8.jsonl" ]; then # written last
-      CHECKPOINT=$FROM PREDICTIONS=$ROW/predictions.jsonl \
+    STEP=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["step"])' "$FROM/adapter.json")
+    DECODED=$RUN/decoded/step-$STEP
+    if [ ! -f "$DECODED/predictions.lp0.8.jsonl" ]; then # written last
+      CHECKPOINT=$FROM PREDICTIONS=$DECODED/predictions.jsonl \
         scripts/decode_e2e.sh --length_penalty 0.9 --more_length_penalties 0.8
     fi
     for PENALTY in 0.8 0.9; do
-      SCORES=$ROW/penalty-$PENALTY/scores.json
+      SCORES=$ROOT/seed-$SEED/$NAME/penalty-$PENALTY/scores.json
       if [ -f "$SCORES" ]; then continue; fi
-      PREDICTIONS=$ROW/predictions.jsonl
-      if [ "$PENALTY" = 0.8 ]; then PREDICTIONS=$ROW/predictions.lp0.8.jsonl; fi
-      PREDICTIONS=$PREDICTIONS SCORES=$SCORES scripts/eval_e2e.sh
+      if [ "$PENALTY" = 0.9 ]; then FILE=predictions.jsonl; else FILE=predictions.lp0.8.jsonl; fi
+      PREDICTIONS=$DECODED/$FILE SCORES=$SCORES scripts/eval_e2e.sh
     done
   done
 done

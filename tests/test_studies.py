@@ -60,11 +60,16 @@ def test_every_cell_of_the_factorial_is_its_own_checkpoint_and_penalty(script, t
     shown = script("ablation_704.sh", "1", *TRAIN)
     trained = steps(study / "train-1")
     assert trained["best"] < trained["train-1"] == 9  # the rate makes the later ones worse
-    rows = {name: study / "seed-1" / name for name in ("last", "best_loss", "best_bleu")}
-    for name, step in (("last", 9), ("best_loss", trained["best"]), ("best_bleu", trained["best_bleu"])):
+    rows = {"last": 9, "best_loss": trained["best"], "best_bleu": trained["best_bleu"]}
+    for name, step in rows.items():
         assert f"| {name} (step {step}) |" in shown
-    found = {name: (row / "predictions.jsonl").read_text() for name, row in rows.items()}
-    assert found["last"] != found["best_loss"]
+    decoded = {step: study / "train-1" / "decoded" / f"step-{step}" for step in rows.values()}
+    assert shown.count("5 predictions (") == 2 * len(decoded)  # two penalties of each distinct checkpoint
+    found = {step: (folder / "predictions.jsonl").read_text() for step, folder in decoded.items()}
+    assert found[9] != found[trained["best"]]
+    for name, step in rows.items():  # a row is scored from its own checkpoint
+        scores = json.loads((study / "seed-1" / name / "penalty-0.9" / "scores.json").read_text())
+        assert scores["files"]["predictions"]["path"] == str(decoded[step] / "predictions.jsonl")
 
     # One cell against the commands it stands for.
     folder = str(tmp_path / "alone.jsonl")
@@ -78,11 +83,11 @@ def test_every_cell_of_the_factorial_is_its_own_checkpoint_and_penalty(script, t
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert Path(folder).read_text() == (rows["last"] / "predictions.lp0.8.jsonl").read_text()
+    assert Path(folder).read_text() == (decoded[9] / "predictions.lp0.8.jsonl").read_text()
 
     # A lost cell alone is made again.
     times = {path: path.stat().st_mtime_ns for path in study.glob("seed-1/**/*.json*")}
-    lost = rows["best_bleu"] / "penalty-0.9" / "scores.json"
+    lost = study / "seed-1" / "best_bleu" / "penalty-0.9" / "scores.json"
     before = lost.read_bytes()
     lost.unlink()
     assert script("ablation_704.sh", "1", *TRAIN).count("BLEU:") == 1
