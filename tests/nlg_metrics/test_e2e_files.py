@@ -91,6 +91,8 @@ def test_table_and_text_of_the_real_test_set_are_the_same(shared_data: Path, sha
         ({"refs_txt": "a\n", "sys_csv": "x,y\n1,2\n"}, "needs a heading"),
         ({"refs_txt": "a\n", "sys_csv": "mr,output\n1,2,3\n"}, "row 2 has 3 columns"),
         ({"refs_csv": "mr,ref\nA,b\n", "sys_csv": "mr,output\nB,b\n"}, "no reference for 1 source"),
+        ({"refs_txt": "a\n", "sys_jsonl": "a\n"}, "sys.jsonl is JSON lines, not plain text; give it as --data or"),
+        ({"refs_txt": '\ufeff{"id": "1"}\n', "sys_txt": "a\n"}, "refs.txt is JSON lines, not plain text"),
     ],
 )
 def test_what_cannot_be_scored_is_one_line_on_stderr(tmp_path: Path, files: dict[str, str], message: str) -> None:
@@ -117,6 +119,11 @@ def test_other_bad_inputs_through_the_command_line(tmp_path: Path) -> None:
         process = run_script(*arguments)
         assert (process.returncode, process.stdout) == (1, ""), arguments
         assert message in process.stderr and len(process.stderr.splitlines()) == 1
+
+
+def test_text_that_looks_like_json_is_still_text(tmp_path: Path) -> None:
+    paths = write(tmp_path, refs_txt="{a} b\n", sys_txt='{"mr": "a"}\n')
+    assert e2e_files.load(paths["refs_txt"], paths["sys_txt"]).hypotheses == ['{"mr": "a"}']
 
 
 def test_table_flags_and_segment_level(tmp_path: Path) -> None:

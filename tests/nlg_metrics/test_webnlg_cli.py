@@ -159,6 +159,12 @@ REFUSED = [
     (["-R", "refs", "-H", "hyps", "-m", ","], "-m names no metric"),
     (["-R", "refs", "-H", "hyps", "-lng", "ru"], "-lng is 'ru'; only en"),
     (["-R", "refs", "-H", "empty", "-nr", "2"], "empty is empty"),
+    (
+        ["-R", "refs", "-H", "ours", "-nr", "2"],
+        "ours is JSON lines, not plain text; give it as --data or --predictions",
+    ),
+    (["-R", "ours", "-H", "hyps", "-nr", "1"], "ours is JSON lines, not plain text"),
+    (["--data", "ours", "-H", "ours"], "ours is JSON lines, not plain text"),
     (["-R", "refs", "-H", "hyps", "-nr", "2", "-nc", "-1"], "chrF orders -1"),
     (["-R", "refs", "-H", "hyps", "-nr", "2", "--json", "hyps/out.json"], "can't be written"),
 ]
@@ -176,6 +182,7 @@ def test_refusals_are_one_clear_line(
     (tmp_path / "short").write_text("a\nb\n")
     (tmp_path / "longer").write_text("a\nb\nc\nd\n")
     (tmp_path / "empty").write_text("")
+    (tmp_path / "ours").write_text('{"id": "1", "hypothesis": "a", "references": ["a"]}\n')
     monkeypatch.chdir(tmp_path)
     if "-m" not in arguments:
         arguments = [*arguments, "-m", "bleu"]
