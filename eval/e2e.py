@@ -19,7 +19,14 @@ from nlg_metrics import e2e_files, e2e_suite, slot_error_rate
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, from_statistics, segment_rows
 from nlg_metrics.files import write_json, write_jsonl, write_text
-from nlg_metrics.scores_file import file_record, plain_values, score_record, scores_record, write_scores
+from nlg_metrics.scores_file import (
+    decoding_of,
+    file_record,
+    plain_values,
+    score_record,
+    scores_record,
+    write_scores,
+)
 from nlg_metrics.segments import UNITS, Segments, read_segments
 from nlg_metrics.significance import RESAMPLES, SEED
 
@@ -158,11 +165,19 @@ def main(argv: list[str] | None = None) -> int:
         if options.json:
             write_json(options.json, plain_values(outcome.results))
         if options.scores:
-            files = file_record(paths)
-            write_scores(
-                options.scores,
-                scores_record("e2e", segments.unit, segments.references, outcome.results, files, bootstrap),
+            decoding, note = decoding_of(options.predictions) if options.predictions else (None, "")
+            if note:
+                print(f"e2e.py: note: {note}", file=sys.stderr)
+            scored = scores_record(
+                "e2e",
+                segments.unit,
+                segments.references,
+                outcome.results,
+                file_record(paths),
+                bootstrap,
+                decoding=decoding,
             )
+            write_scores(options.scores, scored)
         if options.segment_scores:
             write_jsonl(options.segment_scores, segment_rows(segments.ids, outcome.results))
     except InputError as error:

@@ -168,6 +168,15 @@ def test_our_files_give_the_same_numbers_and_a_record(tmp_path: Path) -> None:
     assert bleu["value"] == json.loads(plain.read_text())["BLEU"]
     assert bleu["interval"][0] <= bleu["value"] <= bleu["interval"][1]
     assert "refs:1-2" in bleu["signature"] and len(written["files"]["data"]["sha256"]) == 64
+    assert "decoding" not in written and process.stderr == ""
+    note = {"predictions": {"sha256": "0" * 64}}
+    (tmp_path / "predictions.config.json").write_text(json.dumps(note))
+    process = run_script("--data", data, "--predictions", predicted, "--scores", record)
+    assert "is of other predictions than" in process.stderr and "decoding" not in json.loads(record.read_text())
+    note["predictions"]["sha256"] = written["files"]["predictions"]["sha256"]
+    (tmp_path / "predictions.config.json").write_text(json.dumps(note))
+    assert run_script("--data", data, "--predictions", predicted, "--scores", record).stderr == ""
+    assert json.loads(record.read_text())["decoding"] == note
     entries = run_script("--data", data, "--predictions", predicted, "--segments", "entries", "-t")
     assert entries.returncode == 0 and entries.stdout != process.stdout
     predicted.write_text(json.dumps(predictions[0]) + "\n", encoding="utf-8")

@@ -22,6 +22,7 @@ from lora_nlg.decoding import (
     remove_journals,
     write_predictions,
 )
+from lora_nlg.decoding.provenance import write_config
 from lora_nlg.distributed import World, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.lora import lora_layers
@@ -172,9 +173,10 @@ def main(argv: Sequence[str]) -> int:
             path = output_path(checkpoint, arguments.out, several=len(checkpoints) > 1)
             paths = [path, *(path.with_suffix(f".lp{penalty:g}{path.suffix}") for penalty in penalties[1:])]
             rankings = search_records(decoder, records, paths, penalties, world)
-            for path, found in zip(paths, rankings, strict=True):
+            for path, penalty, found in zip(paths, penalties, rankings, strict=True):
                 if world.is_main:
                     count = write_predictions(path, records, found)
+                    write_config(path, decoder, penalty, run.info, checkpoint, arguments.data)
                     remove_journals(path)
                     log.info("%d predictions (%d distinct contexts): %s", count, len(found), path)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,16 +15,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from lora_nlg import __version__
 from lora_nlg.__main__ import main
 from lora_nlg.corpora.record import Record, write_records
 from lora_nlg.decoding import BeamSettings, Decoder, Hypothesis, decode_contexts, decode_n_best, fold_for_decoding
 from lora_nlg.decoding.predictions import Journal, journal_folder
 from lora_nlg.errors import InputError
+from lora_nlg.files import sha256_file
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
 from lora_nlg.lora import LoRASpec, inject
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer, save_adapter
-from lora_nlg.weights.base import load_base, save_base
+from lora_nlg.weights.base import base_hash, load_base, save_base
 
 ROOT = Path(__file__).resolve().parents[3]
 VOCABULARY = ROOT / "data" / "sample" / "base"
@@ -140,7 +143,34 @@ def test_further_length_penalties_get_files_as_if_decoded_alone(runs: Path, tmp_
         assert main(["decode", *flags, "--length_penalty", penalty, "--out", str(alone)]) == 0
         assert (tmp_path / name).read_bytes() == alone.read_bytes()
     assert (tmp_path / "p.lp-1.jsonl").read_bytes() != (tmp_path / "p.lp2.jsonl").read_bytes()
-    assert sorted(path.name for path in tmp_path.glob("p*")) == ["p.jsonl", "p.lp-1.jsonl", "p.lp2.jsonl"]
+    names = ["p", "p.lp-1", "p.lp2"]
+    assert sorted(path.name for path in tmp_path.glob("p*")) == [
+        f"{n}{e}" for n in names for e in (".config.json", ".jsonl")
+    ]
+    notes = [json.loads((tmp_path / f"{name}.config.json").read_text()) for name in names]
+    assert [note["search"]["length_penalty"] for note in notes] == [0.8, -1, 2]
+    assert [note["predictions"]["sha256"] for note in notes] == [sha256_file(tmp_path / f"{n}.jsonl") for n in names]
+
+
+def test_how_predictions_were_made_is_noted_beside_them(runs: Path, tmp_path: Path) -> None:
+    data = ["--data", str(runs / "test.jsonl"), *FLAGS]
+    assert main(["decode", "--checkpoint", str(runs / "one"), "--out", str(tmp_path / "p.jsonl"), *data]) == 0
+    note = json.loads((tmp_path / "p.config.json").read_text())
+    assert note["version"] == f"lora-nlg {__version__}" and note["sampling"] is None
+    assert note["data"] == {"path": str(runs / "test.jsonl"), "sha256": sha256_file(runs / "test.jsonl")}
+    model = note["model"]
+    assert model["checkpoint"] == str(runs / "one") and model["dtype"] == "float32"
+    assert model["adapter_sha256"] == sha256_file(runs / "one" / "adapter.safetensors")
+    assert model["targets"]["q"] == {"r": 4, "alpha": 32.0, "scaling": 8.0}
+    assert (note["search"]["beam"], note["search"]["eval_len"]) == (3, 12)
+    assert note["search"]["end_ids"] == list(load_tokenizer(VOCABULARY).end_ids)
+    # A whole model has no adapter to name; its own values are hashed.
+    load_tokenizer(VOCABULARY).save(shutil.copytree(runs / "base", tmp_path / "whole"))
+    sampled = ["--sample", "--random_seed", "3", "--out", str(tmp_path / "s")]
+    assert main(["decode", "--checkpoint", str(tmp_path / "whole"), *data, *sampled]) == 0
+    note = json.loads((tmp_path / "s.config.json").read_text())
+    assert note["model"]["model_sha256"] == base_hash(load_base(runs / "base")) and "targets" not in note["model"]
+    assert note["sampling"] == {"temperature": 1.0, "top_p": 1.0, "seed": 3}
 
 
 def test_samples_depend_on_the_seed_and_not_on_the_batch(runs: Path, tmp_path: Path) -> None:
