@@ -45,6 +45,10 @@ class RunArguments:
     """Where the base is. Default: where the run says it was."""
     tokenizer: str | None = None
     """Where the vocabulary is. Default: in the run, or beside the base."""
+    allow_other_base: bool = False
+    """Accept a base of equal shape with other values than the adapter was trained on."""
+    allow_other_tokenizer: bool = False
+    """Accept another vocabulary than the run was trained with."""
     precision: str = "fp32"
     """fp32, or bf16 for the model's body (the output head stays fp32)."""
     device: str = "auto"
@@ -213,9 +217,15 @@ def open_run(arguments: RunArguments, checkpoint: str, before: Run | None = None
             and info.bias == "none"
             and all(getattr(info, name) == getattr(before.info, name) for name in same)
         ):
-            load_adapter(checkpoint, before.model)
+            load_adapter(checkpoint, before.model, allow_other_base=arguments.allow_other_base)
             return Run(before.model, before.tokenizer, info)
-    return load_run(checkpoint, arguments.init_checkpoint, arguments.tokenizer)
+    return load_run(
+        checkpoint,
+        arguments.init_checkpoint,
+        arguments.tokenizer,
+        allow_other_base=arguments.allow_other_base,
+        allow_other_tokenizer=arguments.allow_other_tokenizer,
+    )
 
 
 def make_decoder(

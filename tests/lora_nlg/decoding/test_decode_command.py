@@ -25,6 +25,7 @@ from lora_nlg.files import sha256_file
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
 from lora_nlg.lora import LoRASpec, inject
 from lora_nlg.tokenizers import load_tokenizer
+from lora_nlg.tokenizers.sentencepiece import train_sentencepiece
 from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer, save_adapter
 from lora_nlg.weights.base import base_hash, load_base, save_base
 
@@ -247,6 +248,31 @@ def test_wrong_flags_end_in_one_line(
     assert main(["decode", *given, *flags]) != 0
     error = capsys.readouterr().err.strip().splitlines()
     assert message in error[-1] and "Traceback" not in "".join(error)
+
+
+@pytest.mark.parametrize("what", ["base", "tokenizer"])
+def test_the_flag_that_a_refusal_advises_works(
+    what: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load_base(runs / "base")
+    with torch.no_grad():
+        model.transformer.wte.weight[5] *= 1.01
+    save_base(model, tmp_path / "base")
+    train_sentencepiece([" quite another text", " and one more"] * 9, 290).save(tmp_path / "tokenizer")
+    flags = {
+        "base": ["--init_checkpoint", str(tmp_path / "base")],
+        "tokenizer": ["--tokenizer", str(tmp_path / "tokenizer")],
+    }
+    # Two runs on one base: the second takes the way on which the model is used again.
+    both = ["--checkpoint", f"{runs / 'one'},{runs / 'two'}", *flags[what], "--beam", "2", "--eval_len", "4"]
+    decode = ["decode", *both, "--data", str(runs / "test.jsonl"), "--out", str(tmp_path / "out")]
+    for command in (["generate", "name : Gull", *both], decode):
+        assert main(command) == 1
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert f"nonetheless with --allow_other_{what}" in error
+        assert main([*command, f"--allow_other_{what}"]) == 0
+    convert = ["convert", str(runs / "one"), "--to", "merged", "--out", str(tmp_path / "merged"), *flags[what]]
+    assert main(convert) == 1 and main([*convert, f"--allow_other_{what}"]) == 0
 
 
 def adapted(runs: Path) -> GPT2:
