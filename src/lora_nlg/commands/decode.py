@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from lora_nlg.commands.arguments import existing_file, parse_arguments
+from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import Record, read_records
 from lora_nlg.decoding import (
     BeamSettings,
@@ -209,6 +210,11 @@ def open_run(arguments: RunArguments, checkpoint: str, before: Run | None = None
     """
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
+    with explained(checkpoint, "--checkpoint"):
+        return _load(arguments, checkpoint, before)
+
+
+def _load(arguments: RunArguments, checkpoint: str, before: Run | None) -> Run:
     if before is not None and (Path(checkpoint) / WEIGHTS).is_file():
         info = read_adapter(checkpoint)[0]
         same = ("targets", "base", "tokenizer", "variant", "bias")

@@ -26,6 +26,7 @@ from lora_nlg.commands.train_arguments import (
     OptimisationArguments,
     RunArguments,
 )
+from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding import BeamSettings, decode_contexts
 from lora_nlg.distributed import World, joined_world
@@ -81,9 +82,10 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     if not world.is_main:
         logging.getLogger("lora_nlg").setLevel(logging.ERROR)
     folder = Path(run.work_dir)
-    vocabulary = data.tokenizer or _beside_checkpoint(arguments.model)
-    tokenizer = load_tokenizer(vocabulary)
-    model = build_base(arguments.model, tokenizer, optimisation.random_seed)
+    with explained(arguments.model.init_checkpoint, "--init_checkpoint"):
+        vocabulary = data.tokenizer or _beside_checkpoint(arguments.model)
+        tokenizer = load_tokenizer(vocabulary)
+        model = build_base(arguments.model, tokenizer, optimisation.random_seed)
     if data.seq_len > model.config.n_positions:
         raise InputError(f"--seq_len {data.seq_len} is more than the model's {model.config.n_positions} positions")
     train, train_hash = read_examples(data.train_data, "--train_data", tokenizer, data)

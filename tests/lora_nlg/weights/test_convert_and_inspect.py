@@ -222,6 +222,45 @@ def test_inspect_names_a_damaged_description(base: Path, tmp_path: Path, capsys)
         assert message in call_output(capsys, "inspect", folder, status=1)
 
 
+def test_weights_of_another_kind_are_told_by_name(
+    run: Path, base: Path, adapted: Adapted, tmp_path: Path, capsys
+) -> None:
+    pt, peft, full = tmp_path / "x" / "model.pt", tmp_path / "peft", tmp_path / "full"
+    write_loralib(pt, take(adapted("q,v")))
+    assert call("convert", run, "--to", "peft", "--out", peft) == 0
+    save_full_model(full / "model", load_base(base), AdapterInfo({}))
+    merge = "to train on from it: `lora-nlg convert {} --to merged --out DIR{}`, then --init_checkpoint DIR"
+    needs_base = " --init_checkpoint BASE"
+    train = ["train", "--train_data", "x.jsonl", "--work_dir", tmp_path / "w", "--init_checkpoint"]
+    decode = ["decode", "--data", tmp_path / "x.jsonl", "--checkpoint"]
+    (tmp_path / "x.jsonl").write_text('{"id": "1", "context": "a", "references": ["b"]}\n')
+    cases = [
+        (train, run, merge.format(run, "")),
+        (train, run / "adapter.safetensors", merge.format(run / "adapter.safetensors", "")),
+        (train, pt, merge.format(pt, " --lora_alpha A" + needs_base)),
+        (train, peft, merge.format(peft, needs_base)),
+        (train, full, f"give the model in it: --init_checkpoint {full / 'model'}"),
+        (
+            decode,
+            pt,
+            f"`lora-nlg convert {pt} --to adapter --out DIR --lora_alpha A{needs_base}`, then --checkpoint DIR",
+        ),
+        (decode, peft, f"`lora-nlg convert {peft} --to adapter --out DIR{needs_base}`, then --checkpoint DIR"),
+    ]
+    capsys.readouterr()
+    for command, path, message in cases:
+        assert call(*command, path) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+        assert f"{command[-1]} {path} is not a " in line and message in line, line
+    # What the advice says works: a merged adapter is a base, a converted checkpoint is a run.
+    assert call("convert", run, "--to", "merged", "--out", tmp_path / "merged") == 0
+    flags = ["--train_data", tmp_path / "x.jsonl", "--work_dir", tmp_path / "w", "--seq_len", 64, "--max_step", 1]
+    assert call("train", *flags, "--warmup_step", 0, "--init_checkpoint", tmp_path / "merged") == 0
+    flags = ["--to", "adapter", "--out", tmp_path / "own", "--lora_alpha", 32, "--init_checkpoint", base]
+    assert call("convert", pt, *flags) == 0
+    assert call(*decode, tmp_path / "own", "--eval_len", 4) == 0
+
+
 def test_inspect_untrained(base: Path, adapted: Adapted, tmp_path: Path, capsys) -> None:
     model = adapted("q,v")
     with torch.no_grad():
