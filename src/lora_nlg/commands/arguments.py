@@ -114,11 +114,14 @@ def _spell_out_booleans(argv: Sequence[str], groups: Sequence[type], stray: bool
 
 
 def existing_file(path: str, flag: str) -> Path:
-    """The path, checked.
+    """The path of a prepared file, checked.
 
     Raises:
-        InputError: no such file; names the flag that asked for it.
+        InputError: no such file, or a folder; names the flag that asked for it.
     """
+    if Path(path).is_dir():
+        example = next((f", e.g. {file}" for file in sorted(Path(path).glob("*.jsonl"))), "")
+        raise InputError(f"{flag}: {path} is a folder; give a .jsonl file in it{example}")
     if not Path(path).is_file():
-        raise InputError(f"{flag}: no file {path}")
+        raise InputError(f"{flag}: no file {path}; make it with `lora-nlg prepare`")
     return Path(path)

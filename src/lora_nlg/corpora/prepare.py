@@ -61,7 +61,7 @@ def prepare_corpus(
         return _write_sample(Path(out))
     if raw is None:
         raise InputError(f"--raw is missing: the folder of {corpus}'s released files (see data/README.md)")
-    sources = locate(raw, _PLACES[corpus], form)
+    sources = locate(corpus, raw, _PLACES[corpus], form)
     releases: dict[str, Release] = {}
     for split, source in sources.items():
         if corpus == "e2e":

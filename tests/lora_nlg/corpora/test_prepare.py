@@ -85,7 +85,7 @@ def test_nothing_is_written_when_a_file_is_broken(tmp_path, capsys):
     ("arguments", "said"),
     [
         (("e2e", None), "--raw is missing"),
-        (("e2e", "nowhere"), "no folder"),
+        (("e2e", "nowhere"), "nowhere; get it with scripts/download_data.sh e2e"),
         (("e2e", "empty"), "found none of train.txt"),
         (("webnlg", "raw", "csv"), "this corpus is released as xml and json"),
         (("dart", "raw", "auto", True), "--tokenise is for e2e"),
