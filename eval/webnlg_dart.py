@@ -44,7 +44,12 @@ def parser() -> argparse.ArgumentParser:
         help="number of reference files (default 4); with --data, the most "
         "references of a segment to use (default: 6 in style lora, all in style raw)",
     )
-    add("-m", "--metrics", default=",".join(webnlg_suite.NAMES), help="metrics (default %(default)s)")
+    add(
+        "-m",
+        "--metrics",
+        default=",".join(webnlg_suite.NAMES),
+        help="metrics (default %(default)s; bleu gives bleu_nltk too)",
+    )
     add("-lng", "--language", default="en", help="language; only en")
     add("-nc", "--ncorder", type=int, default=6, help="chrF++: longest character n-gram (default 6)")
     add("-nw", "--nworder", type=int, default=2, help="chrF++: longest word n-gram (default 2)")

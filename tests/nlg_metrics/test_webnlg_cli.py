@@ -123,6 +123,14 @@ def test_our_files_give_subsets_intervals_and_segment_scores(
     assert [row["id"] for _, row in read_jsonl(tmp_path / "segments.jsonl")] == ["0", "1", "2"]
 
 
+def test_each_metric_of_the_table_can_be_asked_for(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    files = ["-R", tmp_path / "refs", "-H", tmp_path / "hyps", "-nr", 2, "--json", tmp_path / "out.json"]
+    for asked in ("bleu_nltk", "chrf++,ter,bleu_nltk"):
+        assert run(*files, "-m", asked) == 0
+        assert set(read_json(tmp_path / "out.json")) == set(asked.split(","))
+
+
 def test_the_lora_style_is_the_predecessors() -> None:
     assert (
         webnlg_suite.lora_text("Abilene_Airport  (U.S.) isn't 5-Star.")
@@ -154,7 +162,7 @@ REFUSED = [
     (["-R", "short", "-H", "hyps", "-nr", "1"], "hyps has 3 lines but .*short has 2; they must be equal"),
     (["-R", "refs", "-H", "longer", "-nr", "2"], "longer has 4 lines but .*refs0 has 3"),
     (["-R", "refs", "-H", "hyps", "-nr", "0"], "-nr is 0"),
-    (["-R", "refs", "-H", "hyps", "-m", "bleu,rouge"], "no metric 'rouge'; -m takes bleu,meteor"),
+    (["-R", "refs", "-H", "hyps", "-m", "bleu,rouge"], "no metric 'rouge'; -m takes bleu,bleu_nltk,meteor"),
     (["-R", "refs", "-H", "hyps", "-m", "bert"], "bert is not offered"),
     (["-R", "refs", "-H", "hyps", "-m", ","], "-m names no metric"),
     (["-R", "refs", "-H", "hyps", "-lng", "ru"], "-lng is 'ru'; only en"),
