@@ -2,6 +2,7 @@
 
     python eval/e2e.py REFERENCES OUTPUTS                    the official tool's inputs: text, TSV or CSV
     python eval/e2e.py --data test.jsonl --predictions predictions.jsonl --scores scores.json
+    python eval/e2e.py --data test.jsonl OUTPUTS             plain text for our data: one line a context (or entry)
 
 It needs numpy alone; METEOR also the resources of `pip install .[meteor]`. No Java, no Perl.
 """
@@ -27,7 +28,7 @@ from nlg_metrics.scores_file import (
     scores_record,
     write_scores,
 )
-from nlg_metrics.segments import UNITS, Segments, read_segments
+from nlg_metrics.segments import UNITS, Segments, read_segments, read_segments_and_lines
 from nlg_metrics.significance import RESAMPLES, SEED
 
 
@@ -64,8 +65,13 @@ def parser() -> argparse.ArgumentParser:
         "-s", "--src-file", metavar="FILE", dest="source_file", help="check the outputs' sources against this file"
     )
     arguments.add_argument("-t", "--table", action="store_true", help="print the scores as one TSV line")
-    arguments.add_argument("-H", "--header", action="store_true", help="print the TSV heading first (with -t)")
-    ours = arguments.add_argument_group("our files instead of REFERENCES and OUTPUTS")
+    arguments.add_argument(
+        "-H",
+        "--header",
+        action="store_true",
+        help="print the TSV heading first (with -t); it takes no file: with --data, OUTPUTS stands alone",
+    )
+    ours = arguments.add_argument_group("our files instead of REFERENCES (and OUTPUTS)")
     ours.add_argument("--data", metavar="JSONL", help="data file with references, from `lora-nlg prepare`")
     ours.add_argument("--predictions", metavar="JSONL", help="predictions file, from `lora-nlg decode`")
     ours.add_argument(
@@ -99,13 +105,17 @@ def read(options: argparse.Namespace) -> tuple[Segments, dict[str, str]]:
     """What is scored, and the files it came from by role."""
     ours = options.data, options.predictions
     official = options.references, options.outputs
+    if options.data and options.references and not (options.predictions or options.outputs):
+        options.outputs = options.references  # --data holds the references
+        files = {"data": options.data, "hypotheses": options.outputs}
+        return read_segments_and_lines(options.data, options.outputs, options.segments), files
     if all(ours) and not any(official):
         files = {"data": options.data, "predictions": options.predictions}
         return read_segments(options.data, options.predictions, options.segments), files
     if all(official) and not any(ours):
         files = {"references": options.references, "hypotheses": options.outputs}
         return e2e_files.load(options.references, options.outputs, options.source_file), files
-    raise InputError("give REFERENCES and OUTPUTS, or --data and --predictions; see --help")
+    raise InputError("give REFERENCES and OUTPUTS, or --data and --predictions (or OUTPUTS); see --help")
 
 
 def show(outcome: e2e_suite.SuiteResult, options: argparse.Namespace) -> None:

@@ -177,6 +177,14 @@ def test_our_files_give_the_same_numbers_and_a_record(tmp_path: Path) -> None:
     (tmp_path / "predictions.config.json").write_text(json.dumps(note))
     assert run_script("--data", data, "--predictions", predicted, "--scores", record).stderr == ""
     assert json.loads(record.read_text())["decoding"] == note
+    # Plain text beside --data: one line a context, or an entry. -H before it, as in webnlg_dart.py, does no harm.
+    for flags in ([paths["sys_txt"]], ["-H", paths["sys_txt"]]):
+        process = run_script("--data", data, *flags, "--json", pooled, "--scores", record)
+        assert process.returncode == 0, process.stderr
+        assert json.loads(plain.read_text()) == json.loads(pooled.read_text())
+    assert list(json.loads(record.read_text())["files"]) == ["data", "hypotheses"]
+    process = run_script("--data", data, paths["sys_txt"], "--segments", "entries")
+    assert process.returncode == 1 and "has 2 lines but" in process.stderr and "has 3 entries" in process.stderr
     entries = run_script("--data", data, "--predictions", predicted, "--segments", "entries", "-t")
     assert entries.returncode == 0 and entries.stdout != process.stdout
     predicted.write_text(json.dumps(predictions[0]) + "\n", encoding="utf-8")
