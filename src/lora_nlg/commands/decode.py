@@ -25,6 +25,7 @@ from lora_nlg.decoding import (
 )
 from lora_nlg.decoding.provenance import write_config
 from lora_nlg.distributed import World, joined_world
+from lora_nlg.dtypes import named_dtype
 from lora_nlg.errors import InputError
 from lora_nlg.lora import lora_layers
 from lora_nlg.progress import progress_bar
@@ -32,7 +33,6 @@ from lora_nlg.weights.adapter import WEIGHTS, load_adapter, read_adapter
 from lora_nlg.weights.run import Run, load_run
 
 log = logging.getLogger(__name__)
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,15 @@ class RunArguments:
     """Accept a base of equal shape with other values than the adapter was trained on."""
     allow_other_tokenizer: bool = False
     """Accept another vocabulary than the run was trained with."""
-    precision: str = "fp32"
-    """fp32, or bf16 for the model's body (the output head stays fp32)."""
+    dtype: str = "fp32"
+    """fp32, bf16 or fp16: what the model's body computes in; the output head stays fp32."""
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda or cuda:N."""
     threads: int | None = None
     """CPU threads. Default: torch's."""
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise InputError(f"--precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        named_dtype(self.dtype)
         if self.threads is not None and self.threads < 1:
             raise InputError(f"--threads must be at least 1, got {self.threads}")
 
@@ -252,7 +251,7 @@ def make_decoder(
         search.settings(run.tokenizer.eos_id),
         batch_size=batch_size,
         seq_len=search.seq_len,
-        dtype=PRECISIONS[arguments.precision],
+        dtype=named_dtype(arguments.dtype),
         sampling=search.sampling(),
         share=share,
     )

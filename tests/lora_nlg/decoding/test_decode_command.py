@@ -222,6 +222,18 @@ def test_two_ranks_write_what_one_does(runs: Path, tmp_path: Path) -> None:
     assert (tmp_path / "two.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_the_body_computes_in_the_type_asked_for(runs: Path, tmp_path: Path, dtype: str) -> None:
+    flags = ["--checkpoint", str(runs / "one"), "--data", str(runs / "test.jsonl"), *FLAGS]
+    scores = []
+    for name in ("fp32", dtype):
+        assert main(["decode", *flags, "--dtype", name, "--out", str(tmp_path / f"{name}.jsonl")]) == 0
+        scores.append([line["score"] for line in read(tmp_path / f"{name}.jsonl")])
+    note = json.loads((tmp_path / f"{dtype}.config.json").read_text())
+    assert note["model"]["dtype"] == {"bf16": "bfloat16", "fp16": "float16"}[dtype]
+    assert scores[0] != scores[1] and scores[0] == pytest.approx(scores[1], abs=0.3)
+
+
 def test_generate_prints_scores_and_texts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", CONTEXTS[0], "--checkpoint", str(runs / "one"), "--n_best", "3", "--eval_len", "8"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -237,6 +249,7 @@ def test_generate_prints_scores_and_texts(runs: Path, capsys: pytest.CaptureFixt
         (["--eval_len", "128"], "--eval_len 128 leaves no room"),
         (["--eos_token_id", "x"], "--eos_token_id"),
         (["--semantics", "t5"], "lora, hf"),
+        (["--dtype", "int8"], "--dtype must be one of fp32, bf16, fp16, got 'int8'"),
         (["--data", "nothing.jsonl"], "nothing.jsonl"),
         (["--unknown", "1"], "unknown"),
     ],
