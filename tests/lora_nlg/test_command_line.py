@@ -76,6 +76,12 @@ def test_what_is_wrong_is_said_in_words(arguments, message, capsys):
     assert message in line and "<class" not in line and "typing" not in line
 
 
+def test_an_unknown_name_in_a_config_file_is_explained_too(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("lora_din: 3\n")
+    assert main([*TRAIN, "--config", str(tmp_path / "c.yaml")]) == 1
+    assert "in --config, no flag --lora_din; did you mean --lora_dim?" in capsys.readouterr().err
+
+
 def test_as_a_process_without_traceback():
     done = subprocess.run(
         [sys.executable, "-m", "lora_nlg", "inspect", "/nowhere/adapter.safetensors"], capture_output=True, text=True

@@ -32,6 +32,8 @@ def explain(message: str, flags: Collection[str], positionals: Collection[str] =
         if not unknown:
             return f"{match[1]!r} is one word too many; a flag needs its dashes, a text with blanks its quotes"
         return "; ".join(_unknown(word.partition("=")[0], flags) for word in unknown)
+    if match := re.fullmatch(r"Option '(\S+)' is not accepted", message):
+        return f"in --config, {_unknown(f'--{match[1]}', flags)}"
     if match := re.fullmatch(r"the following arguments are required: (.*)", message):
         return f"the following arguments are required: {', '.join(shown(name) for name in match[1].split(', '))}"
     if match := re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message):
