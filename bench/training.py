@@ -30,11 +30,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from lora_nlg.batching import Example, Loader, Sampler, StepData, make_examples
 from lora_nlg.corpora.record import read_records
 from lora_nlg.distributed import World, pick_device
+from lora_nlg.dtypes import DTYPES
 from lora_nlg.gpt2 import GPT2, SIZES, GPT2Config, empty_gpt2, lora_targets, named_config
 from lora_nlg.lora import FrozenProduct, LoRASpec, inject, mark_only_lora_as_trainable, pack_frozen
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.training import (
-    DTYPES,
     FlatParameters,
     LoopSettings,
     Schedule,

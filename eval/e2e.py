@@ -2,6 +2,7 @@
 
     python eval/e2e.py REFERENCES OUTPUTS                    the official tool's inputs: text, TSV or CSV
     python eval/e2e.py --data test.jsonl --predictions predictions.jsonl --scores scores.json
+    python eval/e2e.py --data test.jsonl OUTPUTS             plain text for our data: one line a context (or entry)
 
 It needs numpy alone; METEOR also the resources of `pip install .[meteor]`. No Java, no Perl.
 """
@@ -19,8 +20,15 @@ from nlg_metrics import e2e_files, e2e_suite, slot_error_rate
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, from_statistics, segment_rows
 from nlg_metrics.files import write_json, write_jsonl, write_text
-from nlg_metrics.scores_file import file_record, plain_values, score_record, scores_record, write_scores
-from nlg_metrics.segments import UNITS, Segments, read_segments
+from nlg_metrics.scores_file import (
+    decoding_of,
+    file_record,
+    plain_values,
+    score_record,
+    scores_record,
+    write_scores,
+)
+from nlg_metrics.segments import UNITS, Segments, read_segments, read_segments_and_lines
 from nlg_metrics.significance import RESAMPLES, SEED
 
 
@@ -57,8 +65,13 @@ def parser() -> argparse.ArgumentParser:
         "-s", "--src-file", metavar="FILE", dest="source_file", help="check the outputs' sources against this file"
     )
     arguments.add_argument("-t", "--table", action="store_true", help="print the scores as one TSV line")
-    arguments.add_argument("-H", "--header", action="store_true", help="print the TSV heading first (with -t)")
-    ours = arguments.add_argument_group("our files instead of REFERENCES and OUTPUTS")
+    arguments.add_argument(
+        "-H",
+        "--header",
+        action="store_true",
+        help="print the TSV heading first (with -t); it takes no file: with --data, OUTPUTS stands alone",
+    )
+    ours = arguments.add_argument_group("our files instead of REFERENCES (and OUTPUTS)")
     ours.add_argument("--data", metavar="JSONL", help="data file with references, from `lora-nlg prepare`")
     ours.add_argument("--predictions", metavar="JSONL", help="predictions file, from `lora-nlg decode`")
     ours.add_argument(
@@ -92,13 +105,17 @@ def read(options: argparse.Namespace) -> tuple[Segments, dict[str, str]]:
     """What is scored, and the files it came from by role."""
     ours = options.data, options.predictions
     official = options.references, options.outputs
+    if options.data and options.references and not (options.predictions or options.outputs):
+        options.outputs = options.references  # --data holds the references
+        files = {"data": options.data, "hypotheses": options.outputs}
+        return read_segments_and_lines(options.data, options.outputs, options.segments), files
     if all(ours) and not any(official):
         files = {"data": options.data, "predictions": options.predictions}
         return read_segments(options.data, options.predictions, options.segments), files
     if all(official) and not any(ours):
         files = {"references": options.references, "hypotheses": options.outputs}
         return e2e_files.load(options.references, options.outputs, options.source_file), files
-    raise InputError("give REFERENCES and OUTPUTS, or --data and --predictions; see --help")
+    raise InputError("give REFERENCES and OUTPUTS, or --data and --predictions (or OUTPUTS); see --help")
 
 
 def show(outcome: e2e_suite.SuiteResult, options: argparse.Namespace) -> None:
@@ -158,11 +175,19 @@ def main(argv: list[str] | None = None) -> int:
         if options.json:
             write_json(options.json, plain_values(outcome.results))
         if options.scores:
-            files = file_record(paths)
-            write_scores(
-                options.scores,
-                scores_record("e2e", segments.unit, segments.references, outcome.results, files, bootstrap),
+            decoding, note = decoding_of(options.predictions) if options.predictions else (None, "")
+            if note:
+                print(f"e2e.py: note: {note}", file=sys.stderr)
+            scored = scores_record(
+                "e2e",
+                segments.unit,
+                segments.references,
+                outcome.results,
+                file_record(paths),
+                bootstrap,
+                decoding=decoding,
             )
+            write_scores(options.scores, scored)
         if options.segment_scores:
             write_jsonl(options.segment_scores, segment_rows(segments.ids, outcome.results))
     except InputError as error:

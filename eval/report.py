@@ -95,6 +95,7 @@ def score_section(label: str, record: Mapping[str, Any]) -> dict[str, Any]:
                 f"{segments['count']:,} segments ({segments['unit']})",
                 f"{counts['min']} to {counts['max']} references each, {counts['total']:,} in all",
                 f"{bootstrap['resamples']:,} bootstrap resamples, seed {bootstrap['seed']}",
+                *_decoding_facts(record.get("decoding")),
             ],
             "level": f"{100 * bootstrap['level']:g}%",
             "groups": groups,
@@ -106,6 +107,17 @@ def score_section(label: str, record: Mapping[str, Any]) -> dict[str, Any]:
         }
     except (KeyError, TypeError) as error:
         raise InputError(f"{label} is not a record of scores as --scores writes it (no {error})") from None
+
+
+def _decoding_facts(decoding: Mapping[str, Any] | None) -> list[str]:
+    """How the scored predictions were made, where the scorer knew."""
+    if decoding is None:
+        return []
+    model, search, sampling = decoding["model"], decoding["search"], decoding["sampling"]
+    found = f"beam {search['beam']}, length penalty {search['length_penalty']:g}"
+    if sampling:
+        found = f"sampled: temperature {sampling['temperature']:g}, top-p {sampling['top_p']:g}"
+    return [f"decoded from step {model['step']:,}" if model["step"] else "decoded", found]
 
 
 def _group(name: str, segments: int, scores: Mapping[str, Any]) -> dict[str, Any]:

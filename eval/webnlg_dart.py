@@ -20,7 +20,7 @@ from nlg_metrics.chrf import ChrF
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, segment_rows
 from nlg_metrics.files import write_json, write_jsonl
-from nlg_metrics.scores_file import file_record, plain_values, scores_record, write_scores
+from nlg_metrics.scores_file import decoding_of, file_record, plain_values, scores_record, write_scores
 from nlg_metrics.segments import UNITS, Segments, read_segments, read_segments_and_lines
 from nlg_metrics.significance import RESAMPLES, SEED
 
@@ -44,7 +44,12 @@ def parser() -> argparse.ArgumentParser:
         help="number of reference files (default 4); with --data, the most "
         "references of a segment to use (default: 6 in style lora, all in style raw)",
     )
-    add("-m", "--metrics", default=",".join(webnlg_suite.NAMES), help="metrics (default %(default)s)")
+    add(
+        "-m",
+        "--metrics",
+        default=",".join(webnlg_suite.NAMES),
+        help="metrics (default %(default)s; bleu gives bleu_nltk too)",
+    )
     add("-lng", "--language", default="en", help="language; only en")
     add("-nc", "--ncorder", type=int, default=6, help="chrF++: longest character n-gram (default 6)")
     add("-nw", "--nworder", type=int, default=2, help="chrF++: longest word n-gram (default 2)")
@@ -120,9 +125,16 @@ def show(outcome: webnlg_suite.SuiteResult, segments: Segments) -> None:
 
 
 def record(
-    outcome: webnlg_suite.SuiteResult, segments: Segments, paths: dict[str, str], bootstrap: Bootstrap
+    outcome: webnlg_suite.SuiteResult,
+    segments: Segments,
+    paths: dict[str, str],
+    bootstrap: Bootstrap,
+    predictions: str | None = None,
 ) -> dict[str, object]:
-    """The value of scores.json."""
+    """The value of scores.json; says on stderr where the note on the predictions is not of them."""
+    decoding, note = decoding_of(predictions) if predictions else (None, "")
+    if note:
+        print(f"webnlg_dart.py: note: {note}", file=sys.stderr)
     return scores_record(
         "webnlg_dart",
         segments.unit,
@@ -131,6 +143,7 @@ def record(
         file_record(paths),
         bootstrap,
         outcome.subsets,
+        decoding,
     )
 
 
@@ -150,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.json:
             write_json(options.json, plain_values(outcome.all_results, outcome.subsets))
         if options.scores:
-            write_scores(options.scores, record(outcome, segments, paths, bootstrap))
+            write_scores(options.scores, record(outcome, segments, paths, bootstrap, options.predictions))
         if options.segment_scores:
             write_jsonl(options.segment_scores, segment_rows(segments.ids, outcome.all_results))
     except InputError as error:

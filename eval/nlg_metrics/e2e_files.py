@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nlg_metrics.errors import InputError
-from nlg_metrics.files import read_text
+from nlg_metrics.files import read_plain
 from nlg_metrics.segments import Segments
 
 # What the tool takes for the heading of a column: beginnings of fields, in any case.
@@ -33,12 +33,9 @@ def read_lines(path: str | Path) -> list[str]:
     """The stripped lines of a UTF-8 file; a byte order mark stays part of the first, as in the tool.
 
     Raises:
-        InputError: the file is missing, empty, or not UTF-8.
+        InputError: the file is missing, empty, not UTF-8, or JSON lines.
     """
-    text = read_text(path, "utf-8")
-    if not text:
-        raise InputError(f"{path} is empty")
-    return [line.strip() for line in text.splitlines()]
+    return [line.strip() for line in read_plain(path, "utf-8").splitlines()]
 
 
 def _table_column(path: str | Path, heading: list[str], pattern: str) -> list[int]:

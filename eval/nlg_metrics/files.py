@@ -38,6 +38,29 @@ def read_text(path: str | Path, encoding: str = "utf-8-sig") -> str:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); convert it first") from None
 
 
+def read_plain(path: str | Path, encoding: str = "utf-8-sig") -> str:
+    """As `read_text`, for a file that should hold plain text: refuses JSON lines, which would be scored as sentences.
+
+    Raises:
+        InputError: as `read_text`; or the file is empty; or its name ends in .jsonl or its first line is a JSON object
+            with an "id".
+    """
+    text = read_text(path, encoding)
+    if not text:
+        raise InputError(f"{path} is empty")
+    if Path(path).suffix == ".jsonl" or _is_json_record(text.partition("\n")[0].lstrip("\ufeff")):
+        raise InputError(f"{path} is JSON lines, not plain text; give it as --data or --predictions")
+    return text
+
+
+def _is_json_record(line: str) -> bool:
+    try:
+        value = json.loads(line) if line.startswith("{") else None
+    except (json.JSONDecodeError, RecursionError):
+        return False
+    return isinstance(value, dict) and "id" in value
+
+
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, Any]]:
     """Yield `(line number, value)` for every line of a JSON lines file; blank lines are skipped.
 

@@ -2,7 +2,7 @@
 
 Layout: `{"tool", "version", "segments": {...}, "files": {role: {"path", "sha256"}}, "bootstrap": {...},
 "scores": {key: {"name", "value", "parts", "signature", "interval"}},
-"subsets": {name: {"segments", "scores"}}}`.
+"subsets": {name: {"segments", "scores"}}}`, and "decoding" (see `decoding_of`) where it is known.
 Keys are the official tool's own names of its metrics.
 """
 
@@ -23,6 +23,27 @@ HASH_DIGITS = 12  # of a file's SHA-256 shown in a signature; the record holds a
 def file_record(files: Mapping[str, str | Path]) -> dict[str, dict[str, str]]:
     """`{role: {"path", "sha256"}}` of the files read; roles are free ("references", "hypotheses", …)."""
     return {role: {"path": str(path), "sha256": sha256_file(path)} for role, path in files.items()}
+
+
+def decoding_of(predictions: str | Path) -> tuple[dict[str, Any] | None, str]:
+    """How a predictions file was made, as `lora-nlg decode` noted beside it (`predictions.config.json`).
+
+    Returns:
+        The note, or None where there is none or it belongs to other predictions; and a sentence on the latter case,
+        else an empty one.
+    """
+    path = Path(predictions)
+    path = path.with_name(path.name.removesuffix(".jsonl") + ".config.json")
+    if not path.is_file():
+        return None, ""
+    try:
+        value = read_json(path)
+        stated = value["predictions"]["sha256"]
+    except (InputError, KeyError, TypeError):
+        return None, f"{path} is not a note of `lora-nlg decode`; it is left out of the scores file"
+    if stated != sha256_file(predictions):
+        return None, f"{path} is of other predictions than {predictions}; it is left out of the scores file"
+    return value, ""
 
 
 def signed(signature: str, files: Mapping[str, Mapping[str, str]]) -> str:
@@ -50,6 +71,7 @@ def scores_record(
     files: Mapping[str, Mapping[str, str]],
     bootstrap: Bootstrap,
     subsets: Mapping[str, Mapping[str, Result]] | None = None,
+    decoding: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The whole record of one system's scores.
 
@@ -61,6 +83,7 @@ def scores_record(
         files: from `file_record`.
         bootstrap: how the intervals were made.
         subsets: subset name -> key -> result.
+        decoding: from `decoding_of`; None leaves it out.
 
     Returns:
         A value for `write_scores`.
@@ -75,6 +98,7 @@ def scores_record(
             "references": {"min": min(counts), "max": max(counts), "total": sum(counts)},
         },
         "files": {role: dict(file) for role, file in files.items()},
+        **({} if decoding is None else {"decoding": dict(decoding)}),
         "bootstrap": {"resamples": bootstrap.resamples, "seed": bootstrap.seed, "level": bootstrap.level},
         "scores": {key: score_record(result, files) for key, result in results.items()},
         "subsets": {

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nlg_metrics.errors import InputError
-from nlg_metrics.files import read_jsonl, read_text
+from nlg_metrics.files import read_jsonl, read_plain
 
 UNITS = ("contexts", "entries")
 
@@ -216,12 +216,9 @@ def read_lines(path: str | Path) -> list[str]:
     `\\r\\n` counts as `\\n`. U+2028, form feeds and the like stay inside their line.
 
     Raises:
-        InputError: the file is absent, unreadable, not UTF-8 or empty.
+        InputError: the file is absent, unreadable, not UTF-8, empty, or JSON lines.
     """
-    text = read_text(path)
-    if not text:
-        raise InputError(f"{path} is empty")
-    lines = text.split("\n")
+    lines = read_plain(path).split("\n")
     if len(lines) > 1 and lines[-1] == "":
         lines.pop()
     return [line.removesuffix("\r") for line in lines]

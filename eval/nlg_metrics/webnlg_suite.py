@@ -26,7 +26,8 @@ from nlg_metrics.segments import Segments
 from nlg_metrics.ter import Ter
 from nlg_metrics.word_tokenize import WordTokenizer, default_tokenizer
 
-NAMES = ("bleu", "meteor", "chrf++", "ter")  # what -m takes, in the order of the table
+NAMES = ("bleu", "meteor", "chrf++", "ter")  # -m's default, in the order of the table; bleu brings bleu_nltk
+ALLOWED = ("bleu", "bleu_nltk", "meteor", "chrf++", "ter")
 NOT_OFFERED = ("bert", "bertscore", "bleurt")
 STYLES = ("lora", "raw")
 LORA_REFERENCES = 6
@@ -118,16 +119,16 @@ def parse_names(text: str) -> list[str]:
     """The metrics named in `-m bleu,meteor,chrf++,ter`.
 
     Raises:
-        InputError: a name isn't one of `NAMES`.
+        InputError: a name isn't one of `ALLOWED`.
     """
     names = [name.strip() for name in text.lower().split(",") if name.strip()]
     for name in names:
         if name in NOT_OFFERED:
-            raise InputError(f"{name} is not offered (it needs a downloaded model); -m takes {','.join(NAMES)}")
-        if name not in NAMES:
-            raise InputError(f"no metric {name!r}; -m takes {','.join(NAMES)}")
+            raise InputError(f"{name} is not offered (it needs a downloaded model); -m takes {','.join(ALLOWED)}")
+        if name not in ALLOWED:
+            raise InputError(f"no metric {name!r}; -m takes {','.join(ALLOWED)}")
     if not names:
-        raise InputError(f"-m names no metric; it takes {','.join(NAMES)}")
+        raise InputError(f"-m names no metric; it takes {','.join(ALLOWED)}")
     return names
 
 
@@ -156,7 +157,9 @@ def make_metrics(
     metrics: dict[str, Metric] = {}
     unavailable: dict[str, str] = {}
     if "bleu" in names:
-        metrics["bleu"], metrics["bleu_nltk"] = MultiBleu(), NltkBleu(tokenizer)
+        metrics["bleu"] = MultiBleu()
+    if "bleu" in names or "bleu_nltk" in names:
+        metrics["bleu_nltk"] = NltkBleu(tokenizer)
     if "meteor" in names:
         try:
             metrics["meteor"] = WordTokenized(load_meteor(meteor_folder), tokenizer)
@@ -193,7 +196,7 @@ def run(
 
     Args:
         segments: from `segments.read_segments` or `generation_eval.read_files`, styled.
-        names: which metrics, from `NAMES`.
+        names: which metrics, from `ALLOWED`.
         bootstrap: how to make the intervals; default 1,000 resamples, seed 12345, 95%.
         chrf: with other orders than 6 and 2.
         meteor_folder: METEOR's resources; default: the installed package.

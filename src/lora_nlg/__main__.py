@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from lora_nlg.commands.usage_errors import did_you_mean
 from lora_nlg.errors import InputError
 
 COMMANDS = {
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     command, rest = arguments[0], arguments[1:]
     if command not in COMMANDS:
-        print(f"lora-nlg: error: no command {command!r}; choose from {', '.join(COMMANDS)}", file=sys.stderr)
+        near = did_you_mean(command, COMMANDS) or f"; choose from {', '.join(COMMANDS)}"
+        print(f"lora-nlg: error: no command {command!r}{near} (see: lora-nlg --help)", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     module = importlib.import_module(f"lora_nlg.commands.{command.replace('-', '_')}")

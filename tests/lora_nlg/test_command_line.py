@@ -31,7 +31,55 @@ def test_a_wrong_flag_is_one_line(command, capsys):
 
 def test_a_wrong_command_is_one_line(capsys):
     assert main(["trian"]) == 2
-    assert "no command 'trian'; choose from" in capsys.readouterr().err
+    assert "no command 'trian'; did you mean train? (see: lora-nlg --help)\n" in capsys.readouterr().err
+    assert main(["verbalise"]) == 2
+    assert "no command 'verbalise'; choose from download-data, " in capsys.readouterr().err
+
+
+TRAIN = ["train", "--train_data", "x", "--work_dir", "x", "--init_checkpoint", "x"]
+DECODE = ["decode", "--checkpoint", "x", "--data", "x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([*TRAIN, "--lora_din=8"], "no flag --lora_din; did you mean --lora_dim?"),
+        ([*TRAIN, "--nonsense", "-3"], "no flag --nonsense (see"),
+        ([*TRAIN, "stray"], "'stray' is one word too many"),
+        (
+            [*TRAIN, "--clip", "1", "--adam_epislon", "1e-6"],
+            "--clip is --grad_clip here; --adam_epislon is --adam_epsilon",
+        ),
+        ([*TRAIN, "--fp16"], "--fp16 is --dtype fp16 here"),
+        ([*TRAIN, "--platform", "local"], "no flag --platform: leave it out"),
+        ([*DECODE, "--local_rank=0"], "no flag --local_rank: leave it out"),
+        ([*DECODE, "--output_file", "x"], "--output_file is --out here"),
+        ([*DECODE, "--lora_dim", "4"], "no flag --lora_dim: it is read from the run; leave it out"),
+        ([*DECODE, "--model_card", "gpt2.md"], "no flag --model_card: it is read from the run"),
+        (
+            ["convert", "x", "--out", "x", "--to", "pfet"],
+            "--to must be one of adapter, loralib, peft, merged, got pfet; did",
+        ),
+        (["prepare", "e2", "--out", "x"], "corpus must be one of e2e, webnlg, dart, sample, got e2; did you mean e2e?"),
+        ([*TRAIN, "--lr", "fast"], "--lr must be a number, got fast"),
+        ([*TRAIN, "--lora_dim", "4.5"], "--lora_dim must be a whole number, got 4.5"),
+        ([*TRAIN, "--max_step", "ten"], "--max_step must be a whole number, got ten"),
+        ([*TRAIN, "--shuffle", "maybe"], "--shuffle must be true or false, got maybe"),
+        ([*TRAIN, "--config", "nowhere.yaml"], "--config: File does not exist"),
+        (["decode", "--data", "x"], "the following arguments are required: --checkpoint (see"),
+        (["prepare"], "the following arguments are required: corpus, --out (see"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(arguments, message, capsys):
+    assert main(arguments) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line and "<class" not in line and "typing" not in line
+
+
+def test_an_unknown_name_in_a_config_file_is_explained_too(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("lora_din: 3\n")
+    assert main([*TRAIN, "--config", str(tmp_path / "c.yaml")]) == 1
+    assert "in --config, no flag --lora_din; did you mean --lora_dim?" in capsys.readouterr().err
 
 
 def test_as_a_process_without_traceback():

@@ -64,7 +64,11 @@ def test_records_come_back_as_they_went(tmp_path):
     ("lines", "message"),
     [
         ([], "holds no record"),
-        ([{"context": "a", "references": []}], 'needs "id"'),
+        (
+            [{"context": "a", "references": []}],
+            'needs "id", "context" and "references" .a list.; make it with `lora-nlg',
+        ),
+        ([{"context": "a", "completion": "b"}], 'write its completions as {"id": "1", "context": "…", "references": '),
         ([{"id": "1", "context": "a", "references": "text"}], "list of strings"),
         ([{"id": "1", "context": 3, "references": []}], '"context" must be a string'),
         ([{"id": "1", "context": "a", "references": []}] * 2, "'1' occurs twice"),

@@ -111,6 +111,14 @@ def test_plain_files_of_the_official_tools(tmp_path: Path, capsys: pytest.Captur
     assert "TER" in capsys.readouterr().out
 
 
+def test_json_lines_are_not_scored_as_plain_text(systems: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (systems / "refs").write_text("a\n")
+    paths = [str(systems / name) for name in ("good.jsonl", "bad.jsonl")]
+    for suite in ("e2e", "webnlg"):
+        assert compare.main([suite, *paths, "-R", str(systems / "refs"), "-nr", "1"]) == 1
+        assert "good.jsonl is JSON lines, not plain text; give it as --data" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -91,6 +91,8 @@ def test_table_and_text_of_the_real_test_set_are_the_same(shared_data: Path, sha
         ({"refs_txt": "a\n", "sys_csv": "x,y\n1,2\n"}, "needs a heading"),
         ({"refs_txt": "a\n", "sys_csv": "mr,output\n1,2,3\n"}, "row 2 has 3 columns"),
         ({"refs_csv": "mr,ref\nA,b\n", "sys_csv": "mr,output\nB,b\n"}, "no reference for 1 source"),
+        ({"refs_txt": "a\n", "sys_jsonl": "a\n"}, "sys.jsonl is JSON lines, not plain text; give it as --data or"),
+        ({"refs_txt": '\ufeff{"id": "1"}\n', "sys_txt": "a\n"}, "refs.txt is JSON lines, not plain text"),
     ],
 )
 def test_what_cannot_be_scored_is_one_line_on_stderr(tmp_path: Path, files: dict[str, str], message: str) -> None:
@@ -117,6 +119,11 @@ def test_other_bad_inputs_through_the_command_line(tmp_path: Path) -> None:
         process = run_script(*arguments)
         assert (process.returncode, process.stdout) == (1, ""), arguments
         assert message in process.stderr and len(process.stderr.splitlines()) == 1
+
+
+def test_text_that_looks_like_json_is_still_text(tmp_path: Path) -> None:
+    paths = write(tmp_path, refs_txt="{a} b\n", sys_txt='{"mr": "a"}\n')
+    assert e2e_files.load(paths["refs_txt"], paths["sys_txt"]).hypotheses == ['{"mr": "a"}']
 
 
 def test_table_flags_and_segment_level(tmp_path: Path) -> None:
@@ -161,6 +168,23 @@ def test_our_files_give_the_same_numbers_and_a_record(tmp_path: Path) -> None:
     assert bleu["value"] == json.loads(plain.read_text())["BLEU"]
     assert bleu["interval"][0] <= bleu["value"] <= bleu["interval"][1]
     assert "refs:1-2" in bleu["signature"] and len(written["files"]["data"]["sha256"]) == 64
+    assert "decoding" not in written and process.stderr == ""
+    note = {"predictions": {"sha256": "0" * 64}}
+    (tmp_path / "predictions.config.json").write_text(json.dumps(note))
+    process = run_script("--data", data, "--predictions", predicted, "--scores", record)
+    assert "is of other predictions than" in process.stderr and "decoding" not in json.loads(record.read_text())
+    note["predictions"]["sha256"] = written["files"]["predictions"]["sha256"]
+    (tmp_path / "predictions.config.json").write_text(json.dumps(note))
+    assert run_script("--data", data, "--predictions", predicted, "--scores", record).stderr == ""
+    assert json.loads(record.read_text())["decoding"] == note
+    # Plain text beside --data: one line a context, or an entry. -H before it, as in webnlg_dart.py, does no harm.
+    for flags in ([paths["sys_txt"]], ["-H", paths["sys_txt"]]):
+        process = run_script("--data", data, *flags, "--json", pooled, "--scores", record)
+        assert process.returncode == 0, process.stderr
+        assert json.loads(plain.read_text()) == json.loads(pooled.read_text())
+    assert list(json.loads(record.read_text())["files"]) == ["data", "hypotheses"]
+    process = run_script("--data", data, paths["sys_txt"], "--segments", "entries")
+    assert process.returncode == 1 and "has 2 lines but" in process.stderr and "has 3 entries" in process.stderr
     entries = run_script("--data", data, "--predictions", predicted, "--segments", "entries", "-t")
     assert entries.returncode == 0 and entries.stdout != process.stdout
     predicted.write_text(json.dumps(predictions[0]) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -64,6 +65,13 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outputs = [{"id": row["id"], "hypothesis": f"A pub number {n % 45} ."} for n, row in enumerate(rows)]
     outputs[49]["hypothesis"] = NASTY
     (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in outputs))
+    note = {
+        "predictions": {"sha256": hashlib.sha256((folder / "predictions.jsonl").read_bytes()).hexdigest()},
+        "model": {"step": 26290},
+        "search": {"beam": 10, "length_penalty": 0.8},
+        "sampling": None,
+    }
+    (folder / "predictions.config.json").write_text(json.dumps(note))
     files = ["--data", str(folder / "data.jsonl"), "--predictions", str(folder / "predictions.jsonl")]
     scores = ["-m", "bleu,ter", "--scores", str(folder / "scores.json"), "--resamples", "50"]
     assert webnlg_dart.main([*files, *scores]) == 0
@@ -82,6 +90,7 @@ def test_the_page_has_everything_and_loads_nothing(run_folder: Path) -> None:
     assert page.tags.count("script") == 1
     for wanted in ("300 steps", "best validation loss 1.11", "adapter alpha 32", "seen (25 segments)", "lora_dim: 4"):
         assert wanted in page.text
+    assert "decoded from step 26,290 · beam 10, length penalty 0.8" in page.text
     record = json.loads((run_folder / "scores.json").read_text())
     for entry in record["scores"].values():
         assert f"{entry['value']:.4f}" in page.text

@@ -14,7 +14,7 @@ import pytest
 from nlg_metrics.base import Array, Metric
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, evaluate, from_statistics, segment_rows
-from nlg_metrics.scores_file import file_record, plain_values, read_scores, scores_record, write_scores
+from nlg_metrics.scores_file import decoding_of, file_record, plain_values, read_scores, scores_record, write_scores
 
 
 class ExactMatch(Metric):
@@ -104,3 +104,17 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> No
     with pytest.raises(InputError, match="can't be written"):
         write_scores(tmp_path / "taken" / "scores.json", {"scores": {}})
     assert sorted(file.name for file in tmp_path.iterdir()) == ["scores.json", "taken"]
+
+
+def test_how_predictions_were_made_is_known_only_from_their_own_note(tmp_path: Path) -> None:
+    predictions, note = tmp_path / "predictions.jsonl", tmp_path / "predictions.config.json"
+    predictions.write_text("{}\n")
+    assert decoding_of(predictions) == (None, "")
+    value = {"predictions": {"sha256": hashlib.sha256(b"{}\n").hexdigest()}, "search": {"beam": 10}}
+    note.write_text(json.dumps(value))
+    assert decoding_of(predictions) == (value, "")
+    predictions.write_text("{ }\n")
+    assert decoding_of(predictions)[0] is None and "is of other predictions than" in decoding_of(predictions)[1]
+    for damaged in ("{", "[]", '{"predictions": 1}'):
+        note.write_text(damaged)
+        assert decoding_of(predictions)[0] is None and "is not a note of" in decoding_of(predictions)[1]

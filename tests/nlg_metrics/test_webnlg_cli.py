@@ -123,6 +123,14 @@ def test_our_files_give_subsets_intervals_and_segment_scores(
     assert [row["id"] for _, row in read_jsonl(tmp_path / "segments.jsonl")] == ["0", "1", "2"]
 
 
+def test_each_metric_of_the_table_can_be_asked_for(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    files = ["-R", tmp_path / "refs", "-H", tmp_path / "hyps", "-nr", 2, "--json", tmp_path / "out.json"]
+    for asked in ("bleu_nltk", "chrf++,ter,bleu_nltk"):
+        assert run(*files, "-m", asked) == 0
+        assert set(read_json(tmp_path / "out.json")) == set(asked.split(","))
+
+
 def test_the_lora_style_is_the_predecessors() -> None:
     assert (
         webnlg_suite.lora_text("Abilene_Airport  (U.S.) isn't 5-Star.")
@@ -154,11 +162,17 @@ REFUSED = [
     (["-R", "short", "-H", "hyps", "-nr", "1"], "hyps has 3 lines but .*short has 2; they must be equal"),
     (["-R", "refs", "-H", "longer", "-nr", "2"], "longer has 4 lines but .*refs0 has 3"),
     (["-R", "refs", "-H", "hyps", "-nr", "0"], "-nr is 0"),
-    (["-R", "refs", "-H", "hyps", "-m", "bleu,rouge"], "no metric 'rouge'; -m takes bleu,meteor"),
+    (["-R", "refs", "-H", "hyps", "-m", "bleu,rouge"], "no metric 'rouge'; -m takes bleu,bleu_nltk,meteor"),
     (["-R", "refs", "-H", "hyps", "-m", "bert"], "bert is not offered"),
     (["-R", "refs", "-H", "hyps", "-m", ","], "-m names no metric"),
     (["-R", "refs", "-H", "hyps", "-lng", "ru"], "-lng is 'ru'; only en"),
     (["-R", "refs", "-H", "empty", "-nr", "2"], "empty is empty"),
+    (
+        ["-R", "refs", "-H", "ours", "-nr", "2"],
+        "ours is JSON lines, not plain text; give it as --data or --predictions",
+    ),
+    (["-R", "ours", "-H", "hyps", "-nr", "1"], "ours is JSON lines, not plain text"),
+    (["--data", "ours", "-H", "ours"], "ours is JSON lines, not plain text"),
     (["-R", "refs", "-H", "hyps", "-nr", "2", "-nc", "-1"], "chrF orders -1"),
     (["-R", "refs", "-H", "hyps", "-nr", "2", "--json", "hyps/out.json"], "can't be written"),
 ]
@@ -176,6 +190,7 @@ def test_refusals_are_one_clear_line(
     (tmp_path / "short").write_text("a\nb\n")
     (tmp_path / "longer").write_text("a\nb\nc\nd\n")
     (tmp_path / "empty").write_text("")
+    (tmp_path / "ours").write_text('{"id": "1", "hypothesis": "a", "references": ["a"]}\n')
     monkeypatch.chdir(tmp_path)
     if "-m" not in arguments:
         arguments = [*arguments, "-m", "bleu"]

@@ -14,6 +14,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
+from lora_nlg.commands.usage_errors import explain
 from lora_nlg.errors import InputError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -65,9 +66,12 @@ def parse_arguments(
         parser.add_class_arguments(group)
     hint = f"(see: lora-nlg {command} --help)"
     try:
-        namespace = parser.parse_args(_gather_lists(_spell_out_booleans(argv, groups), groups))
+        spelled = _spell_out_booleans(argv, groups, stray=bool(positionals))
+        namespace = parser.parse_args(_gather_lists(spelled, groups))
     except Exception as error:  # jsonargparse raises several kinds, all of them about the command line
-        raise InputError(f"{' '.join(str(error).split())} {hint}") from None
+        flags = ["config", *(field.name for group in groups for field in fields(group) if field.init)]
+        problem = explain(" ".join(str(error).split()), flags, positionals or {})
+        raise InputError(f"{problem} {hint}") from None
     instances = []
     for group in groups:
         values = {field.name: namespace[field.name] for field in fields(group) if field.init}
@@ -92,22 +96,32 @@ def _gather_lists(argv: Sequence[str], groups: Sequence[type]) -> list[str]:
     return gathered
 
 
-def _spell_out_booleans(argv: Sequence[str], groups: Sequence[type]) -> list[str]:
-    """A bare `--flag` of a boolean field, as people type it, becomes `--flag=true`."""
+def _spell_out_booleans(argv: Sequence[str], groups: Sequence[type], stray: bool) -> list[str]:
+    """A bare `--flag` of a boolean field, as people type it, becomes `--flag=true`.
+
+    Args:
+        argv: the arguments.
+        groups: the dataclasses.
+        stray: whether a word that is neither true nor false may stand behind it: a positional argument.
+    """
     booleans = {f"--{field.name}" for group in groups for field in fields(group) if field.type in (bool, "bool")}
     spelled = []
     for index, word in enumerate(argv):
         value = argv[index + 1].lower() if index + 1 < len(argv) else ""
-        spelled.append(f"{word}=true" if word in booleans and value not in {"true", "false"} else word)
+        bare = value not in {"true", "false"} if stray else not value or value.startswith("--")
+        spelled.append(f"{word}=true" if word in booleans and bare else word)
     return spelled
 
 
 def existing_file(path: str, flag: str) -> Path:
-    """The path, checked.
+    """The path of a prepared file, checked.
 
     Raises:
-        InputError: no such file; names the flag that asked for it.
+        InputError: no such file, or a folder; names the flag that asked for it.
     """
+    if Path(path).is_dir():
+        example = next((f", e.g. {file}" for file in sorted(Path(path).glob("*.jsonl"))), "")
+        raise InputError(f"{flag}: {path} is a folder; give a .jsonl file in it{example}")
     if not Path(path).is_file():
-        raise InputError(f"{flag}: no file {path}")
+        raise InputError(f"{flag}: no file {path}; make it with `lora-nlg prepare`")
     return Path(path)

@@ -60,6 +60,8 @@ class ConvertArguments:
     """loralib: write the base too, as its end-of-run files have it."""
     allow_other_base: bool = False
     """Accept a base of equal shape with other values than the adapter was trained on."""
+    allow_other_tokenizer: bool = False
+    """Accept another vocabulary than the run was trained with."""
 
 
 @dataclass
@@ -190,7 +192,7 @@ def _optional_tokenizer(
     info: AdapterInfo, arguments: ConvertArguments, places: list[Path], path: Path
 ) -> Tokenizer | None:
     try:
-        return find_tokenizer(info, arguments.tokenizer, places, str(path))
+        return find_tokenizer(info, arguments.tokenizer, places, str(path), arguments.allow_other_tokenizer)
     except InputError:
         if arguments.tokenizer is not None:
             raise

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from lora_nlg.commands.arguments import existing_file, parse_arguments
+from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import Record, read_records
 from lora_nlg.decoding import (
     BeamSettings,
@@ -22,7 +23,9 @@ from lora_nlg.decoding import (
     remove_journals,
     write_predictions,
 )
+from lora_nlg.decoding.provenance import write_config
 from lora_nlg.distributed import World, joined_world
+from lora_nlg.dtypes import named_dtype
 from lora_nlg.errors import InputError
 from lora_nlg.lora import lora_layers
 from lora_nlg.progress import progress_bar
@@ -30,7 +33,6 @@ from lora_nlg.weights.adapter import WEIGHTS, load_adapter, read_adapter
 from lora_nlg.weights.run import Run, load_run
 
 log = logging.getLogger(__name__)
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,19 @@ class RunArguments:
     """Where the base is. Default: where the run says it was."""
     tokenizer: str | None = None
     """Where the vocabulary is. Default: in the run, or beside the base."""
-    precision: str = "fp32"
-    """fp32, or bf16 for the model's body (the output head stays fp32)."""
+    allow_other_base: bool = False
+    """Accept a base of equal shape with other values than the adapter was trained on."""
+    allow_other_tokenizer: bool = False
+    """Accept another vocabulary than the run was trained with."""
+    dtype: str = "fp32"
+    """fp32, bf16 or fp16: what the model's body computes in; the output head stays fp32."""
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda or cuda:N."""
     threads: int | None = None
     """CPU threads. Default: torch's."""
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise InputError(f"--precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        named_dtype(self.dtype)
         if self.threads is not None and self.threads < 1:
             raise InputError(f"--threads must be at least 1, got {self.threads}")
 
@@ -172,9 +177,10 @@ def main(argv: Sequence[str]) -> int:
             path = output_path(checkpoint, arguments.out, several=len(checkpoints) > 1)
             paths = [path, *(path.with_suffix(f".lp{penalty:g}{path.suffix}") for penalty in penalties[1:])]
             rankings = search_records(decoder, records, paths, penalties, world)
-            for path, found in zip(paths, rankings, strict=True):
+            for path, penalty, found in zip(paths, penalties, rankings, strict=True):
                 if world.is_main:
                     count = write_predictions(path, records, found)
+                    write_config(path, decoder, penalty, run.info, checkpoint, arguments.data)
                     remove_journals(path)
                     log.info("%d predictions (%d distinct contexts): %s", count, len(found), path)
     return 0
@@ -203,6 +209,11 @@ def open_run(arguments: RunArguments, checkpoint: str, before: Run | None = None
     """
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
+    with explained(checkpoint, "--checkpoint"):
+        return _load(arguments, checkpoint, before)
+
+
+def _load(arguments: RunArguments, checkpoint: str, before: Run | None) -> Run:
     if before is not None and (Path(checkpoint) / WEIGHTS).is_file():
         info = read_adapter(checkpoint)[0]
         same = ("targets", "base", "tokenizer", "variant", "bias")
@@ -211,9 +222,15 @@ def open_run(arguments: RunArguments, checkpoint: str, before: Run | None = None
             and info.bias == "none"
             and all(getattr(info, name) == getattr(before.info, name) for name in same)
         ):
-            load_adapter(checkpoint, before.model)
+            load_adapter(checkpoint, before.model, allow_other_base=arguments.allow_other_base)
             return Run(before.model, before.tokenizer, info)
-    return load_run(checkpoint, arguments.init_checkpoint, arguments.tokenizer)
+    return load_run(
+        checkpoint,
+        arguments.init_checkpoint,
+        arguments.tokenizer,
+        allow_other_base=arguments.allow_other_base,
+        allow_other_tokenizer=arguments.allow_other_tokenizer,
+    )
 
 
 def make_decoder(
@@ -234,7 +251,7 @@ def make_decoder(
         search.settings(run.tokenizer.eos_id),
         batch_size=batch_size,
         seq_len=search.seq_len,
-        dtype=PRECISIONS[arguments.precision],
+        dtype=named_dtype(arguments.dtype),
         sampling=search.sampling(),
         share=share,
     )

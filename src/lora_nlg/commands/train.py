@@ -26,6 +26,7 @@ from lora_nlg.commands.train_arguments import (
     OptimisationArguments,
     RunArguments,
 )
+from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding import BeamSettings, decode_contexts
 from lora_nlg.distributed import World, joined_world
@@ -81,11 +82,20 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     if not world.is_main:
         logging.getLogger("lora_nlg").setLevel(logging.ERROR)
     folder = Path(run.work_dir)
-    vocabulary = data.tokenizer or _beside_checkpoint(arguments.model)
-    tokenizer = load_tokenizer(vocabulary)
-    model = build_base(arguments.model, tokenizer, optimisation.random_seed)
+    for path, flag in ((data.train_data, "--train_data"), (data.valid_data, "--valid_data")):
+        if path is not None:  # before the base is loaded, which may take minutes
+            existing_file(path, flag)
+    with explained(arguments.model.init_checkpoint, "--init_checkpoint"):
+        if arguments.model.init_checkpoint is not None:  # a missing base is said before a missing vocabulary
+            find_weights(arguments.model.init_checkpoint)
+        vocabulary = data.tokenizer or _beside_checkpoint(arguments.model)
+        tokenizer = load_tokenizer(vocabulary)
+        model = build_base(arguments.model, tokenizer, optimisation.random_seed)
     if data.seq_len > model.config.n_positions:
-        raise InputError(f"--seq_len {data.seq_len} is more than the model's {model.config.n_positions} positions")
+        most = model.config.n_positions
+        raise InputError(
+            f"--seq_len {data.seq_len} is more than the model's {most} positions; use --seq_len {most} or less"
+        )
     train, train_hash = read_examples(data.train_data, "--train_data", tokenizer, data)
     valid: list[Example] = []
     valid_hash = "none"
@@ -301,7 +311,7 @@ def _prepare_folder(folder: Path, resume: str, world: World) -> None:
         elif results and not (folder / "snapshots").is_dir():
             problem = (
                 f"--work_dir {folder} holds {results[0]} but no snapshot to continue from; "
-                f"use another --work_dir, or --resume restart to overwrite it"
+                f"use another --work_dir (RUN= in the scripts), or --resume restart to overwrite it"
             )
         _remove_leftovers(folder)
         folder.mkdir(parents=True, exist_ok=True)

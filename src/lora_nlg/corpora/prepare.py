@@ -61,7 +61,7 @@ def prepare_corpus(
         return _write_sample(Path(out))
     if raw is None:
         raise InputError(f"--raw is missing: the folder of {corpus}'s released files (see data/README.md)")
-    sources = locate(raw, _PLACES[corpus], form)
+    sources = locate(corpus, raw, _PLACES[corpus], form)
     releases: dict[str, Release] = {}
     for split, source in sources.items():
         if corpus == "e2e":
@@ -138,6 +138,11 @@ def _messages(manifest: dict[str, Any], releases: dict[str, Release], places: Pl
         )
         messages += _left_out_messages(release.left_out)
     tokenised = manifest.get("tokenised", {})
+    if tokenised and not any(tokenised.values()):
+        messages.append(
+            "note: the text is untokenised, as in the CSV, but published E2E scores are on tokenised text; to compare "
+            "with them add --tokenise"
+        )
     if len(set(tokenised.values())) > 1:
         plain = ", ".join(split for split, done in tokenised.items() if not done)
         messages.append(f"note: {plain} is untokenised and the rest is tokenised; add --tokenise to make them alike")

@@ -54,7 +54,10 @@ def read_records(path: str | Path) -> list[Record]:
 def _parse(path: str | Path, number: int, value: Any) -> Record:
     where = f"{path}, line {number}"
     if not isinstance(value, dict) or not {"id", "context", "references"} <= value.keys():
-        raise InputError(f'{where}: a record needs "id", "context" and "references"; run `lora-nlg prepare` first')
+        hint = "make it with `lora-nlg prepare`"
+        if isinstance(value, dict) and isinstance(value.get("completion"), str):
+            hint = 'write its completions as {"id": "1", "context": "…", "references": ["…", …]}, one line a context'
+        raise InputError(f'{where}: a record needs "id", "context" and "references" (a list); {hint}')
     references = value["references"]
     if not isinstance(references, list) or not all(isinstance(text, str) for text in references):
         raise InputError(f'{where}: "references" must be a list of strings')

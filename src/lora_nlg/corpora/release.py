@@ -91,10 +91,11 @@ def linearise(triples: Iterable[Sequence[str]]) -> str:
     return " | ".join(" : ".join(map(clean, triple)) for triple in triples)
 
 
-def locate(raw: str | Path, places: Places, form: str = "auto") -> dict[str, Source]:
+def locate(corpus: str, raw: str | Path, places: Places, form: str = "auto") -> dict[str, Source]:
     """Find the splits of a corpus.
 
     Args:
+        corpus: its name, for messages.
         raw: the folder of the released files.
         places: where the corpus's splits may lie.
         form: `auto` takes the first form found for each split; another value takes that form alone.
@@ -107,7 +108,7 @@ def locate(raw: str | Path, places: Places, form: str = "auto") -> dict[str, Sou
     """
     raw = Path(raw)
     if not raw.is_dir():
-        raise InputError(f"--raw: no folder {raw}")
+        raise InputError(f"--raw: no folder {raw}; get it with scripts/download_data.sh {corpus}")
     forms = list(dict.fromkeys(name for split in places.values() for name in split))
     if form != "auto" and form not in forms:
         raise InputError(f"--form {form}: this corpus is released as {' and '.join(forms)}")

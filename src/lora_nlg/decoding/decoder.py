@@ -49,7 +49,7 @@ class Decoder:
         batch_size: contexts at work at a time. Default: 32.
         seq_len: tokens of prompt and answer together, at most; a longer prompt keeps its last tokens. The model's
             positions if they are fewer. Default: 512.
-        dtype: fp32 or bf16 for the model's body. Default: fp32.
+        dtype: of the model's body: fp32, bf16 or fp16. Default: fp32.
         sampling: draw `settings.n_best` samples of each context instead of searching. Default: None, search.
         share: a decoder of the same base, whose laid-out weights are used where they are the same. Default: None.
 

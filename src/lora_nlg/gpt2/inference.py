@@ -78,7 +78,7 @@ class InferenceGPT2:
 
     Args:
         model: a GPT-2 without LoRA layers (`lora.fold` gives one). Its parameters are read once.
-        dtype: `torch.float32` or `torch.bfloat16`. Default: fp32.
+        dtype: `torch.float32`, `torch.bfloat16` or `torch.float16`. Default: fp32.
         share: another one with the same base: layers with the very same weights are not laid out again, so several
             adapters of one base cost one base's memory. Default: None.
 

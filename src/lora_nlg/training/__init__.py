@@ -6,12 +6,11 @@ from lora_nlg.training.optim import OPTIMIZERS, AdamWLoRA, FlatParameters, make_
 from lora_nlg.training.schedules import SCHEDULES, Schedule, parse_points
 from lora_nlg.training.settings import LoopSettings, Outcome
 from lora_nlg.training.snapshots import Snapshot, latest_snapshot, load_snapshot, save_snapshot
-from lora_nlg.training.step import DTYPES, batch_loss, prepare_precision, validation_loss
+from lora_nlg.training.step import batch_loss, prepare_precision, validation_loss
 from lora_nlg.training.stopping import Best
 from lora_nlg.training.tracking import JsonlTracker, TensorBoardTracker, Tracker, Trackers
 
 __all__ = [
-    "DTYPES",
     "OPTIMIZERS",
     "SCHEDULES",
     "AdamWLoRA",

@@ -129,7 +129,7 @@ class Trainer:
                 if snapshot is not None and (changed := differences(snapshot.identity, self.identity)):
                     problem = (
                         f"{self.folder} holds a run with another configuration ({'; '.join(changed)}); use the "
-                        f"same values, another --work_dir, or --resume restart"
+                        f"same values, another --work_dir (RUN= in the scripts), or --resume restart"
                     )
             except InputError as error:
                 problem = str(error)

@@ -41,7 +41,10 @@ class Schedule:
         if not self.lr >= 0 or math.isinf(self.lr):
             raise InputError(f"--lr must be a number of at least 0, got {self.lr}")
         if not 0 <= self.warmup_step <= self.max_step:
-            raise InputError(f"--warmup_step {self.warmup_step} must lie between 0 and the run's {self.max_step} steps")
+            raise InputError(
+                f"--warmup_step {self.warmup_step} must lie between 0 and the run's {self.max_step} steps; "
+                "for a short run add --warmup_step 0"
+            )
         if (self.name == "cycle") != bool(self.points):
             raise InputError("--i_steps and --i_lrs give the points of --scheduler cycle, and only of it")
         steps = [step for step, _ in self.points]

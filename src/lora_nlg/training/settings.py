@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lora_nlg.dtypes import DTYPES
 from lora_nlg.errors import InputError
-from lora_nlg.training.step import DTYPES
 from lora_nlg.training.stopping import Best
 
 

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from lora_nlg.batching import Batch, Example, make_batch
 from lora_nlg.distributed import World
+from lora_nlg.dtypes import named_dtype
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, PackedAttention
 from lora_nlg.lora import lora_layers
 from lora_nlg.training.loss import TargetLoss
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def prepare_precision(model: nn.Module, dtype: str) -> None:
@@ -30,18 +29,17 @@ def prepare_precision(model: nn.Module, dtype: str) -> None:
     Raises:
         InputError: another name.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    held = named_dtype(dtype)
     if dtype == "fp32":
         return
     for parameter in model.parameters():
         if not parameter.requires_grad:
-            parameter.data = parameter.data.to(DTYPES[dtype])
+            parameter.data = parameter.data.to(held)
 
 
 def autocast(dtype: str, device: torch.device) -> AbstractContextManager[object]:
     """The context the forward pass runs in."""
-    return nullcontext() if dtype == "fp32" else torch.autocast(device.type, DTYPES[dtype])
+    return nullcontext() if dtype == "fp32" else torch.autocast(device.type, named_dtype(dtype))
 
 
 def batch_loss(model: GPT2, batch: Batch, loss: TargetLoss) -> Tensor:

@@ -116,6 +116,8 @@ def info_from_json(value: Mapping[str, Any], source: str) -> AdapterInfo:
     Raises:
         InputError: another format, or a field that is missing or makes no sense.
     """
+    if not isinstance(value, Mapping):
+        raise InputError(f"{source} is damaged: it is no JSON object")
     if value.get("format") != FORMAT:
         raise InputError(f"{source} is {value.get('format')!r}, not {FORMAT!r}; was it written by a newer version?")
     try:

@@ -26,6 +26,7 @@ from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 HEAD_NAMES = ("lm_head.weight", "lm_head.decoder.weight")
 """The tied head in Hugging Face's files and in the predecessor's."""
+_DOWNLOAD = "download GPT-2 with scripts/download_gpt2.sh sm|md|lg|xl, or check the path"
 _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
 _MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)$")
 
@@ -40,11 +41,11 @@ def find_weights(path: str | Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise InputError(f"no base weights at {path}; download GPT-2 with scripts/download_gpt2.sh or check the path")
+        raise InputError(f"no base weights at {path}; {_DOWNLOAD}")
     for name in WEIGHT_FILES:
         if (path / name).is_file():
             return path / name
-    raise InputError(f"{path} holds none of {', '.join(WEIGHT_FILES)}")
+    raise InputError(f"{path} holds none of {', '.join(WEIGHT_FILES)}; {_DOWNLOAD}")
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -132,7 +133,10 @@ def load_base(path: str | Path, config: GPT2Config | None = None) -> GPT2:
     file = find_weights(path)
     stated = config_from_folder(file.parent)
     if config is not None and stated is not None and config != stated:
-        raise InputError(f"{file} is {_sizes(stated)}, but the model asked for is {_sizes(config)}")
+        raise InputError(
+            f"{file} is {_sizes(stated)}, but the model asked for is {_sizes(config)}; leave out --model_card to go by "
+            "its config.json (BASE= without MODEL= in the scripts)"
+        )
     config = config or stated
     if config is None:
         raise InputError(f"no config.json beside {file}: give the model's size with --model_card")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from lora_nlg.files import read_json
 from lora_nlg.gpt2 import SIZES, GPT2Config
 from lora_nlg.lora import LoRASpec
 from lora_nlg.weights import peft
-from lora_nlg.weights.adapter import DESCRIPTION, WEIGHTS, AdapterInfo, find_adapter, read_adapter
+from lora_nlg.weights.adapter import DESCRIPTION, WEIGHTS, AdapterInfo, find_adapter, info_from_json, read_adapter
 from lora_nlg.weights.base import WEIGHT_FILES, base_hash, canonical_names, load_base, read_any
 from lora_nlg.weights.loralib import LoralibCheckpoint, read_loralib, unwrap
 from lora_nlg.weights.lowrank import LowRank
@@ -155,7 +154,10 @@ def _targets(specs: Mapping[str, LoRASpec]) -> dict[str, str]:
 
 
 def _pair(tensors: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    return tensors[name], tensors[f"{name.removesuffix('A')}B"]
+    partner = f"{name.removesuffix('A')}B"
+    if partner not in tensors:
+        raise InputError(f"{partner} is missing, though its partner is there")
+    return tensors[name], tensors[partner]
 
 
 def _norms(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, str]:
@@ -215,25 +217,34 @@ def describe_shape(config: GPT2Config) -> str:
 
 def _loralib(path: Path) -> Identity:
     checkpoint = read_loralib(path)
-    return Identity(
-        path,
-        LORALIB,
-        f"loralib checkpoint with {'the base and LoRA weights' if checkpoint.full else 'LoRA weights only'}",
-        loralib_facts(checkpoint),
-    )
+    title = f"loralib checkpoint with {'the base and LoRA weights' if checkpoint.full else 'LoRA weights only'}"
+    try:
+        return Identity(path, LORALIB, title, loralib_facts(checkpoint))
+    except InputError as error:
+        return Identity(path, LORALIB, title, problems=[str(error)])
 
 
 def loralib_facts(checkpoint: LoralibCheckpoint) -> dict[str, Any]:
-    """What a loralib checkpoint says of itself; its alpha it doesn't."""
+    """What a loralib checkpoint says of itself; its alpha it doesn't.
+
+    Raises:
+        InputError: a matrix without its partner.
+    """
+    for name in checkpoint.lora:
+        if name.endswith("B") and f"{name.removesuffix('B')}A" not in checkpoint.lora:
+            raise InputError(f"{name.removesuffix('B')}A is missing, though its partner is there")
     pairs = {name.rpartition(".")[0]: _pair(checkpoint.lora, name) for name in checkpoint.lora if name.endswith("A")}
     ranks = {B.shape[1] for _, B in pairs.values()}
     blocks = [int(match[1]) for module in pairs if (match := re.search(r"\.h\.(\d+)\.", module))]
     widths = [A.shape[1] for module, (A, _) in pairs.items() if module.endswith("attn.c_attn")]
     r = "/".join(map(str, sorted(ranks)))
-    example = f", e.g. {32 / min(ranks):g} for alpha 32, {128 / min(ranks):g} for alpha 128"
+    published, default = ("/".join(f"{alpha / rank:g}" for rank in sorted(ranks)) for alpha in (32, 128))
     return {
         "rank": r,
-        "scaling": f"alpha/{r}; alpha is not in the file, give it with --lora_alpha{example}",
+        "scaling": (
+            f"alpha/{r}; alpha is not in the file: convert with --lora_alpha 32 (the published command; scaling "
+            f"{published}) or 128 (the code's default; scaling {default})"
+        ),
         **{f"layers {name}": text for name, text in _layer_kinds(pairs).items()},
         **({"fits": fitting(max(blocks) + 1, widths[0])} if blocks and widths else {}),
         "keys": f"{'with' if checkpoint.ddp else 'without'} module., under {checkpoint.wrapped or 'no wrapper'}",
@@ -270,8 +281,12 @@ def _model(path: Path, extra: Mapping[str, Any] | None = None) -> Identity:
         "hash": base_hash(model),
     }
     if described:
-        values = json.loads((path / MODEL_DESCRIPTION).read_text(encoding="utf-8"))
-        identity.facts |= {"step": values.get("step"), "written by": f"lora-nlg {values.get('code_version')}"}
+        try:
+            info = info_from_json(read_json(path / MODEL_DESCRIPTION), str(path / MODEL_DESCRIPTION))
+        except InputError as error:
+            identity.problems.append(str(error))
+        else:
+            identity.facts |= {"step": info.step, "written by": f"lora-nlg {info.code_version}"}
     return identity
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lora_nlg.errors import InputError
+from lora_nlg.dtypes import named_dtype
 from lora_nlg.gpt2 import GPT2, PackedAttention
 from lora_nlg.lora import fold
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights.base import load_base, save_base
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PROBE_LENGTHS = (31, 1, 17, 8)
 
 
@@ -57,10 +56,9 @@ def write_merged(
     Raises:
         InputError: an unknown type, or an adapter that has diverged.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    stored = named_dtype(dtype)
     model = model.eval()
-    file = save_base(fold(model), folder, DTYPES[dtype], None if tokenizer is None else tokenizer.eos_id)
+    file = save_base(fold(model), folder, stored, None if tokenizer is None else tokenizer.eos_id)
     if tokenizer is not None:
         tokenizer.save(folder)
     return file, float((probe_logits(load_base(folder)) - probe_logits(model)).abs().max())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,16 +15,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from lora_nlg import __version__
 from lora_nlg.__main__ import main
 from lora_nlg.corpora.record import Record, write_records
 from lora_nlg.decoding import BeamSettings, Decoder, Hypothesis, decode_contexts, decode_n_best, fold_for_decoding
 from lora_nlg.decoding.predictions import Journal, journal_folder
 from lora_nlg.errors import InputError
+from lora_nlg.files import sha256_file
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
 from lora_nlg.lora import LoRASpec, inject
 from lora_nlg.tokenizers import load_tokenizer
+from lora_nlg.tokenizers.sentencepiece import train_sentencepiece
 from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer, save_adapter
-from lora_nlg.weights.base import load_base, save_base
+from lora_nlg.weights.base import base_hash, load_base, save_base
 
 ROOT = Path(__file__).resolve().parents[3]
 VOCABULARY = ROOT / "data" / "sample" / "base"
@@ -140,7 +144,34 @@ def test_further_length_penalties_get_files_as_if_decoded_alone(runs: Path, tmp_
         assert main(["decode", *flags, "--length_penalty", penalty, "--out", str(alone)]) == 0
         assert (tmp_path / name).read_bytes() == alone.read_bytes()
     assert (tmp_path / "p.lp-1.jsonl").read_bytes() != (tmp_path / "p.lp2.jsonl").read_bytes()
-    assert sorted(path.name for path in tmp_path.glob("p*")) == ["p.jsonl", "p.lp-1.jsonl", "p.lp2.jsonl"]
+    names = ["p", "p.lp-1", "p.lp2"]
+    assert sorted(path.name for path in tmp_path.glob("p*")) == [
+        f"{n}{e}" for n in names for e in (".config.json", ".jsonl")
+    ]
+    notes = [json.loads((tmp_path / f"{name}.config.json").read_text()) for name in names]
+    assert [note["search"]["length_penalty"] for note in notes] == [0.8, -1, 2]
+    assert [note["predictions"]["sha256"] for note in notes] == [sha256_file(tmp_path / f"{n}.jsonl") for n in names]
+
+
+def test_how_predictions_were_made_is_noted_beside_them(runs: Path, tmp_path: Path) -> None:
+    data = ["--data", str(runs / "test.jsonl"), *FLAGS]
+    assert main(["decode", "--checkpoint", str(runs / "one"), "--out", str(tmp_path / "p.jsonl"), *data]) == 0
+    note = json.loads((tmp_path / "p.config.json").read_text())
+    assert note["version"] == f"lora-nlg {__version__}" and note["sampling"] is None
+    assert note["data"] == {"path": str(runs / "test.jsonl"), "sha256": sha256_file(runs / "test.jsonl")}
+    model = note["model"]
+    assert model["checkpoint"] == str(runs / "one") and model["dtype"] == "float32"
+    assert model["adapter_sha256"] == sha256_file(runs / "one" / "adapter.safetensors")
+    assert model["targets"]["q"] == {"r": 4, "alpha": 32.0, "scaling": 8.0}
+    assert (note["search"]["beam"], note["search"]["eval_len"]) == (3, 12)
+    assert note["search"]["end_ids"] == list(load_tokenizer(VOCABULARY).end_ids)
+    # A whole model has no adapter to name; its own values are hashed.
+    load_tokenizer(VOCABULARY).save(shutil.copytree(runs / "base", tmp_path / "whole"))
+    sampled = ["--sample", "--random_seed", "3", "--out", str(tmp_path / "s")]
+    assert main(["decode", "--checkpoint", str(tmp_path / "whole"), *data, *sampled]) == 0
+    note = json.loads((tmp_path / "s.config.json").read_text())
+    assert note["model"]["model_sha256"] == base_hash(load_base(runs / "base")) and "targets" not in note["model"]
+    assert note["sampling"] == {"temperature": 1.0, "top_p": 1.0, "seed": 3}
 
 
 def test_samples_depend_on_the_seed_and_not_on_the_batch(runs: Path, tmp_path: Path) -> None:
@@ -191,6 +222,18 @@ def test_two_ranks_write_what_one_does(runs: Path, tmp_path: Path) -> None:
     assert (tmp_path / "two.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_the_body_computes_in_the_type_asked_for(runs: Path, tmp_path: Path, dtype: str) -> None:
+    flags = ["--checkpoint", str(runs / "one"), "--data", str(runs / "test.jsonl"), *FLAGS]
+    scores = []
+    for name in ("fp32", dtype):
+        assert main(["decode", *flags, "--dtype", name, "--out", str(tmp_path / f"{name}.jsonl")]) == 0
+        scores.append([line["score"] for line in read(tmp_path / f"{name}.jsonl")])
+    note = json.loads((tmp_path / f"{dtype}.config.json").read_text())
+    assert note["model"]["dtype"] == {"bf16": "bfloat16", "fp16": "float16"}[dtype]
+    assert scores[0] != scores[1] and scores[0] == pytest.approx(scores[1], abs=0.3)
+
+
 def test_generate_prints_scores_and_texts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", CONTEXTS[0], "--checkpoint", str(runs / "one"), "--n_best", "3", "--eval_len", "8"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -206,6 +249,7 @@ def test_generate_prints_scores_and_texts(runs: Path, capsys: pytest.CaptureFixt
         (["--eval_len", "128"], "--eval_len 128 leaves no room"),
         (["--eos_token_id", "x"], "--eos_token_id"),
         (["--semantics", "t5"], "lora, hf"),
+        (["--dtype", "int8"], "--dtype must be one of fp32, bf16, fp16, got 'int8'"),
         (["--data", "nothing.jsonl"], "nothing.jsonl"),
         (["--unknown", "1"], "unknown"),
     ],
@@ -217,6 +261,31 @@ def test_wrong_flags_end_in_one_line(
     assert main(["decode", *given, *flags]) != 0
     error = capsys.readouterr().err.strip().splitlines()
     assert message in error[-1] and "Traceback" not in "".join(error)
+
+
+@pytest.mark.parametrize("what", ["base", "tokenizer"])
+def test_the_flag_that_a_refusal_advises_works(
+    what: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load_base(runs / "base")
+    with torch.no_grad():
+        model.transformer.wte.weight[5] *= 1.01
+    save_base(model, tmp_path / "base")
+    train_sentencepiece([" quite another text", " and one more"] * 9, 290).save(tmp_path / "tokenizer")
+    flags = {
+        "base": ["--init_checkpoint", str(tmp_path / "base")],
+        "tokenizer": ["--tokenizer", str(tmp_path / "tokenizer")],
+    }
+    # Two runs on one base: the second takes the way on which the model is used again.
+    both = ["--checkpoint", f"{runs / 'one'},{runs / 'two'}", *flags[what], "--beam", "2", "--eval_len", "4"]
+    decode = ["decode", *both, "--data", str(runs / "test.jsonl"), "--out", str(tmp_path / "out")]
+    for command in (["generate", "name : Gull", *both], decode):
+        assert main(command) == 1
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert f"nonetheless with --allow_other_{what}" in error
+        assert main([*command, f"--allow_other_{what}"]) == 0
+    convert = ["convert", str(runs / "one"), "--to", "merged", "--out", str(tmp_path / "merged"), *flags[what]]
+    assert main(convert) == 1 and main([*convert, f"--allow_other_{what}"]) == 0
 
 
 def adapted(runs: Path) -> GPT2:

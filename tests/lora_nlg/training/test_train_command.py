@@ -125,14 +125,18 @@ def test_only_the_adapter_trains(inputs: Path, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_data": "nothing.jsonl"}, "--train_data: no file nothing.jsonl"),
-        ({"init_checkpoint": "nowhere"}, "no base weights at nowhere"),
-        ({"seq_len": 97}, "--seq_len 97 is more than the model's 96 positions"),
+        ({"train_data": "nothing.jsonl"}, "--train_data: no file nothing.jsonl; make it with `lora-nlg prepare`"),
+        ({"valid_data": "nothing.jsonl", "init_checkpoint": "nowhere"}, "--valid_data: no file nothing.jsonl"),
+        ({"train_data": "tests"}, "--train_data: tests is a folder; give a .jsonl file in it"),
+        ({"tokenizer": "nowhere", "init_checkpoint": "nowhere"}, "no base weights at nowhere; download GPT-2 with "),
+        ({"init_checkpoint": "nowhere"}, "scripts/download_gpt2.sh sm|md|lg|xl, or check the path"),
+        ({"seq_len": 97}, "--seq_len 97 is more than the model's 96 positions; use --seq_len 96 or less"),
         ({"model_card": "gpt2.sm"}, "but the model asked for is 12 layers"),
+        ({"model_card": "gpt2.sm"}, "; leave out --model_card to go by its config.json"),
         ({"lora_targets": "q,z"}, "unknown LoRA target 'z'"),
         ({"optimizer": "sgd"}, "--optimizer must be one of adamw, adamw_lora"),
         ({"correct_bias": "false"}, "needs --optimizer adamw_lora"),
-        ({"warmup_step": 7}, "--warmup_step 7 must lie between 0 and the run's 6 steps"),
+        ({"warmup_step": 7}, "--warmup_step 7 must lie between 0 and the run's 6 steps; for a short run add"),
         ({"dtype": "int8"}, "--dtype must be one of fp32, bf16, fp16"),
         ({"device": "tpu"}, "--device must be auto, cpu, cuda"),
         ({"best_by": "bleu"}, "--valid_bleu true"),
@@ -171,7 +175,8 @@ def test_a_finished_adapter_is_not_overwritten(
     before = (tmp_path / "run/adapter.safetensors").read_bytes()
     shutil.rmtree(tmp_path / "run/snapshots")
     assert train(inputs, tmp_path / "run", lr=1e-3) == 1
-    assert "no snapshot to continue from" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no snapshot to continue from; use another --work_dir (RUN= in the scripts), or --resume" in error
     assert (tmp_path / "run/adapter.safetensors").read_bytes() == before
     assert train(inputs, tmp_path / "run", lr=1e-3, resume="restart") == 0
     assert (tmp_path / "run/adapter.safetensors").read_bytes() != before

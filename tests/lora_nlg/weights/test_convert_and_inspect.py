@@ -21,6 +21,7 @@ from lora_nlg.weights import (
     load_run,
     save_adapter,
     save_base,
+    save_full_model,
 )
 from lora_nlg.weights.loralib import write_loralib
 from lora_nlg.weights.lowrank import take
@@ -91,7 +92,11 @@ def test_a_full_loralib_file_brings_its_base(base: Path, adapted: Adapted, tmp_p
     write_loralib(file, take(model), load_base(base))
     described = call_output(capsys, "inspect", file)
     assert "with the base and LoRA weights" in described
-    assert "alpha/4; alpha is not in the file" in described and "8 for alpha 32, 32 for alpha 128" in described
+    assert (
+        "alpha/4; alpha is not in the file: convert with --lora_alpha 32 (the published command; scaling 8) or "
+        in described
+    )
+    assert "128 (the code's default; scaling 32)" in described
     flags = ["--to", "adapter", "--out", tmp_path / "out", "--lora_alpha", 16]
     assert call("convert", file, *flags) == 1
     assert "GPT-2 of 2 blocks, width 48 of unknown number of heads; give --model_card" in capsys.readouterr().err
@@ -190,6 +195,70 @@ def test_inspect_names_what_is_wrong(run: Path, base: Path, tmp_path: Path, caps
     assert "GPT-2 of 2 blocks, width 48" in printed and "no config.json beside" in printed
     assert call("inspect", tmp_path / "absent") == 1
     assert "nothing at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lost", ["lora_A", "lora_B"])
+def test_inspect_names_a_matrix_without_its_partner(lost: str, adapted: Adapted, tmp_path: Path, capsys) -> None:
+    file = tmp_path / "model.pt"
+    write_loralib(file, take(adapted("q,v")))
+    state = torch.load(file, weights_only=True)["model_state_dict"]
+    del state[f"transformer.h.1.attn.c_attn.{lost}"]
+    torch.save(state, file)
+    printed = call_output(capsys, "inspect", file, status=1)
+    assert "loralib checkpoint" in printed
+    assert f"transformer.h.1.attn.c_attn.{lost} is missing, though its partner is there" in printed
+
+
+def test_inspect_names_a_damaged_description(base: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "full" / "model"
+    save_full_model(folder, load_base(base), AdapterInfo({}, step=7))
+    assert "step" in call_output(capsys, "inspect", folder)
+    for damaged, message in (
+        ("{", "lora_nlg.json is not JSON"),
+        ("[]", "lora_nlg.json is damaged"),
+        ("{}", "not 'lora-nlg"),
+    ):
+        (folder / "lora_nlg.json").write_text(damaged)
+        assert message in call_output(capsys, "inspect", folder, status=1)
+
+
+def test_weights_of_another_kind_are_told_by_name(
+    run: Path, base: Path, adapted: Adapted, tmp_path: Path, capsys
+) -> None:
+    pt, peft, full = tmp_path / "x" / "model.pt", tmp_path / "peft", tmp_path / "full"
+    write_loralib(pt, take(adapted("q,v")))
+    assert call("convert", run, "--to", "peft", "--out", peft) == 0
+    save_full_model(full / "model", load_base(base), AdapterInfo({}))
+    merge = "to train on from it: `lora-nlg convert {} --to merged --out DIR{}`, then --init_checkpoint DIR"
+    needs_base = " --init_checkpoint BASE"
+    train = ["train", "--train_data", "x.jsonl", "--work_dir", tmp_path / "w", "--init_checkpoint"]
+    decode = ["decode", "--data", tmp_path / "x.jsonl", "--checkpoint"]
+    (tmp_path / "x.jsonl").write_text('{"id": "1", "context": "a", "references": ["b"]}\n')
+    cases = [
+        (train, run, merge.format(run, "")),
+        (train, run / "adapter.safetensors", merge.format(run / "adapter.safetensors", "")),
+        (train, pt, merge.format(pt, " --lora_alpha A" + needs_base)),
+        (train, peft, merge.format(peft, needs_base)),
+        (train, full, f"give the model in it: --init_checkpoint {full / 'model'}"),
+        (
+            decode,
+            pt,
+            f"`lora-nlg convert {pt} --to adapter --out DIR --lora_alpha A{needs_base}`, then --checkpoint DIR",
+        ),
+        (decode, peft, f"`lora-nlg convert {peft} --to adapter --out DIR{needs_base}`, then --checkpoint DIR"),
+    ]
+    capsys.readouterr()
+    for command, path, message in cases:
+        assert call(*command, path) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+        assert f"{command[-1]} {path} is not a " in line and message in line, line
+    # What the advice says works: a merged adapter is a base, a converted checkpoint is a run.
+    assert call("convert", run, "--to", "merged", "--out", tmp_path / "merged") == 0
+    flags = ["--train_data", tmp_path / "x.jsonl", "--work_dir", tmp_path / "w", "--seq_len", 64, "--max_step", 1]
+    assert call("train", *flags, "--warmup_step", 0, "--init_checkpoint", tmp_path / "merged") == 0
+    flags = ["--to", "adapter", "--out", tmp_path / "own", "--lora_alpha", 32, "--init_checkpoint", base]
+    assert call("convert", pt, *flags) == 0
+    assert call(*decode, tmp_path / "own", "--eval_len", 4) == 0
 
 
 def test_inspect_untrained(base: Path, adapted: Adapted, tmp_path: Path, capsys) -> None:

@@ -1,0 +1,20 @@
+"""The number types that flags name: one table for training, decoding and conversion."""
+
+from __future__ import annotations
+
+import torch
+
+from lora_nlg.errors import InputError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def named_dtype(name: str) -> torch.dtype:
+    """The type that `--dtype` names.
+
+    Raises:
+        InputError: another name.
+    """
+    if name not in DTYPES:
+        raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, got {name!r}")
+    return DTYPES[name]
