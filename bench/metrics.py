@@ -87,7 +87,9 @@ def timed(task: str, references: str, outputs: str, environment: dict[str, str])
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            raise SystemExit(f"bench/metrics.py: {task} failed; is pycocoevalcap installed (pip install .[meteor])?")
+            raise SystemExit(
+                f"bench/metrics.py: {task} failed; is pycocoevalcap installed (pip install pycocoevalcap==1.2)?"
+            )
         scores: dict[str, float] = json.loads(written.read_text("utf-8"))
     measured = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss / 1024}
     return {**measured, **scores}

@@ -4,7 +4,7 @@
     python eval/e2e.py --data test.jsonl --predictions predictions.jsonl --scores scores.json
     python eval/e2e.py --data test.jsonl OUTPUTS             plain text for our data: one line a context (or entry)
 
-It needs numpy alone; METEOR also the resources of `pip install .[meteor]`. No Java, no Perl.
+It needs numpy alone; METEOR also the resources of `pip install pycocoevalcap==1.2`. No Java, no Perl.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     python eval/webnlg_dart.py --data test.jsonl --predictions predictions.jsonl --scores scores.json
     python eval/webnlg_dart.py --data test.jsonl -H hyps       plain text for our data: one line a context (or entry)
 
-No Java, no Perl, no download; METEOR needs the resources of `pip install .[meteor]`.
+No Java, no Perl, no download; METEOR needs the resources of `pip install pycocoevalcap==1.2`.
 """
 
 from __future__ import annotations

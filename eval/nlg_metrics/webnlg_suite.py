@@ -144,7 +144,7 @@ def load_meteor(folder: str | os.PathLike[str] | None = None) -> Metric:
     try:
         module = importlib.import_module("nlg_metrics.meteor")
     except ImportError as error:
-        raise InputError(f"METEOR can't be loaded ({error}); `pip install .[meteor]`") from None
+        raise InputError(f"METEOR can't be loaded ({error}); `pip install pycocoevalcap==1.2`") from None
     metric: Metric = module.Meteor("GenerationEval", folder=folder)
     return metric
 

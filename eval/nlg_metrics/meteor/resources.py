@@ -40,7 +40,9 @@ _TEXTS = {
     "synsets": "synonym/english.synsets",
     "exceptions": "synonym/english.exceptions",
 }
-_HELP = "`pip install .[meteor]` brings them in the pycocoevalcap package, or give a folder that holds both files"
+_HELP = (
+    "`pip install pycocoevalcap==1.2` brings them in the pycocoevalcap package, or give a folder that holds both files"
+)
 _NODE_BITS = 20  # of a trie key: the word id; the parent node is above it
 
 Ids = NDArray[np.int32]
