@@ -14,7 +14,7 @@ import torch
 from lora_nlg.batching import make_batch, validation_batches
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import PackedAttention
+from lora_nlg.gpt2 import GPT2, PackedAttention
 from lora_nlg.training import FlatParameters, TargetLoss, batch_loss, validation_loss
 
 from .conftest import Run, random_examples, tiny_model
@@ -72,18 +72,24 @@ def test_gradient_of_micro_batches_sums_to_the_whole() -> None:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_resume_is_bitwise(dropout: float, tmp_path: Path, train: Train) -> None:
+@pytest.mark.parametrize("whole_model", [False, True])
+def test_resume_is_bitwise(whole_model: bool, dropout: float, tmp_path: Path, train: Train) -> None:
+    def make() -> GPT2:
+        model = tiny_model(dropout=dropout)
+        return model.requires_grad_() if whole_model else model
+
     examples, valid = random_examples(20), random_examples(6, seed=2)
     options: dict[str, Any] = {"valid": valid, "max_step": 9, "save_interval": 2, "eval_interval": 3, "grad_acc": 2}
-    whole = train(tiny_model(dropout=dropout), examples, **options)
-    again = train(tiny_model(dropout=dropout), examples, **options)
+    options |= {"label_smooth": 0.1}
+    whole = train(make(), examples, **options)
+    again = train(make(), examples, **options)
     assert_same_run(whole, again)
     folder = tmp_path / "interrupted"
     with pytest.MonkeyPatch.context() as patch:  # the process is gone in the middle of step 6
         patch.setattr("lora_nlg.training.loop.batch_loss", _failing_after(5 * 2, batch_loss))
         with pytest.raises(KeyboardInterrupt):
-            train(tiny_model(dropout=dropout), examples, folder=folder, **options)
-    resumed = train(tiny_model(dropout=dropout), examples, folder=folder, resume=True, **options)
+            train(make(), examples, folder=folder, **options)
+    resumed = train(make(), examples, folder=folder, resume=True, **options)
     assert_same_run(whole, resumed)
     assert [line for line in whole.lines if line["kind"] != "speed"] == [
         line for line in resumed.lines if line["kind"] != "speed"
