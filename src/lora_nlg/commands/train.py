@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,7 +54,7 @@ from lora_nlg.training import (
     parse_points,
     prepare_precision,
 )
-from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer, save_adapter
+from lora_nlg.weights.adapter import DESCRIPTION, WEIGHTS, AdapterInfo, describe_base, describe_tokenizer, save_adapter
 from lora_nlg.weights.base import config_from_folder, find_weights, load_base
 from lora_nlg.weights.run import MODEL_FOLDER, TOKENIZER_FOLDER, save_full_model
 from nlg_metrics.bleu import Bleu
@@ -62,6 +62,12 @@ from nlg_metrics.bleu import Bleu
 log = logging.getLogger(__name__)
 SAMPLES = 4
 """Generated texts kept at each validation by generation."""
+RUN_FILES = (
+    WEIGHTS, DESCRIPTION, "best", "best_loss", "best_bleu", MODEL_FOLDER, TOKENIZER_FOLDER,
+    "config.yaml", "snapshots", "tb", "metrics.jsonl",
+    "predictions*.jsonl", "predictions*.jsonl.partial", "scores*.json",
+)  # fmt: skip
+"""What belongs to a run, decoded and scored files included: all of it goes when the run begins again."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -72,6 +78,7 @@ def main(argv: Sequence[str]) -> int:
     if corpus := arguments.run.print_recipe_diff:
         print(render_diff(corpus, recipe_diff(corpus, arguments.recipe(int(os.environ.get("WORLD_SIZE", "1"))))))
         return 0
+    del parsed.namespace["resume"]  # config.yaml is for continuing and replaying; `restart` would empty the folder
     with joined_world(arguments.run.device) as world:
         return _train(arguments, parsed.yaml(), world)
 
@@ -110,8 +117,6 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     model.transformer.gradient_checkpointing = run.gradient_checkpointing
     if run.compile:
         model.transformer.compile(dynamic=True)
-    _prepare_folder(folder, run.resume, world)
-
     trainer = Trainer(
         model,
         Loader(train, sampler, world.rank, world.size, data.grad_acc, pin=world.device.type == "cuda"),
@@ -141,6 +146,7 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
         lambda after: make_tracker(folder, after, run.tensorboard),
         build_generation(arguments, model, tokenizer, world),
     )
+    _prepare_folder(folder, run.resume, world)  # after all checks of the flags: it may remove an old run
     resumed = trainer.resume()
     if world.is_main:
         with atomic_write(folder / "config.yaml") as file:
@@ -296,8 +302,7 @@ def _prepare_folder(folder: Path, resume: str, world: World) -> None:
     if world.is_main:
         results = [name for name in ("adapter.safetensors", MODEL_FOLDER) if (folder / name).exists()]
         if resume == "restart":
-            shutil.rmtree(folder / "snapshots", ignore_errors=True)
-            shutil.rmtree(folder / "tb", ignore_errors=True)
+            _remove(path for name in RUN_FILES for path in folder.glob(name))
         elif results and not (folder / "snapshots").is_dir():
             problem = (
                 f"--work_dir {folder} holds {results[0]} but no snapshot to continue from; "
@@ -311,9 +316,13 @@ def _prepare_folder(folder: Path, resume: str, world: World) -> None:
 
 def _remove_leftovers(folder: Path) -> None:
     """What a killed run was in the middle of writing: temporary files and half-made or half-removed snapshots."""
-    for path in [*folder.rglob(".*.tmp"), *folder.rglob(".step-*.old")]:
+    _remove([*folder.rglob(".*.tmp"), *folder.rglob(".step-*.old")])
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
         if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
 

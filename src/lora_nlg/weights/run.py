@@ -81,6 +81,10 @@ def load_model(
         The model, its description, and the folders where its vocabulary may lie.
     """
     path = Path(path)
+    if (path / WEIGHTS).is_file() and (path / MODEL_FOLDER).exists():
+        raise InputError(
+            f"{path} holds both {WEIGHTS} and {MODEL_FOLDER}/, results of two runs; give the one that is meant"
+        )
     if path.is_file() or (path / WEIGHTS).is_file():
         info = read_adapter(path)[0]
         base = Path(base) if base is not None else _recorded_base(info, path)

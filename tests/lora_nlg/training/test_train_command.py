@@ -177,6 +177,29 @@ def test_a_finished_adapter_is_not_overwritten(
     assert (tmp_path / "run/adapter.safetensors").read_bytes() != before
 
 
+def test_restart_leaves_nothing_of_the_old_run(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    more = {"valid_bleu": "true", "generate_interval": 3, "valid_eval_len": 4, "tensorboard": "true"}
+    assert train(inputs, run, **more) == 0
+    for name in ("predictions.lp0.6.jsonl", "scores.json", "notes.txt"):
+        (run / name).write_text("old\n")
+    assert train(inputs, run, resume="restart", warmup_step=7) == 1
+    assert load_run(run).info.step == 6, "a refused restart removes nothing"
+    assert train(inputs, run, resume="restart", lora_dim=0, valid_data=None) == 0
+    left = {path.name for path in run.iterdir()}
+    assert left == {"model", "tokenizer", "snapshots", "config.yaml", "metrics.jsonl", "notes.txt"}
+    assert load_run(run).info.targets == {}
+
+
+def test_a_replay_of_a_restarted_run_continues(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(inputs, run, resume="restart") == 0
+    assert "resume" not in yaml.safe_load((run / "config.yaml").read_text())
+    times = {path: path.stat().st_mtime_ns for path in (run / "snapshots").rglob("*")}
+    assert main(["train", "--config", str(run / "config.yaml")]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (run / "snapshots").rglob("*")} == times
+
+
 def test_update_norms_equal_the_dense_ones() -> None:
     from lora_nlg.lora import lora_layers
 

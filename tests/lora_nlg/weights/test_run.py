@@ -128,6 +128,13 @@ def test_full_model_run_and_bare_base(base: Path, tmp_path: Path, logits: Logits
     assert load_run(tmp_path / "bare").info.targets == {}
 
 
+def test_an_adapter_and_a_whole_model_in_one_folder(run: Path, base: Path) -> None:
+    save_base(load_base(base), run / "model")
+    with pytest.raises(InputError, match=r"holds both adapter\.safetensors and model/"):
+        load_run(run)
+    assert load_run(run / "adapter.safetensors").info.step == 1
+
+
 def test_what_is_no_run(tmp_path: Path, run: Path) -> None:
     with pytest.raises(InputError, match="no run at"):
         load_run(tmp_path / "absent")
