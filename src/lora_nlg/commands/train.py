@@ -54,6 +54,7 @@ from lora_nlg.training import (
     parse_points,
     prepare_precision,
 )
+from lora_nlg.training.snapshots import snapshot_folders
 from lora_nlg.weights.adapter import DESCRIPTION, WEIGHTS, AdapterInfo, describe_base, describe_tokenizer, save_adapter
 from lora_nlg.weights.base import config_from_folder, find_weights, load_base
 from lora_nlg.weights.run import MODEL_FOLDER, TOKENIZER_FOLDER, save_full_model
@@ -303,20 +304,23 @@ def _prepare_folder(folder: Path, resume: str, world: World) -> None:
         results = [name for name in ("adapter.safetensors", MODEL_FOLDER) if (folder / name).exists()]
         if resume == "restart":
             _remove(path for name in RUN_FILES for path in folder.glob(name))
-        elif results and not (folder / "snapshots").is_dir():
+        elif results and not snapshot_folders(folder / "snapshots"):
             problem = (
                 f"--work_dir {folder} holds {results[0]} but no snapshot to continue from; "
                 f"use another --work_dir, or --resume restart to overwrite it"
             )
-        _remove_leftovers(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        if not problem:
+            _remove_leftovers(folder)
+            folder.mkdir(parents=True, exist_ok=True)
     if problem := world.from_main(problem):
         world.fail(problem)
 
 
 def _remove_leftovers(folder: Path) -> None:
     """What a killed run was in the middle of writing: temporary files and half-made or half-removed snapshots."""
-    _remove([*folder.rglob(".*.tmp"), *folder.rglob(".step-*.old")])
+    # Only where a run writes: a folder within may be another run's, and that one at work.
+    for place in (folder, *(folder / name for name in RUN_FILES if "." not in name)):
+        _remove([*place.glob(".*.tmp"), *place.glob(".step-*.old")])
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -162,15 +163,18 @@ def test_another_vocabulary_is_refused(inputs: Path, tmp_path: Path, capsys: pyt
     assert "the vocabulary has 257 ids, but the base" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("emptied", [False, True])
 def test_a_finished_adapter_is_not_overwritten(
-    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    emptied: bool, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     assert train(inputs, tmp_path / "run") == 0
     before = (tmp_path / "run/adapter.safetensors").read_bytes()
     shutil.rmtree(tmp_path / "run/snapshots")
+    if emptied:
+        (tmp_path / "run/snapshots").mkdir()
+    (tmp_path / "run/.adapter.json.x.tmp").write_text("of a run at work")
     assert train(inputs, tmp_path / "run", lr=1e-3) == 1
+    assert (tmp_path / "run/.adapter.json.x.tmp").exists(), "a refusal touches nothing"
     assert "no snapshot to continue from" in capsys.readouterr().err
     assert (tmp_path / "run/adapter.safetensors").read_bytes() == before
     assert train(inputs, tmp_path / "run", lr=1e-3, resume="restart") == 0
@@ -189,6 +193,17 @@ def test_restart_leaves_nothing_of_the_old_run(inputs: Path, tmp_path: Path) -> 
     left = {path.name for path in run.iterdir()}
     assert left == {"model", "tokenizer", "snapshots", "config.yaml", "metrics.jsonl", "notes.txt"}
     assert load_run(run).info.targets == {}
+
+
+def test_leftovers_are_removed_from_the_runs_own_folders_only(inputs: Path, tmp_path: Path) -> None:
+    own = [tmp_path / name for name in (".metrics.jsonl.x.tmp", "best/.adapter.json.x.tmp")]
+    own += [tmp_path / "snapshots" / name for name in (".step-00000002.tmp", ".step-00000001.old")]
+    others = [tmp_path / name for name in ("other/.metrics.jsonl.x.tmp", "other/snapshots/.step-00000002.tmp")]
+    for path in own + others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    assert train(inputs, tmp_path, max_step=1) == 0
+    assert not any(path.exists() for path in own) and all(path.exists() for path in others)
 
 
 def test_a_replay_of_a_restarted_run_continues(inputs: Path, tmp_path: Path) -> None:
