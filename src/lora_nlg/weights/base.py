@@ -26,6 +26,13 @@ from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 HEAD_NAMES = ("lm_head.weight", "lm_head.decoder.weight")
 """The tied head in Hugging Face's files and in the predecessor's."""
+COMPUTED = {
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # one function under two names
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "add_cross_attention": (False,),
+}
+"""What `config.json` may say of how a GPT-2 computes, besides its sizes; the first is Hugging Face's default."""
 _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
 _MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)$")
 
@@ -100,7 +107,7 @@ def config_from_folder(folder: str | Path) -> GPT2Config | None:
     """The shape a folder's `config.json` states, or None without one.
 
     Raises:
-        InputError: the file is there but isn't a GPT-2's, or leaves a size out.
+        InputError: the file is there but isn't a GPT-2's, leaves a size out, or says it computes otherwise.
     """
     path = Path(folder) / "config.json"
     if not path.is_file():
@@ -111,6 +118,11 @@ def config_from_folder(folder: str | Path) -> GPT2Config | None:
     sizes = ("n_layer", "n_embd", "n_head", "vocab_size", "n_positions", "layer_norm_epsilon")
     if missing := [name for name in sizes if name not in values]:
         raise InputError(f"{path} lacks {', '.join(missing)}")
+    for name, computed in COMPUTED.items():
+        if (value := values.get(name, computed[0])) not in computed:
+            raise InputError(
+                f"{path} says {name} is {value!r}; this model computes {' or '.join(map(str, computed))} only"
+            )
     return GPT2Config(**{name: values[name] for name in sizes})
 
 
