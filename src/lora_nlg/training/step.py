@@ -23,6 +23,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def prepare_precision(model: nn.Module, dtype: str) -> None:
     """Hold frozen weights in the type that is computed in; trainable parameters stay fp32.
 
+    So does the rest of a layer norm that has a trainable parameter: its kernel wants weight and bias in one type.
+
     Args:
         model: with `requires_grad` set on what trains; changed in place.
         dtype: `fp32`, `bf16` or `fp16`.
@@ -34,9 +36,13 @@ def prepare_precision(model: nn.Module, dtype: str) -> None:
         raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     if dtype == "fp32":
         return
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            parameter.data = parameter.data.to(DTYPES[dtype])
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if isinstance(module, nn.LayerNorm) and any(parameter.requires_grad for parameter in own):
+            continue
+        for parameter in own:
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(DTYPES[dtype])
 
 
 def autocast(dtype: str, device: torch.device) -> AbstractContextManager[object]:

@@ -104,6 +104,16 @@ def test_gradient_checkpointing_changes_nothing(inputs: Path, tmp_path: Path) ->
         torch.testing.assert_close(value, files[1][key], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_biases_train_in_half_precision(dtype: str, inputs: Path, tmp_path: Path) -> None:
+    for name in ("fp32", dtype):
+        assert train(inputs, tmp_path / name, lora_bias="all", dtype=name) == 0
+    exact, half = ([line["loss"] for line in lines(tmp_path / name, "train")] for name in ("fp32", dtype))
+    assert half == pytest.approx(exact, rel=2e-2) and half != exact
+    tensors = load_file(tmp_path / dtype / "adapter.safetensors")
+    assert tensors["transformer.ln_f.bias"].abs().max() > 1e-3, "trained"
+
+
 def test_training_the_whole_model_from_nothing(inputs: Path, tmp_path: Path) -> None:
     more = {"lora_dim": 0, "init": "random", "init_checkpoint": None, "tokenizer": inputs / "base", "obj": "jlm"}
     sizes = {"model_card": "gpt2.nano", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 64}
