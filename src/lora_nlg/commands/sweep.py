@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -202,16 +201,15 @@ def run_groups(
     with progress_bar(total=len(todo) * settings.max_step, desc="sweep", unit="member-step") as bar:
         for first in range(0, len(todo), arguments.group):
             members = todo[first : first + arguments.group]
-            digest = hashlib.sha256("\n".join(member.name for member in members).encode()).hexdigest()
-            snapshot = folder / f"group-{digest[:12]}.safetensors"
             start = time.perf_counter()
-            results, models = train_group(base, members, train, valid, settings, snapshot, bar)
+            results, models = train_group(base, members, train, valid, settings, folder, bar)
             seconds = round((time.perf_counter() - start) / len(members), 2)
             if arguments.save_adapters:
                 _save_adapters(folder / "members", members, results, models, settings, described)
             rows = [{"name": m.name, **row, "seconds": seconds} for m, row in zip(members, results, strict=True)]
             write_jsonl(folder / RESULTS, [*read_results(folder), *rows])
-            snapshot.unlink(missing_ok=True)
+            for snapshot in folder.glob("group-*.safetensors"):  # its own, and those of parts of it
+                snapshot.unlink()
 
 
 def _save_adapters(
