@@ -179,10 +179,12 @@ def _search(info: AdapterInfo, places: list[Path], source: str) -> Tokenizer:
     )
 
 
-def _tokenizer_places(info: AdapterInfo, folders: list[Path]) -> Iterator[Path]:
+def _tokenizer_places(info: AdapterInfo, places: list[Path]) -> Iterator[Path]:
+    folders = [place if place.is_dir() else place.parent for place in places]
     for folder in folders:
-        yield from (folder / TOKENIZER_FOLDER, folder.parent / TOKENIZER_FOLDER)
+        yield folder / TOKENIZER_FOLDER
+        if info.tokenizer is not None:  # without a hash to tell, a neighbour's could pass for the model's own
+            yield folder.parent / TOKENIZER_FOLDER
     if info.tokenizer is not None:
         yield Path(info.tokenizer.path)
-    for folder in folders:
-        yield folder if folder.is_dir() else folder.parent
+    yield from folders
