@@ -30,7 +30,7 @@ from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding import BeamSettings, decode_contexts
 from lora_nlg.distributed import World, joined_world
 from lora_nlg.errors import InputError
-from lora_nlg.files import atomic_write, sha256_file
+from lora_nlg.files import atomic_write, read_json, sha256_file
 from lora_nlg.gpt2 import GPT2, empty_gpt2, lora_targets, named_config
 from lora_nlg.lora import (
     freeze_projections,
@@ -55,9 +55,17 @@ from lora_nlg.training import (
     prepare_precision,
 )
 from lora_nlg.training.snapshots import snapshot_folders
-from lora_nlg.weights.adapter import DESCRIPTION, WEIGHTS, AdapterInfo, describe_base, describe_tokenizer, save_adapter
-from lora_nlg.weights.base import config_from_folder, find_weights, load_base
-from lora_nlg.weights.run import MODEL_FOLDER, TOKENIZER_FOLDER, save_full_model
+from lora_nlg.weights.adapter import (
+    DESCRIPTION,
+    WEIGHTS,
+    AdapterInfo,
+    describe_base,
+    describe_tokenizer,
+    info_from_json,
+    save_adapter,
+)
+from lora_nlg.weights.base import WEIGHT_FILES, config_from_folder, find_weights, load_base
+from lora_nlg.weights.run import MODEL_DESCRIPTION, MODEL_FOLDER, TOKENIZER_FOLDER, save_full_model
 from nlg_metrics.bleu import Bleu
 
 log = logging.getLogger(__name__)
@@ -118,6 +126,12 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     model.transformer.gradient_checkpointing = run.gradient_checkpointing
     if run.compile:
         model.transformer.compile(dynamic=True)
+
+    def save(place: Path, step: int) -> None:
+        # A run started again at its last step leaves its files alone: their times tell which results are older.
+        if step > trainer.first_step or saved_step(place) != step:
+            save_model(place, model, info, step, tokenizer)
+
     trainer = Trainer(
         model,
         Loader(train, sampler, world.rank, world.size, data.grad_acc, pin=world.device.type == "cuda"),
@@ -142,7 +156,7 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
             "base (sha256)": info.base.sha256 if info.base else "",
             "vocabulary (sha256)": tokenizer.sha256,
         },
-        lambda place, step: save_model(place, model, info, step, tokenizer),
+        save,
         validation_batches(valid, data.valid_batch_size),
         lambda after: make_tracker(folder, after, run.tensorboard),
         build_generation(arguments, model, tokenizer, world),
@@ -345,8 +359,19 @@ def save_model(folder: Path, model: GPT2, info: AdapterInfo, step: int, tokenize
     if info.targets:
         save_adapter(folder, model, info)
     else:
-        save_full_model(folder / MODEL_FOLDER, model, info)
         tokenizer.save(folder / MODEL_FOLDER)
+        save_full_model(folder / MODEL_FOLDER, model, info)
+
+
+def saved_step(folder: Path) -> int | None:
+    """The step of the model whose files are in a run directory; None where they aren't whole."""
+    for description, weights in (
+        (folder / DESCRIPTION, folder / WEIGHTS),
+        (folder / MODEL_FOLDER / MODEL_DESCRIPTION, folder / MODEL_FOLDER / WEIGHT_FILES[0]),
+    ):
+        if description.is_file() and weights.is_file():  # the description is written last
+            return info_from_json(read_json(description), str(description)).step
+    return None
 
 
 def describe_run(

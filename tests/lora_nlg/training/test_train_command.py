@@ -205,6 +205,32 @@ def test_restart_leaves_nothing_of_the_old_run(inputs: Path, tmp_path: Path) -> 
     assert load_run(run).info.targets == {}
 
 
+@pytest.mark.parametrize("lora_dim", [4, 0])
+def test_a_finished_run_started_again_writes_only_what_is_missing(lora_dim: int, inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(inputs, run, lora_dim=lora_dim) == 0
+    names = ["adapter.safetensors", "adapter.json"] if lora_dim else ["model/model.safetensors", "model/lora_nlg.json"]
+    times = [(run / name).stat().st_mtime_ns for name in names]
+    assert train(inputs, run, lora_dim=lora_dim) == 0
+    assert [(run / name).stat().st_mtime_ns for name in names] == times
+    for missing in names:
+        content = (run / names[0]).read_bytes()
+        (run / missing).unlink()
+        assert train(inputs, run, lora_dim=lora_dim) == 0
+        assert (run / names[0]).read_bytes() == content and load_run(run).info.step == 6
+
+
+def test_a_run_killed_after_its_early_stops_snapshot_gets_its_adapter(inputs: Path, tmp_path: Path) -> None:
+    run, flags = tmp_path / "run", {"lr": 3.0, "warmup_step": 0, "eval_interval": 1, "early_stop": 1, "max_step": 20}
+    assert train(inputs, run, **flags) == 0
+    step, content = load_run(run).info.step, (run / "adapter.safetensors").read_bytes()
+    assert step < 20, "stopped early"
+    (run / "adapter.safetensors").unlink()
+    (run / "adapter.json").unlink()
+    assert train(inputs, run, **flags) == 0
+    assert load_run(run).info.step == step and (run / "adapter.safetensors").read_bytes() == content
+
+
 def test_leftovers_are_removed_from_the_runs_own_folders_only(inputs: Path, tmp_path: Path) -> None:
     own = [tmp_path / name for name in (".metrics.jsonl.x.tmp", "best/.adapter.json.x.tmp")]
     own += [tmp_path / "snapshots" / name for name in (".step-00000002.tmp", ".step-00000001.old")]
