@@ -113,9 +113,11 @@ def update_norms(model: nn.Module) -> dict[str, float]:
     norms = {}
     for name, layer in lora_layers(model).items():
         try:
-            squares = [((f.B.t() @ f.B) * (f.A @ f.A.t())).sum() * f.scaling**2 for f in layer.factors()]
+            # fp64: PiSSA's update is a difference, and in fp32 its square would be mostly rounding.
+            pairs = [(f.A.double(), f.B.double(), f.scaling) for f in layer.factors()]
+            squares = [((B.t() @ B) * (A @ A.t())).sum() * scaling**2 for A, B, scaling in pairs]
             square = torch.stack(squares).sum().clamp_min(0)
         except InputError:  # a variant whose update is no product
-            square = layer.delta_weight().float().square().sum()
+            square = layer.delta_weight().double().square().sum()
         norms[name] = float(square.sqrt())
     return norms
