@@ -339,7 +339,10 @@ class Trainer:
         self.save_model(self.folder, self.step)
 
     def _capture(self) -> Snapshot:
-        moments = self.optimizer.state[self.flat.value]
+        # Empty where fp16 has overflowed at every step so far.
+        moments = self.optimizer.state[self.flat.value] or {
+            "step": 0, **{key: torch.zeros_like(self.flat.value) for key in MOMENTS}
+        }  # fmt: skip
         flats = {"parameter": self.flat.value.detach(), **{key: moments[key] for key in MOMENTS}}
         tensors = {
             f"{prefix}/{name}": piece.cpu()

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from lora_nlg.errors import InputError
+from lora_nlg.errors import InputError, first_line
 from lora_nlg.files import atomic_write, read_json, write_json
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2
 
@@ -80,7 +80,7 @@ def read_any(path: str | Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise InputError(f"{path} is not a readable weights file: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path} is not a readable weights file: {first_line(error)}") from None
     except Exception as error:  # safetensors raises its own SafetensorError, which it exports in no stable place
         raise InputError(f"{path} is not a readable safetensors file: {error}") from None
 

@@ -327,3 +327,10 @@ def test_a_gpt2_that_computes_otherwise_is_refused(key: str, value: object, tmp_
     (folder / "config.json").write_text(json.dumps({**stated, key: value}))
     with pytest.raises(InputError, match=rf"config\.json says {key} is '?{value}'?; this model computes .* only"):
         load_base(folder)
+
+
+def test_an_empty_weights_file_is_one_line(tmp_path: Path, base_folder: Path) -> None:
+    shutil.copy(base_folder / "config.json", tmp_path)
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(InputError, match=r"pytorch_model\.bin is not a readable weights file: \w+"):
+        load_base(tmp_path)
