@@ -85,7 +85,8 @@ def main(argv: Sequence[str]) -> int:
     parsed = parse_arguments("train", "Fine-tune GPT-2 with LoRA on prepared records.", argv, *groups)
     arguments = Arguments(*parsed.groups)
     if corpus := arguments.run.print_recipe_diff:
-        print(render_diff(corpus, recipe_diff(corpus, arguments.recipe(int(os.environ.get("WORLD_SIZE", "1"))))))
+        if os.environ.get("RANK", "0") == "0":
+            print(render_diff(corpus, recipe_diff(corpus, arguments.recipe(int(os.environ.get("WORLD_SIZE", "1"))))))
         return 0
     del parsed.namespace["resume"]  # config.yaml is for continuing and replaying; `restart` would empty the folder
     with joined_world(arguments.run.device) as world:
@@ -119,7 +120,10 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     global_batch = data.train_batch_size * data.grad_acc * world.size
     lengths = [example.n_inputs for example in train]
     sampler = Sampler(lengths, global_batch, optimisation.random_seed, data.shuffle, data.bucket)
-    max_step = optimisation.max_step or optimisation.max_epoch * sampler.steps_per_epoch
+    points = parse_points(optimisation.i_steps, optimisation.i_lrs)
+    max_step = optimisation.max_step
+    if max_step is None:  # the points of --scheduler cycle end the run, as the predecessor's do
+        max_step = points[-1][0] if points else optimisation.max_epoch * sampler.steps_per_epoch
     flat = adapt(model, arguments.lora, optimisation, world)
     if run.pack_weights:
         pack_frozen(model)
@@ -142,7 +146,7 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
             optimisation.lr,
             max_step,
             optimisation.warmup_step,
-            parse_points(optimisation.i_steps, optimisation.i_lrs),
+            points,
         ),
         _loop_settings(arguments, max_step, sampler.steps_per_epoch),
         world,

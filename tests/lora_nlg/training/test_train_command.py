@@ -126,6 +126,24 @@ def test_training_the_whole_model_from_nothing(inputs: Path, tmp_path: Path) -> 
     assert start < losses[0] - 0.3
 
 
+def test_the_points_of_a_cycle_end_the_run(inputs: Path, tmp_path: Path) -> None:
+    flags = {"scheduler": "cycle", "i_steps": "0,2,4", "i_lrs": "0,1e-3,0", "warmup_step": 500}
+    for name, max_step in (("points", None), ("flag", 3)):
+        assert train(inputs, tmp_path / name, **flags, max_step=max_step) == 0
+    rates = [[line["lr"] for line in lines(tmp_path / name, "train")] for name in ("points", "flag")]
+    assert rates[0] == pytest.approx([0, 5e-4, 1e-3, 5e-4]) and rates[1] == rates[0][:3]
+
+
+def test_the_recipe_diff_is_printed_by_one_rank(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert train(inputs, tmp_path, print_recipe_diff="e2e") == 0
+        assert bool(capsys.readouterr().out) == (rank == "0")
+
+
 def test_only_the_adapter_trains(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(inputs, tmp_path / "run") == 0
     tensors = load_file(tmp_path / "run/adapter.safetensors")
@@ -144,6 +162,8 @@ def test_only_the_adapter_trains(inputs: Path, tmp_path: Path, capsys: pytest.Ca
         ({"optimizer": "sgd"}, "--optimizer must be one of adamw, adamw_lora"),
         ({"correct_bias": "false"}, "needs --optimizer adamw_lora"),
         ({"warmup_step": 7}, "--warmup_step 7 must lie between 0 and the run's 6 steps"),
+        ({"max_step": 0}, "--max_step must be at least 1, got 0"),
+        ({"early_stop": 2, "valid_data": None}, "--early_stop needs validation records: --valid_data"),
         ({"dtype": "int8"}, "--dtype must be one of fp32, bf16, fp16"),
         ({"device": "tpu"}, "--device must be auto, cpu, cuda"),
         ({"best_by": "bleu"}, "--valid_bleu true"),
