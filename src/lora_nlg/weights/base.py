@@ -264,7 +264,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
 def base_hash(model: GPT2) -> str:
     """SHA-256 over names, shapes and fp32 values of the base: what an adapter was trained on, whatever the file.
 
-    Folded or adapted models give another hash than their base.
+    A folded model gives another hash; LoRA layers that aren't merged don't count.
     """
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
