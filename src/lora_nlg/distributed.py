@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lora_nlg.errors import InputError
+from lora_nlg.errors import InputError, first_line
 
 CPU = torch.device("cpu")
 CONNECT_SECONDS = 90
@@ -72,7 +72,8 @@ class World:
         """Every rank's value of a picklable object, in order of rank, on every rank."""
         values = [value] * self.size
         if self.size > 1:
-            dist.all_gather_object(values, value)
+            with self._together():
+                dist.all_gather_object(values, value)
         return values
 
     def require_equal(self, value: Any, what: str) -> None:
@@ -98,7 +99,7 @@ class World:
             yield
         except RuntimeError as error:  # what torch raises when a peer is gone
             raise InputError(
-                f"rank {self.rank} lost contact with another rank ({str(error).splitlines()[0]}); "
+                f"rank {self.rank} lost contact with another rank ({first_line(error)}); "
                 "run the same command again: it continues from the last snapshot"
             ) from error
 

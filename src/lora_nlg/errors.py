@@ -6,3 +6,8 @@ class InputError(ValueError):
 
     The message says what was got, what is allowed and what to do next, on one line.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message, or the kind of error where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,11 +1,10 @@
 """A batch: one flat stream of tokens, without padding.
 
-Example: two examples with inputs (a b c) and (d e), predicting (b C) at the first's last two rows and (E) at the
+Example: two examples with inputs (a b c) and (d e), predicting (c C) at the first's last two rows and (E) at the
 second's last:
 
     tokens       a  b  c  d  e        (T,)  T = 5
     positions    0  1  2  0  1        (T,)
-    cu_seqlens   0  3  5              (B+1,)
     target_rows  1  2  4              (N,)  rows of the stream the head is applied to
     targets      c  C  E              (N,)  the token each of them should predict
 """
@@ -29,7 +28,6 @@ class Batch:
     Attributes:
         tokens: input ids, shape (T,).
         positions: each token's position in its own example, shape (T,).
-        cu_seqlens: where examples begin and the last ends, shape (B+1,), int32.
         lengths: input tokens of each example, on the host.
         target_rows: rows of the stream that predict a target, shape (N,).
         targets: the ids they should predict, shape (N,).
@@ -38,7 +36,6 @@ class Batch:
 
     tokens: Tensor
     positions: Tensor
-    cu_seqlens: Tensor
     lengths: tuple[int, ...]
     target_rows: Tensor
     targets: Tensor
@@ -46,12 +43,12 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`; copies from pinned memory do not block."""
-        names = ("tokens", "positions", "cu_seqlens", "target_rows", "targets")
+        names = ("tokens", "positions", "target_rows", "targets")
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory."""
-        names = ("tokens", "positions", "cu_seqlens", "target_rows", "targets")
+        names = ("tokens", "positions", "target_rows", "targets")
         return replace(self, **{name: getattr(self, name).pin_memory() for name in names})
 
 
@@ -74,7 +71,6 @@ def make_batch(examples: Sequence[Example]) -> Batch:
     return Batch(
         tokens=torch.from_numpy(np.concatenate(inputs)),
         positions=torch.from_numpy(np.concatenate(positions)),
-        cu_seqlens=torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32),
         lengths=lengths,
         target_rows=torch.from_numpy(np.concatenate(rows)),
         targets=torch.from_numpy(np.concatenate(targets)),

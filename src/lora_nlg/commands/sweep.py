@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -11,11 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lora_nlg.batching import Example, make_examples
 from lora_nlg.commands.arguments import existing_file, parse_arguments
 from lora_nlg.corpora.record import read_records
+from lora_nlg.distributed import pick_device
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, sha256_file, write_json, write_jsonl
 from lora_nlg.gpt2 import GPT2, parse_targets
@@ -150,8 +148,7 @@ def main(argv: Sequence[str]) -> int:
     grid, arguments = parsed.groups
     members, settings = grid.members(), arguments.settings()
     folder = Path(arguments.work_dir)
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
-    device = torch.device(chosen)
+    device = pick_device(arguments.device)
     vocabulary = arguments.tokenizer or find_weights(arguments.init_checkpoint).parent
     tokenizer = load_tokenizer(vocabulary)
     base = load_base(arguments.init_checkpoint)
@@ -184,7 +181,8 @@ def main(argv: Sequence[str]) -> int:
     )  # all of the folder's members, so that a study can be put together from several grids
     table, figure = write_table(folder, results), write_figure(folder / FIGURE, results)
     print(table.read_text(encoding="utf-8"))
-    print(f"{folder / RESULTS}: {len(results)} members; {table}; {figure}")
+    shown = figure or "no figure, since every member diverged"
+    print(f"{folder / RESULTS}: {len(results)} members; {table}; {shown}")
     return 0
 
 
@@ -202,16 +200,15 @@ def run_groups(
     with progress_bar(total=len(todo) * settings.max_step, desc="sweep", unit="member-step") as bar:
         for first in range(0, len(todo), arguments.group):
             members = todo[first : first + arguments.group]
-            digest = hashlib.sha256("\n".join(member.name for member in members).encode()).hexdigest()
-            snapshot = folder / f"group-{digest[:12]}.safetensors"
             start = time.perf_counter()
-            results, models = train_group(base, members, train, valid, settings, snapshot, bar)
+            results, models = train_group(base, members, train, valid, settings, folder, bar)
             seconds = round((time.perf_counter() - start) / len(members), 2)
             if arguments.save_adapters:
                 _save_adapters(folder / "members", members, results, models, settings, described)
             rows = [{"name": m.name, **row, "seconds": seconds} for m, row in zip(members, results, strict=True)]
             write_jsonl(folder / RESULTS, [*read_results(folder), *rows])
-            snapshot.unlink(missing_ok=True)
+            for snapshot in folder.glob("group-*.safetensors"):  # its own, and those of parts of it
+                snapshot.unlink()
 
 
 def _save_adapters(

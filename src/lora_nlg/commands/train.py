@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding import BeamSettings, decode_contexts
 from lora_nlg.distributed import World, joined_world
 from lora_nlg.errors import InputError
-from lora_nlg.files import atomic_write, sha256_file
+from lora_nlg.files import atomic_write, read_json, sha256_file
 from lora_nlg.gpt2 import GPT2, empty_gpt2, lora_targets, named_config
 from lora_nlg.lora import (
     freeze_projections,
@@ -55,14 +55,29 @@ from lora_nlg.training import (
     parse_points,
     prepare_precision,
 )
-from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer, save_adapter
-from lora_nlg.weights.base import config_from_folder, find_weights, load_base
-from lora_nlg.weights.run import MODEL_FOLDER, TOKENIZER_FOLDER, save_full_model
+from lora_nlg.training.snapshots import snapshot_folders
+from lora_nlg.weights.adapter import (
+    DESCRIPTION,
+    WEIGHTS,
+    AdapterInfo,
+    describe_base,
+    describe_tokenizer,
+    info_from_json,
+    save_adapter,
+)
+from lora_nlg.weights.base import WEIGHT_FILES, config_from_folder, find_weights, load_base
+from lora_nlg.weights.run import MODEL_DESCRIPTION, MODEL_FOLDER, TOKENIZER_FOLDER, save_full_model
 from nlg_metrics.bleu import Bleu
 
 log = logging.getLogger(__name__)
 SAMPLES = 4
 """Generated texts kept at each validation by generation."""
+RUN_FILES = (
+    WEIGHTS, DESCRIPTION, "best", "best_loss", "best_bleu", MODEL_FOLDER, TOKENIZER_FOLDER,
+    "config.yaml", "snapshots", "tb", "metrics.jsonl",
+    "predictions*.jsonl", "predictions*.jsonl.partial", "scores*.json",
+)  # fmt: skip
+"""What belongs to a run, decoded and scored files included: all of it goes when the run begins again."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -71,8 +86,10 @@ def main(argv: Sequence[str]) -> int:
     parsed = parse_arguments("train", "Fine-tune GPT-2 with LoRA on prepared records.", argv, *groups)
     arguments = Arguments(*parsed.groups)
     if corpus := arguments.run.print_recipe_diff:
-        print(render_diff(corpus, recipe_diff(corpus, arguments.recipe(int(os.environ.get("WORLD_SIZE", "1"))))))
+        if os.environ.get("RANK", "0") == "0":
+            print(render_diff(corpus, recipe_diff(corpus, arguments.recipe(int(os.environ.get("WORLD_SIZE", "1"))))))
         return 0
+    del parsed.namespace["resume"]  # config.yaml is for continuing and replaying; `restart` would empty the folder
     with joined_world(arguments.run.device) as world:
         return _train(arguments, parsed.yaml(), world)
 
@@ -113,14 +130,21 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     global_batch = data.train_batch_size * data.grad_acc * world.size
     lengths = [example.n_inputs for example in train]
     sampler = Sampler(lengths, global_batch, optimisation.random_seed, data.shuffle, data.bucket)
-    max_step = optimisation.max_step or optimisation.max_epoch * sampler.steps_per_epoch
+    points = parse_points(optimisation.i_steps, optimisation.i_lrs)
+    max_step = optimisation.max_step
+    if max_step is None:  # the points of --scheduler cycle end the run, as the predecessor's do
+        max_step = points[-1][0] if points else optimisation.max_epoch * sampler.steps_per_epoch
     flat = adapt(model, arguments.lora, optimisation, world)
     if run.pack_weights:
         pack_frozen(model)
     model.transformer.gradient_checkpointing = run.gradient_checkpointing
     if run.compile:
         model.transformer.compile(dynamic=True)
-    _prepare_folder(folder, run.resume, world)
+
+    def save(place: Path, step: int) -> None:
+        # A run started again at its last step leaves its files alone: their times tell which results are older.
+        if step > trainer.first_step or saved_step(place) != step:
+            save_model(place, model, info, step, tokenizer)
 
     trainer = Trainer(
         model,
@@ -132,7 +156,7 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
             optimisation.lr,
             max_step,
             optimisation.warmup_step,
-            parse_points(optimisation.i_steps, optimisation.i_lrs),
+            points,
         ),
         _loop_settings(arguments, max_step, sampler.steps_per_epoch),
         world,
@@ -146,11 +170,12 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
             "base (sha256)": info.base.sha256 if info.base else "",
             "vocabulary (sha256)": tokenizer.sha256,
         },
-        lambda place, step: save_model(place, model, info, step, tokenizer),
+        save,
         validation_batches(valid, data.valid_batch_size),
         lambda after: make_tracker(folder, after, run.tensorboard),
         build_generation(arguments, model, tokenizer, world),
     )
+    _prepare_folder(folder, run.resume, world)  # after all checks of the flags: it may remove an old run
     resumed = trainer.resume()
     if world.is_main:
         with atomic_write(folder / "config.yaml") as file:
@@ -306,24 +331,30 @@ def _prepare_folder(folder: Path, resume: str, world: World) -> None:
     if world.is_main:
         results = [name for name in ("adapter.safetensors", MODEL_FOLDER) if (folder / name).exists()]
         if resume == "restart":
-            shutil.rmtree(folder / "snapshots", ignore_errors=True)
-            shutil.rmtree(folder / "tb", ignore_errors=True)
-        elif results and not (folder / "snapshots").is_dir():
+            _remove(path for name in RUN_FILES for path in folder.glob(name))
+        elif results and not snapshot_folders(folder / "snapshots"):
             problem = (
                 f"--work_dir {folder} holds {results[0]} but no snapshot to continue from; "
                 f"use another --work_dir (RUN= in the scripts), or --resume restart to overwrite it"
             )
-        _remove_leftovers(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        if not problem:
+            _remove_leftovers(folder)
+            folder.mkdir(parents=True, exist_ok=True)
     if problem := world.from_main(problem):
         world.fail(problem)
 
 
 def _remove_leftovers(folder: Path) -> None:
     """What a killed run was in the middle of writing: temporary files and half-made or half-removed snapshots."""
-    for path in [*folder.rglob(".*.tmp"), *folder.rglob(".step-*.old")]:
+    # Only where a run writes: a folder within may be another run's, and that one at work.
+    for place in (folder, *(folder / name for name in RUN_FILES if "." not in name)):
+        _remove([*place.glob(".*.tmp"), *place.glob(".step-*.old")])
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
         if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
 
@@ -342,8 +373,19 @@ def save_model(folder: Path, model: GPT2, info: AdapterInfo, step: int, tokenize
     if info.targets:
         save_adapter(folder, model, info)
     else:
-        save_full_model(folder / MODEL_FOLDER, model, info)
         tokenizer.save(folder / MODEL_FOLDER)
+        save_full_model(folder / MODEL_FOLDER, model, info)
+
+
+def saved_step(folder: Path) -> int | None:
+    """The step of the model whose files are in a run directory; None where they aren't whole."""
+    for description, weights in (
+        (folder / DESCRIPTION, folder / WEIGHTS),
+        (folder / MODEL_FOLDER / MODEL_DESCRIPTION, folder / MODEL_FOLDER / WEIGHT_FILES[0]),
+    ):
+        if description.is_file() and weights.is_file():  # the description is written last
+            return info_from_json(read_json(description), str(description)).step
+    return None
 
 
 def describe_run(

@@ -1,6 +1,7 @@
 """The flags of `lora-nlg train`, in groups; what of them a snapshot may differ in; their checks.
 
-Names and defaults are the predecessor's (microsoft/LoRA, examples/NLG) where it had them.
+Names are the predecessor's (microsoft/LoRA, examples/NLG) where it had them. Defaults are those of its published E2E
+command, save for alpha (its parser's), dropout and label smoothing (none), the optimiser and the validation batch.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class OptimisationArguments:
     i_lrs: str = ""
     """Rates of the points of --scheduler cycle, comma-separated."""
     max_epoch: int = 5
-    """Epochs to train, unless --max_step is given."""
+    """Epochs to train, unless --max_step or the points of --scheduler cycle say where to end."""
     max_step: int | None = None
     """Optimiser steps to train."""
     label_smooth: float = 0.0
@@ -161,6 +162,10 @@ class OptimisationArguments:
     """Decides initialisation, order and dropout."""
     dtype: str = "fp32"
     """fp32, bf16 or fp16: what is computed in, and how frozen weights are held; what trains stays fp32."""
+
+    def __post_init__(self) -> None:
+        if self.max_step is not None and self.max_step < 1:
+            raise InputError(f"--max_step must be at least 1, got {self.max_step}")
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,8 @@ NOT_IDENTITY = {
     "train_batch_size", "grad_acc",  # their product with the ranks counts
     "valid_batch_size", "max_epoch", "max_step",  # the resolved number of steps counts
 }  # fmt: skip
-"""Arguments that may differ between a snapshot and the run that continues it, next to all of RunArguments."""
+"""Arguments that may differ between a snapshot and the run that continues it, beside those of RunArguments other than
+eval_interval."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +245,8 @@ class Arguments:
             raise InputError(
                 "--init random trains a new base: add --lora_dim 0 (LoRA on random weights that aren't kept is no use)"
             )
+        if self.optimisation.early_stop > 0 and self.data.valid_data is None:
+            raise InputError("--early_stop needs validation records: --valid_data")
 
     def identity(self) -> dict[str, Any]:
         """The arguments that decide the run's numbers."""

@@ -45,6 +45,7 @@ def beam_search(
         yield index, hypotheses
 
 
+@torch.inference_mode()  # of a generator: on while it runs, and not in its caller between two results
 def beam_search_penalties(
     model: InferenceGPT2,
     prompts: Sequence[Sequence[int]],
@@ -68,8 +69,7 @@ def beam_search_penalties(
     check_prompts(model, prompts, settings, batch_size)
     if prompts:
         penalties = [LengthPenalty(penalty, settings.eval_len) for penalty in length_penalties]
-        with torch.inference_mode():
-            yield from Search(model, prompts, settings, penalties, min(batch_size, len(prompts))).run()
+        yield from Search(model, prompts, settings, penalties, min(batch_size, len(prompts))).run()
 
 
 def check_prompts(

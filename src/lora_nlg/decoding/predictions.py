@@ -73,17 +73,14 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         own = _read(self.file_path, self.fingerprint)
         # Rewritten rather than continued: a killed process may have left half a line.
-        self.file = self.file_path.open("w", encoding="utf-8")
-        self.file.write(json.dumps({"fingerprint": self.fingerprint}) + "\n")
-        for context, hypotheses in own.items():
-            self.append(context, hypotheses)
+        write_jsonl(self.file_path, [{"fingerprint": self.fingerprint}, *(_entry(*found) for found in own.items())])
+        self.file = self.file_path.open("a", encoding="utf-8")
         return self
 
     def append(self, context: str, hypotheses: Iterable[Hypothesis]) -> None:
         """Note a finished search."""
         assert self.file is not None, "use the journal as a context manager"
-        lines = [[list(h.tokens), h.log_prob, h.score, h.finished, h.text] for h in hypotheses]
-        self.file.write(json.dumps([context, lines], ensure_ascii=False) + "\n")
+        self.file.write(json.dumps(_entry(context, hypotheses), ensure_ascii=False) + "\n")
         self.file.flush()
 
     def __exit__(
@@ -102,6 +99,10 @@ def journal_folder(path: str | Path) -> Path:
 def remove_journals(path: str | Path) -> None:
     """Delete the journals of all ranks: the predictions file is complete."""
     shutil.rmtree(journal_folder(path), ignore_errors=True)
+
+
+def _entry(context: str, hypotheses: Iterable[Hypothesis]) -> list[Any]:
+    return [context, [[list(h.tokens), h.log_prob, h.score, h.finished, h.text] for h in hypotheses]]
 
 
 def _read(path: Path, fingerprint: str) -> dict[str, list[Hypothesis]]:

@@ -46,6 +46,7 @@ class SamplingSettings:
             raise InputError(f"--top_p must be above 0 and at most 1, got {self.top_p}")
 
 
+@torch.inference_mode()
 def sample(
     model: InferenceGPT2,
     prompts: Sequence[Sequence[int]],
@@ -72,9 +73,8 @@ def sample(
     if prompts:
         settings = replace(settings, beam=settings.n_best, semantics="lora")
         penalty = LengthPenalty(settings.length_penalty, settings.eval_len)
-        with torch.inference_mode():
-            for index, (hypotheses,) in _Sampling(model, prompts, settings, sampling, penalty, batch_size).run():
-                yield index, hypotheses
+        for index, (hypotheses,) in _Sampling(model, prompts, settings, sampling, penalty, batch_size).run():
+            yield index, hypotheses
 
 
 def nucleus_(logits: Tensor, top_p: float) -> None:

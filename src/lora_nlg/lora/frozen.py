@@ -97,15 +97,19 @@ def pack_frozen(model: nn.Module) -> nn.Module:
     """Pack every frozen linear weight of a model that is on its device and in its type; in place.
 
     Layers whose weight trains are left alone, and so is the weight of anything but a linear layer. Plain layers are
-    replaced by `PackedLinear`; LoRA layers get a `product`, which their forward pass uses.
+    replaced by `PackedLinear`; LoRA layers get a `product`, which their forward pass uses (but DoRA's has no use for
+    one).
 
     Returns:
         The same model.
     """
+    from lora_nlg.lora.dora import DoRALinear
     from lora_nlg.lora.layers import MergedLinear
 
     for name, module in list(model.named_modules()):
         if not isinstance(module, nn.Linear) or module.weight.requires_grad or not can_pack(module.weight):
+            continue
+        if isinstance(module, DoRALinear):
             continue
         if isinstance(module, MergedLinear):
             module.product = FrozenProduct(module.weight)

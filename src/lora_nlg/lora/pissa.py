@@ -2,7 +2,8 @@
 
 A and B start as the top r of the weight's singular value decomposition, and what they start as is taken off the
 weight. Here the base stays as it is and the update is B·A − B₀·A₀: the same function and the same gradients, while
-the base keeps its hash, merging stays exact and an adapter still belongs to the base it was trained on.
+the base keeps its hash, merging stays exact and an adapter still belongs to the base it was trained on. Dropout acts
+on B·A alone: what was taken off the weight stays off.
 """
 
 from __future__ import annotations
@@ -81,5 +82,15 @@ class PiSSALinear(MergedLinear):
         """(..., in_features) -> (..., out_features)."""
         if self.merged:
             return F.linear(x, self.weight, self.bias)
-        A, B = self._stacked()
-        return lora_linear(x, self.weight, self.bias, A, B, self.slices, self.dropout, self.training, self.product)
+        if not self.training or self.dropout == 0:
+            A, B = self._stacked()
+            return lora_linear(x, self.weight, self.bias, A, B, self.slices, product=self.product)
+        y = lora_linear(
+            x, self.weight, self.bias, self.lora_A, self.lora_B, self.slices, self.dropout, True, self.product
+        )
+        # In the columns of the adapted parts, −s·(x A₀ᵀ) B₀ᵀ.
+        low = F.linear(x, self.lora_A_init).split(self.R, dim=-1)
+        start = self.lora_B_init.split(self.out_features // len(self.parts))
+        for (first, last, scaling), low_p, B_p in zip(self.slices, low, start, strict=True):
+            y[..., first:last] -= (F.linear(low_p, B_p) * scaling).to(y.dtype)
+        return y

@@ -70,8 +70,9 @@ def lora_plus_(
 ) -> None:
     """LoRA+: train the matrix that starts at zero with `ratio` times the rate (Hayou et al. 2024, arXiv:2402.12354).
 
-    AdamW's step is linear in its rate, so the step of those entries is multiplied after it was taken. The optimiser,
-    its state and snapshots stay what they are without LoRA+.
+    torch's AdamW takes a step linear in its rate, so the step of those entries is multiplied after it was taken
+    (with `adamw_lora`, whose decay follows the update, that differs by a term in rate²·decay). The optimiser, its state
+    and snapshots stay what they are without LoRA+.
 
     Args:
         optimizer: over `value`; hooks are added to it.

@@ -6,6 +6,7 @@ flags), because each of these is a function of its seed; only the order of addit
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -149,7 +150,7 @@ def train_group(
     train: Sequence[Example],
     valid: Sequence[Example],
     settings: SweepSettings,
-    snapshot: Path | None = None,
+    folder: Path | None = None,
     bar: tqdm | None = None,
 ) -> tuple[list[dict[str, Any]], list[GPT2]]:
     """Train members together and validate them.
@@ -161,13 +162,15 @@ def train_group(
         members: the group.
         train, valid: examples.
         settings: what they share.
-        snapshot: where to keep the state of an unfinished group. Default: nowhere.
+        folder: where to keep the state of an unfinished group (`snapshot_file`); it stays there for the caller to
+            remove. Default: nowhere.
         bar: advanced by one for each member and step.
 
     Returns:
         A result for each member (see `results.py`), and for each the base with its adapter.
     """
     group = make_group(base, members, settings)
+    snapshot = None if folder is None else snapshot_file(folder, members)
     if snapshot is not None and snapshot.is_file():
         _restore(group, snapshot)
     if bar is not None:
@@ -189,12 +192,10 @@ def train_group(
                 _save(group, snapshot)
     except Diverged as error:
         rest = [member for n, member in enumerate(members) if n != error.index]
-        if snapshot is not None:
-            snapshot.unlink(missing_ok=True)
         lost = {**members[error.index].to_json(), "diverged": True, "steps": error.step}
         if bar is not None:
             bar.update((settings.max_step - group.step) * len(members) - len(rest) * settings.max_step)
-        results, models = train_group(base, rest, train, valid, settings, snapshot, bar) if rest else ([], [])
+        results, models = train_group(base, rest, train, valid, settings, folder, bar) if rest else ([], [])
         broken = member_model(base, members[error.index], settings)
         results.insert(error.index, lost)
         models.insert(error.index, broken)
@@ -297,13 +298,19 @@ def update_size(model: GPT2) -> dict[str, float]:
     }
 
 
+def snapshot_file(folder: Path, members: Sequence[Member]) -> Path:
+    """Where the state of a group lies: without a member that diverged, it is another group."""
+    digest = hashlib.sha256("\n".join(member.name for member in members).encode()).hexdigest()
+    return folder / f"group-{digest[:12]}.safetensors"
+
+
 def _save(group: Group, path: Path) -> None:
     tensors = {"value": group.value}
     for n, parameters in enumerate(group.optimizer.param_groups):
         state = group.optimizer.state[parameters["params"][0]]
         tensors |= {f"{key}/{n}": state[key] for key in MOMENTS}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    state = {"step": group.step, "losses": group.losses, "members": [member.name for member in group.members]}
+    state = {"step": group.step, "losses": group.losses}
     save_tensors(path, tensors, {"group": json.dumps(state)})
 
 
@@ -312,8 +319,6 @@ def _restore(group: Group, path: Path) -> None:
     with safe_open(path, framework="pt") as file:
         state = json.loads(file.metadata()["group"])
     tensors = read_tensors(path)
-    if state["members"] != [member.name for member in group.members]:
-        raise InputError(f"{path} belongs to another group of members; delete it to begin this group again")
     group.step, group.losses = state["step"], state["losses"]
     group.value.copy_(tensors["value"])
     for n, parameters in enumerate(group.optimizer.param_groups):

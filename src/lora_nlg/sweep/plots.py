@@ -13,7 +13,7 @@ from lora_nlg.sweep.results import Cell, Result, best_rates, cells, families
 FIGURE = "scaling.png"
 
 
-def write_figure(path: str | Path, results: Sequence[Result]) -> Path:
+def write_figure(path: str | Path, results: Sequence[Result]) -> Path | None:
     """Draw a sweep.
 
     A panel for each way of choosing the scaling: mean validation loss over the learning rate, a line for each rank,
@@ -25,21 +25,23 @@ def write_figure(path: str | Path, results: Sequence[Result]) -> Path:
         results: members of a sweep.
 
     Returns:
-        The path.
+        The path; None if nothing was drawn, because every member diverged.
     """
+    groups = families(cells(results))
+    finite = [cell.mean for group in groups.values() for cell in group if math.isfinite(cell.mean)]
+    if not finite:
+        return None
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    groups = families(cells(results))
     columns = min(3, len(groups) + 1)
     rows = math.ceil((len(groups) + 1) / columns)
     figure, grid = pyplot.subplots(rows, columns, figsize=(3.6 * columns, 2.9 * rows), squeeze=False)
     axes = list(grid.flat)
     ranks = sorted({cell.r for group in groups.values() for cell in group})
     colour = {r: pyplot.get_cmap("viridis")(i / max(len(ranks) - 1, 1) * 0.9) for i, r in enumerate(ranks)}
-    finite = [cell.mean for group in groups.values() for cell in group if math.isfinite(cell.mean)]
     # Runs that went wrong would flatten the rest: the axis ends at three times the best loss.
     limits = (0.95 * min(finite), 1.05 * max(loss for loss in finite if loss <= 3 * min(finite)))
     for axis, (label, group) in zip(axes, groups.items(), strict=False):

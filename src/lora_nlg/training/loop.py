@@ -53,6 +53,8 @@ class _Pending:
 class Trainer:
     """A run: fit, validate, snapshot, resume.
 
+    `step` is that of the last step taken, `first_step` that of the snapshot resumed from (0: none).
+
     Args:
         model: on `world.device`, with `requires_grad` set on what trains and `prepare_precision` done.
         loader: the training batches.
@@ -97,7 +99,7 @@ class Trainer:
         self.plain_loss = self.loss.without_smoothing()
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.dtype == "fp16")
         self.scaler.scale(torch.zeros((), device=world.device))  # a rank's first step may hold no batch to scale
-        self.step = 0
+        self.step = self.first_step = 0
         self.bests = {"loss": Best(), "bleu": Best(higher_is_better=True)}
         self._saved_step = -1
         self._pending = _Pending()
@@ -141,7 +143,7 @@ class Trainer:
             return False
         self.step, state = header
         self._restore(None if snapshot is None else snapshot.tensors, state)
-        self._saved_step = self.step
+        self.first_step = self._saved_step = self.step
         return True
 
     def fit(self) -> Outcome:
@@ -171,6 +173,7 @@ class Trainer:
     def _run(self, request: StopRequest, bar: tqdm[Any]) -> str:
         self._clock = (time.perf_counter(), 0)
         if self._gave_up():
+            self._save()
             return "early stop"
         for data in self.loader.steps(self.step + 1, self.settings.max_step):
             self.train_step(data, bool(request))
@@ -192,7 +195,7 @@ class Trainer:
                 return "SIGINT" if request.signal is not None and request.signal.name == "SIGINT" else "SIGTERM"
             if done:
                 return "finished" if last else "early stop"
-        self._save()  # resumed at the last step: the files of the run may still be missing
+        self._save()
         return "finished"
 
     def _gave_up(self) -> bool:
@@ -323,7 +326,10 @@ class Trainer:
             bar.write(f"step {self.step}: {text}{'  (best so far)' if best else ''}", file=sys.stderr)
 
     def _save(self) -> None:
-        """Snapshot and model files, written by rank 0 while the others wait at their next reduction."""
+        """Snapshot and model files, written by rank 0 while the others wait at their next reduction.
+
+        Also called by a run that is resumed at its last step: one killed between the two lacks the model's files.
+        """
         if not self.world.is_main:
             return
         if self.step != self._saved_step:
@@ -333,7 +339,10 @@ class Trainer:
         self.save_model(self.folder, self.step)
 
     def _capture(self) -> Snapshot:
-        moments = self.optimizer.state[self.flat.value]
+        # Empty where fp16 has overflowed at every step so far.
+        moments = self.optimizer.state[self.flat.value] or {
+            "step": 0, **{key: torch.zeros_like(self.flat.value) for key in MOMENTS}
+        }  # fmt: skip
         flats = {"parameter": self.flat.value.detach(), **{key: moments[key] for key in MOMENTS}}
         tensors = {
             f"{prefix}/{name}": piece.cpu()

@@ -24,22 +24,27 @@ BLOCK_BYTES = 1 << 20
 
 
 class _Head:
-    """What is kept about a frozen head between calls: its mean row and its packed products."""
+    """What is kept about a frozen head between calls: its packed products and its mean row."""
 
     def __init__(self) -> None:
-        self._of: tuple[Tensor, int] | None = None
+        self._of: Tensor | None = None
+        self._version = 0
         self._mean: Tensor | None = None
         self._product: FrozenProduct | None = None
 
-    def mean_and_product(self, head: Tensor) -> tuple[Tensor, FrozenProduct]:
-        """Mean row (D,), fp32, and products with the head; made anew when it is another head or has changed."""
-        if self._of is None or self._of[0] is not head or self._of[1] != head._version:
-            self._of = (head, head._version)
-            self._mean = head.detach().mean(0, dtype=torch.float32)
+    def product_and_mean(self, head: Tensor, needs_mean: bool) -> tuple[FrozenProduct, Tensor | None]:
+        """Products with the head and, if needed, its mean row (D,), fp32; made anew when the head may have changed.
+
+        A head that trains may always have: the optimiser writes through a flat buffer, of which the head is a view
+        with a version count of its own.
+        """
+        if head.requires_grad or self._product is None or self._of is not head or self._version != head._version:
+            self._of, self._version, self._mean = head, head._version, None
             # Packing pays when the head stays; one that trains changes at every step.
             self._product = FrozenProduct(head, pack=not head.requires_grad and head.is_leaf)
-        assert self._mean is not None and self._product is not None, "set together"
-        return self._mean, self._product
+        if needs_mean and self._mean is None:
+            self._mean = head.detach().mean(0, dtype=torch.float32)
+        return self._product, self._mean
 
 
 class TargetLoss:
@@ -89,7 +94,8 @@ class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, loss: TargetLoss) -> Tensor:
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
-        smooth, (head_mean, product) = loss.label_smooth, loss.head.mean_and_product(head)
+        smooth = loss.label_smooth
+        product, head_mean = loss.head.product_and_mean(head, needs_mean=smooth > 0)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         grad_hidden = torch.empty(hidden.shape, dtype=torch.float32, device=hidden.device) if needs_hidden else None
         grad_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device) if needs_head else None
@@ -102,7 +108,7 @@ class _FusedLoss(torch.autograd.Function):
             top, sums = exponentials_(logits, needs_hidden or needs_head)
             # −Σ_v q_v·log p_v, where the mean logit is h·(mean row of the head): no pass over the vocabulary.
             expected = (1 - smooth) * at_target
-            if smooth:
+            if head_mean is not None:
                 expected += smooth * (h.float() @ head_mean)
             total += (top + sums.log() - expected).sum()
             # d loss / d logits = p − (1−ε)·onehot − ε/V. Only p needs the buffer, and its division by the sum is
@@ -111,7 +117,7 @@ class _FusedLoss(torch.autograd.Function):
                 part = grad_hidden[rows]
                 part.copy_(product.backward(logits)).div_(sums[:, None])
                 part.sub_(head[target].float(), alpha=1 - smooth)
-                if smooth:
+                if head_mean is not None:
                     part.sub_(head_mean, alpha=smooth)
             if grad_head is not None:
                 h = h.float()

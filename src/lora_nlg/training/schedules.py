@@ -1,7 +1,7 @@
 """Learning-rate schedules: pure functions of the optimiser step, so resuming needs no state.
 
-All warm up linearly from 0 over `warmup_step` steps. `cycle` is piecewise linear through given points, as the
-predecessor's (microsoft/LoRA, examples/NLG); `inv_sqrt` follows Vaswani et al. 2017, section 5.3.
+All but `cycle` warm up linearly from 0 over `warmup_step` steps. `cycle` is piecewise linear through given points, as
+the predecessor's (microsoft/LoRA, examples/NLG); `inv_sqrt` follows Vaswani et al. 2017, section 5.3.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Schedule:
         name: `linear` (to 0 at max_step), `cosine` (to 0 at max_step), `constant`, `inv_sqrt` or `cycle`.
         lr: the peak.
         max_step: optimiser steps of the run.
-        warmup_step: steps of linear warm-up; the first step has rate 0 if there are any.
+        warmup_step: steps of linear warm-up (`cycle` has none); the first step has rate 0 if there are any.
         points: for `cycle`, (step, rate) pairs in order of steps; constant after the last.
 
     Raises:
@@ -40,7 +40,7 @@ class Schedule:
             raise InputError(f"--scheduler must be one of {', '.join(SCHEDULES)}, got {self.name!r}")
         if not self.lr >= 0 or math.isinf(self.lr):
             raise InputError(f"--lr must be a number of at least 0, got {self.lr}")
-        if not 0 <= self.warmup_step <= self.max_step:
+        if self.name != "cycle" and not 0 <= self.warmup_step <= self.max_step:
             raise InputError(
                 f"--warmup_step {self.warmup_step} must lie between 0 and the run's {self.max_step} steps; "
                 "for a short run add --warmup_step 0"

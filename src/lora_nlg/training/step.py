@@ -22,6 +22,8 @@ from lora_nlg.training.loss import TargetLoss
 def prepare_precision(model: nn.Module, dtype: str) -> None:
     """Hold frozen weights in the type that is computed in; trainable parameters stay fp32.
 
+    So does the rest of a layer norm that has a trainable parameter: its kernel wants weight and bias in one type.
+
     Args:
         model: with `requires_grad` set on what trains; changed in place.
         dtype: `fp32`, `bf16` or `fp16`.
@@ -32,9 +34,13 @@ def prepare_precision(model: nn.Module, dtype: str) -> None:
     held = named_dtype(dtype)
     if dtype == "fp32":
         return
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            parameter.data = parameter.data.to(held)
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if isinstance(module, nn.LayerNorm) and any(parameter.requires_grad for parameter in own):
+            continue
+        for parameter in own:
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(held)
 
 
 def autocast(dtype: str, device: torch.device) -> AbstractContextManager[object]:
@@ -105,9 +111,11 @@ def update_norms(model: nn.Module) -> dict[str, float]:
     norms = {}
     for name, layer in lora_layers(model).items():
         try:
-            squares = [((f.B.t() @ f.B) * (f.A @ f.A.t())).sum() * f.scaling**2 for f in layer.factors()]
+            # fp64: PiSSA's update is a difference, and in fp32 its square would be mostly rounding.
+            pairs = [(f.A.double(), f.B.double(), f.scaling) for f in layer.factors()]
+            squares = [((B.t() @ B) * (A @ A.t())).sum() * scaling**2 for A, B, scaling in pairs]
             square = torch.stack(squares).sum().clamp_min(0)
         except InputError:  # a variant whose update is no product
-            square = layer.delta_weight().float().square().sum()
+            square = layer.delta_weight().double().square().sum()
         norms[name] = float(square.sqrt())
     return norms

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from lora_nlg.errors import InputError
+from lora_nlg.errors import InputError, first_line
 from lora_nlg.files import atomic_write, read_json, write_json
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2
 
@@ -27,6 +27,13 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 HEAD_NAMES = ("lm_head.weight", "lm_head.decoder.weight")
 """The tied head in Hugging Face's files and in the predecessor's."""
 _DOWNLOAD = "download GPT-2 with scripts/download_gpt2.sh sm|md|lg|xl, or check the path"
+COMPUTED = {
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # one function under two names
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "add_cross_attention": (False,),
+}
+"""What `config.json` may say of how a GPT-2 computes, besides its sizes; the first is Hugging Face's default."""
 _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
 _MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)$")
 
@@ -74,7 +81,7 @@ def read_any(path: str | Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise InputError(f"{path} is not a readable weights file: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path} is not a readable weights file: {first_line(error)}") from None
     except Exception as error:  # safetensors raises its own SafetensorError, which it exports in no stable place
         raise InputError(f"{path} is not a readable safetensors file: {error}") from None
 
@@ -101,7 +108,7 @@ def config_from_folder(folder: str | Path) -> GPT2Config | None:
     """The shape a folder's `config.json` states, or None without one.
 
     Raises:
-        InputError: the file is there but isn't a GPT-2's, or leaves a size out.
+        InputError: the file is there but isn't a GPT-2's, leaves a size out, or says it computes otherwise.
     """
     path = Path(folder) / "config.json"
     if not path.is_file():
@@ -112,6 +119,11 @@ def config_from_folder(folder: str | Path) -> GPT2Config | None:
     sizes = ("n_layer", "n_embd", "n_head", "vocab_size", "n_positions", "layer_norm_epsilon")
     if missing := [name for name in sizes if name not in values]:
         raise InputError(f"{path} lacks {', '.join(missing)}")
+    for name, computed in COMPUTED.items():
+        if (value := values.get(name, computed[0])) not in computed:
+            raise InputError(
+                f"{path} says {name} is {value!r}; this model computes {' or '.join(map(str, computed))} only"
+            )
     return GPT2Config(**{name: values[name] for name in sizes})
 
 
@@ -256,7 +268,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
 def base_hash(model: GPT2) -> str:
     """SHA-256 over names, shapes and fp32 values of the base: what an adapter was trained on, whatever the file.
 
-    Folded or adapted models give another hash than their base.
+    A folded model gives another hash; LoRA layers that aren't merged don't count.
     """
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):

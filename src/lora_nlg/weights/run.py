@@ -81,6 +81,10 @@ def load_model(
         The model, its description, and the folders where its vocabulary may lie.
     """
     path = Path(path)
+    if (path / WEIGHTS).is_file() and (path / MODEL_FOLDER).exists():
+        raise InputError(
+            f"{path} holds both {WEIGHTS} and {MODEL_FOLDER}/, results of two runs; give the one that is meant"
+        )
     if path.is_file() or (path / WEIGHTS).is_file():
         info = read_adapter(path)[0]
         base = Path(base) if base is not None else _recorded_base(info, path)
@@ -175,10 +179,12 @@ def _search(info: AdapterInfo, places: list[Path], source: str) -> Tokenizer:
     )
 
 
-def _tokenizer_places(info: AdapterInfo, folders: list[Path]) -> Iterator[Path]:
+def _tokenizer_places(info: AdapterInfo, places: list[Path]) -> Iterator[Path]:
+    folders = [place if place.is_dir() else place.parent for place in places]
     for folder in folders:
-        yield from (folder / TOKENIZER_FOLDER, folder.parent / TOKENIZER_FOLDER)
+        yield folder / TOKENIZER_FOLDER
+        if info.tokenizer is not None:  # without a hash to tell, a neighbour's could pass for the model's own
+            yield folder.parent / TOKENIZER_FOLDER
     if info.tokenizer is not None:
         yield Path(info.tokenizer.path)
-    for folder in folders:
-        yield folder if folder.is_dir() else folder.parent
+    yield from folders

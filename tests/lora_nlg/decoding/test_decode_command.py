@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -134,6 +135,31 @@ def test_a_journal_of_other_settings_is_not_used(tmp_path: Path) -> None:
         journal.append("context", [Hypothesis((1,), -1.0, -1.0, True, "text")])
     assert Journal(path, "first").found == {"context": [Hypothesis((1,), -1.0, -1.0, True, "text")]}
     assert Journal(path, "second").found == {}
+
+
+def test_a_decode_killed_while_it_opens_its_journal_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "p.jsonl"
+    with Journal(path, "print") as journal:
+        journal.append("first", [Hypothesis((1,), -1.0, -1.0, True, "text")])
+        journal.append("second", [Hypothesis((2,), -2.0, -2.0, True, "other")])
+    found = Journal(path, "print").found
+    true_dumps, calls = json.dumps, iter(range(100))
+
+    def killed(*arguments: Any, **options: Any) -> str:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return true_dumps(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("json.dumps", killed)
+        with Journal(path, "print"):
+            raise KeyboardInterrupt
+    assert len(found) == 2 and Journal(path, "print").found == found
+    with Journal(path, "print") as journal:
+        journal.append("third", [Hypothesis((3,), -3.0, -3.0, True, "third")])
+    assert list(Journal(path, "print").found) == ["first", "second", "third"]
 
 
 def test_further_length_penalties_get_files_as_if_decoded_alone(runs: Path, tmp_path: Path) -> None:

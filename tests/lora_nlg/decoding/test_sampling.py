@@ -56,6 +56,14 @@ def test_a_tiny_nucleus_is_greedy_search() -> None:
     assert drawn == dict(beam_search(model, prompts, settings))
 
 
+def test_the_caller_is_not_in_inference_mode_between_results() -> None:
+    model, settings = InferenceGPT2(random_model(5)), BeamSettings((0, 1), beam=2, eval_len=6)
+    prompts = [[3, 4], [9], [7, 7, 7]]
+    for results in (beam_search(model, prompts, settings, 1), sample(model, prompts, settings, SamplingSettings(), 1)):
+        for _ in results:
+            assert not torch.is_inference_mode_enabled() and torch.ones(1, requires_grad=True).mul(2).requires_grad
+
+
 @pytest.mark.parametrize("values", [{"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.1}])
 def test_settings_out_of_range_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(InputError, match=f"--{next(iter(values))}"):

@@ -73,3 +73,9 @@ def test_packing_keeps_outputs_gradients_and_names() -> None:
     assert len(results[0]) == len(results[1]) == 6
     for plain, packed_value in zip(*results, strict=True):
         torch.testing.assert_close(plain, packed_value, rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_that_uses_no_product_gets_none() -> None:
+    model = inject(nn.Sequential(nn.Linear(8, 8)), {"0": LoRASpec(2, 4)}, "dora")
+    model[0].weight.requires_grad_(False)
+    assert pack_frozen(model)[0].product is None

@@ -25,6 +25,8 @@ from lora_nlg.lora import (
     mark_only_lora_as_trainable,
     variant_of,
 )
+from lora_nlg.lora.functional import dropout_scale
+from lora_nlg.training.step import update_norms
 from lora_nlg.weights import load_base, save_base
 
 CONFIG = GPT2Config(n_layer=2, n_embd=48, n_head=3, vocab_size=211, n_positions=32)
@@ -174,6 +176,48 @@ def test_pissa_equals_peft(tmp_path: Path) -> None:
         other = theirs.base_model.model.get_submodule(name)
         assert layer.lora_B.grad is not None
         close(layer.lora_B.grad, other.lora_B["default"].weight.grad, 1e-3)
+
+
+def test_pissas_dropout_acts_on_what_trains_alone() -> None:
+    """As with W − B₀A₀ frozen and dropout on the input of BA, in PEFT; values and gradients."""
+    layer = lora_layers(adapted("pissa", "q:r=2,v", dropout=0.4))["transformer.h.0.attn.c_attn"]
+    close(layer.delta_weight(), torch.zeros(144, 48))
+    start = sum_of_parts(layer).detach()
+    perturb(layer)
+    torch.manual_seed(5)
+    x = torch.randn(7, 48, requires_grad=True)
+    layer.train()
+    torch.manual_seed(8)
+    y = layer(x[None])[0]
+    torch.manual_seed(8)
+    kept = x * dropout_scale(x, 0.4)
+    expected = nn.functional.linear(x, layer.weight - start, layer.bias) + kept @ sum_of_parts(layer).t()
+    close(y, expected)
+    wanted = (x, layer.lora_A, layer.lora_B)
+    for mine, other in zip(
+        torch.autograd.grad(y.square().sum(), wanted), torch.autograd.grad(expected.square().sum(), wanted), strict=True
+    ):
+        close(mine, other, 1e-4)
+
+
+def sum_of_parts(layer: nn.Module) -> Tensor:
+    """B·A·scaling of every adapted part in its rows, without what it started from."""
+    parts, row = [torch.zeros(48, 48) for _ in range(3)], 0
+    for p, (first, last, scaling) in enumerate(layer.slices):
+        A, B = layer.lora_A[p * layer.R : (p + 1) * layer.R], layer.lora_B[row : row + last - first]
+        parts[first // 48] = B @ A * scaling
+        row += last - first
+    return torch.cat(parts)
+
+
+def test_update_norm_of_pissa_after_a_small_step() -> None:
+    """The difference of two near products: in fp32 the norm was off by up to a factor of two."""
+    model = adapted("pissa")
+    perturb(model, scale=1e-5)
+    for name, norm in update_norms(model).items():
+        pairs = [(f.A.double(), f.B.double(), f.scaling) for f in lora_layers(model)[name].factors()]
+        exact = torch.cat([(B @ A * scaling).flatten() for A, B, scaling in pairs]).norm().item()
+        assert norm == pytest.approx(exact, rel=1e-6) and norm > 0
 
 
 def test_pissa_keeps_the_base_and_saves_where_it_started() -> None:

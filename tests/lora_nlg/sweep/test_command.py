@@ -10,7 +10,7 @@ import pytest
 
 from lora_nlg.__main__ import main
 from lora_nlg.errors import InputError
-from lora_nlg.sweep import expand_grid
+from lora_nlg.sweep import engine, expand_grid
 from lora_nlg.sweep.results import best_rates, cells, families, interval, table
 from lora_nlg.weights import load_run
 
@@ -56,6 +56,7 @@ def test_a_sweep_from_the_command_line(study: Path, tmp_path: Path, capsys) -> N
         (["--lora_targets", "wte"], "leave wte out"),
         (["--seq_len", "200"], "64 positions"),
         (["--group", "0"], "--group must be at least 1, got 0"),
+        (["--device", "gpu"], "--device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
     ],
 )
 def test_refusals(study: Path, tmp_path: Path, capsys, flags: list[str], message: str) -> None:
@@ -64,6 +65,14 @@ def test_refusals(study: Path, tmp_path: Path, capsys, flags: list[str], message
     assert sweep(study, tmp_path, *flags) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("lora-nlg sweep: error: ") and message in error
+
+
+def test_a_sweep_of_which_every_member_diverges(study: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    true_losses = engine._member_losses
+    monkeypatch.setattr(engine, "_member_losses", lambda *rest: [loss * math.nan for loss in true_losses(*rest)])
+    assert sweep(study, tmp_path, "--lora_dim", "1", "--lr", "1e-3") == 0
+    assert all(row["diverged"] for row in rows(tmp_path)) and not (tmp_path / "scaling.png").exists()
+    assert "no figure, since every member diverged" in capsys.readouterr().out
 
 
 def test_grid() -> None:

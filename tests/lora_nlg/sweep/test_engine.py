@@ -149,17 +149,46 @@ def test_an_interrupted_group_continues_bit_for_bit(study: Path, tmp_path: Path,
             raise KeyboardInterrupt
         true_step(group, *arguments)  # type: ignore[arg-type]
 
-    snapshot = tmp_path / "group.safetensors"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(engine, "_step", interrupt)
-        train_group(base, MEMBERS[:2], *data, settings, snapshot)
+        train_group(base, MEMBERS[:2], *data, settings, tmp_path)
     steps = []
     monkeypatch.setattr(engine, "_step", lambda group, *rest: (steps.append(group.step), true_step(group, *rest)))
-    again, continued = train_group(base, MEMBERS[:2], *data, settings, snapshot)
+    again, continued = train_group(base, MEMBERS[:2], *data, settings, tmp_path)
     assert steps == [4, 5, 6, 7, 8] and again == whole
     assert torch.equal(probe_logits(fold(continued[1])), probe_logits(fold(models[1])))
-    with pytest.raises(InputError, match="belongs to another group of members"):
-        train_group(base, MEMBERS[2:], *data, settings, snapshot)
+
+
+def test_a_sweep_killed_after_a_member_diverged_continues(study: Path, tmp_path: Path, monkeypatch) -> None:
+    """The rest trains again as a group of its own, whose state is not mistaken for that of the whole group."""
+    settings = SweepSettings(max_step=9, batch_size=5, save_interval=2)
+    base = load_base(study / "base")
+    base.requires_grad_(False)
+    data = examples(study)
+    true_losses, true_step = engine._member_losses, engine._step
+    steps: list[tuple[int, int]] = []
+
+    def broken(group: engine.Group, *arguments: object) -> list:
+        losses = true_losses(group, *arguments)  # type: ignore[arg-type]
+        return [losses[0], losses[1] * torch.inf, losses[2]] if group.step == 4 and len(losses) == 3 else losses
+
+    def step(group: engine.Group, *arguments: object) -> None:
+        if killed and (group.step, len(group.members)) == (7, 2):
+            raise KeyboardInterrupt
+        steps.append((len(group.members), group.step))
+        true_step(group, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine, "_member_losses", broken)
+    whole, _ = train_group(base, MEMBERS[:3], *data, settings)
+    monkeypatch.setattr(engine, "_step", step)
+    killed = True
+    with pytest.raises(KeyboardInterrupt):
+        train_group(base, MEMBERS[:3], *data, settings, tmp_path)
+    killed = False
+    steps.clear()
+    again, _ = train_group(base, MEMBERS[:3], *data, settings, tmp_path)
+    assert again == whole and [result["diverged"] for result in again] == [False, True, False]
+    assert steps == [(3, 4), (2, 6), (2, 7), (2, 8)], "both continue from their last snapshot"
 
 
 def test_update_size_is_the_frobenius_norm(study: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import torch
 from lora_nlg.batching import make_batch, validation_batches
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import PackedAttention
+from lora_nlg.gpt2 import GPT2, PackedAttention
 from lora_nlg.training import FlatParameters, TargetLoss, batch_loss, validation_loss
+from lora_nlg.training.snapshots import load_snapshot
 
 from .conftest import Run, random_examples, tiny_model
 
@@ -72,18 +74,24 @@ def test_gradient_of_micro_batches_sums_to_the_whole() -> None:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_resume_is_bitwise(dropout: float, tmp_path: Path, train: Train) -> None:
+@pytest.mark.parametrize("whole_model", [False, True])
+def test_resume_is_bitwise(whole_model: bool, dropout: float, tmp_path: Path, train: Train) -> None:
+    def make() -> GPT2:
+        model = tiny_model(dropout=dropout)
+        return model.requires_grad_() if whole_model else model
+
     examples, valid = random_examples(20), random_examples(6, seed=2)
     options: dict[str, Any] = {"valid": valid, "max_step": 9, "save_interval": 2, "eval_interval": 3, "grad_acc": 2}
-    whole = train(tiny_model(dropout=dropout), examples, **options)
-    again = train(tiny_model(dropout=dropout), examples, **options)
+    options |= {"label_smooth": 0.1}
+    whole = train(make(), examples, **options)
+    again = train(make(), examples, **options)
     assert_same_run(whole, again)
     folder = tmp_path / "interrupted"
     with pytest.MonkeyPatch.context() as patch:  # the process is gone in the middle of step 6
         patch.setattr("lora_nlg.training.loop.batch_loss", _failing_after(5 * 2, batch_loss))
         with pytest.raises(KeyboardInterrupt):
-            train(tiny_model(dropout=dropout), examples, folder=folder, **options)
-    resumed = train(tiny_model(dropout=dropout), examples, folder=folder, resume=True, **options)
+            train(make(), examples, folder=folder, **options)
+    resumed = train(make(), examples, folder=folder, resume=True, **options)
     assert_same_run(whole, resumed)
     assert [line for line in whole.lines if line["kind"] != "speed"] == [
         line for line in resumed.lines if line["kind"] != "speed"
@@ -185,6 +193,37 @@ def test_half_precision_follows_fp32(dtype: str, train: Train) -> None:
     assert half.losses == pytest.approx(exact.losses, rel=2e-2)
     assert half.losses != exact.losses
     assert all(value.dtype == torch.float32 for value in half.adapter.values())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw_lora"])
+def test_a_snapshot_before_the_first_update(
+    optimizer: str, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fp16 skips the steps that overflow; a snapshot may come before any that doesn't."""
+    from lora_nlg.training import prepare_precision
+
+    def run(**more: Any) -> Run:
+        model = tiny_model()
+        prepare_precision(model, "fp16")
+        return train(model, random_examples(16), max_step=12, dtype="fp16", optimizer=optimizer, **more)
+
+    monkeypatch.setattr("torch.amp.GradScaler", partial(torch.amp.GradScaler, init_scale=2.0**24))
+    whole = run()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("lora_nlg.training.loop.batch_loss", _failing_after(1, batch_loss))
+        run(folder=tmp_path, save_interval=1)
+    assert load_snapshot(tmp_path / "snapshots/step-00000001").state["updates"] == 0
+    assert_same_run(whole, run(folder=tmp_path, save_interval=1, resume=True))
+    assert 0 < whole.trainer.optimizer.state[whole.trainer.flat.value]["step"] < 12
+
+
+def test_losing_contact_while_gathering_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("torch.distributed.all_gather_object", gone)
+    with pytest.raises(InputError, match=r"lost contact with another rank \(RuntimeError\)"):
+        World(rank=1, size=2).gather("mine")
 
 
 def test_metrics_lines(train: Train) -> None:

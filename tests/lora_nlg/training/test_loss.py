@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
-from lora_nlg.training import TargetLoss
+from lora_nlg.training import FlatParameters, TargetLoss, make_optimizer
 
 N, D, V = 23, 16, 101
 
@@ -84,6 +84,28 @@ def test_a_changed_head_is_noticed() -> None:
         head.add_(1.0)
     expected = F.cross_entropy(hidden @ head.t(), targets, reduction="sum", label_smoothing=0.1)
     torch.testing.assert_close(loss(hidden, targets, head), expected, rtol=1e-6, atol=1e-5)
+
+
+def test_a_head_trained_through_the_flat_buffer_is_noticed() -> None:
+    """The optimiser writes to the buffer that the head is a view of: the head's own version never changes."""
+    hidden, targets, _ = inputs()
+    module = torch.nn.Linear(D, V, bias=False)
+    flat = FlatParameters(dict(module.named_parameters()))
+    optimizer = make_optimizer("adamw", [flat.value])
+    loss = TargetLoss(0.3)
+    for _ in range(4):
+        flat.clear()
+        total = loss(hidden, targets, module.weight)
+        (gradient,) = torch.autograd.grad(total, hidden, retain_graph=True)
+        total.backward()
+        head = module.weight.detach().clone().requires_grad_()
+        expected = F.cross_entropy(hidden @ head.t(), targets, reduction="sum", label_smoothing=0.3)
+        wanted = torch.autograd.grad(expected, (hidden, head))
+        torch.testing.assert_close(total, expected, rtol=1e-6, atol=1e-5)
+        torch.testing.assert_close(gradient, wanted[0], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(flat.gradient.view(V, D), wanted[1], rtol=1e-5, atol=1e-5)
+        optimizer.param_groups[0]["lr"] = 0.1
+        optimizer.step()
 
 
 def test_no_gradient_asked_for() -> None:

@@ -41,6 +41,7 @@ def test_cycle_is_piecewise_linear() -> None:
         [0, 0.005, 0.01, 0.005, 0, 0.01, 0.02, 0.02]
     )
     assert Schedule("cycle", 1.0, 8, points=((3, 0.5), (5, 1.0)))(1) == 0.5
+    assert Schedule("cycle", 1.0, 8, 500, points)(4) == 0, "a warm-up means nothing to it"
 
 
 @pytest.mark.parametrize(

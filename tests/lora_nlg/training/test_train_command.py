@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,16 @@ def test_gradient_checkpointing_changes_nothing(inputs: Path, tmp_path: Path) ->
         torch.testing.assert_close(value, files[1][key], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_biases_train_in_half_precision(dtype: str, inputs: Path, tmp_path: Path) -> None:
+    for name in ("fp32", dtype):
+        assert train(inputs, tmp_path / name, lora_bias="all", dtype=name) == 0
+    exact, half = ([line["loss"] for line in lines(tmp_path / name, "train")] for name in ("fp32", dtype))
+    assert half == pytest.approx(exact, rel=2e-2) and half != exact
+    tensors = load_file(tmp_path / dtype / "adapter.safetensors")
+    assert tensors["transformer.ln_f.bias"].abs().max() > 1e-3, "trained"
+
+
 def test_training_the_whole_model_from_nothing(inputs: Path, tmp_path: Path) -> None:
     more = {"lora_dim": 0, "init": "random", "init_checkpoint": None, "tokenizer": inputs / "base", "obj": "jlm"}
     sizes = {"model_card": "gpt2.nano", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 64}
@@ -113,6 +124,24 @@ def test_training_the_whole_model_from_nothing(inputs: Path, tmp_path: Path) -> 
     assert train(inputs, tmp_path / "adapted", init_checkpoint=tmp_path / "run/model") == 0
     start = lines(tmp_path / "adapted", "train")[0]["loss"]
     assert start < losses[0] - 0.3
+
+
+def test_the_points_of_a_cycle_end_the_run(inputs: Path, tmp_path: Path) -> None:
+    flags = {"scheduler": "cycle", "i_steps": "0,2,4", "i_lrs": "0,1e-3,0", "warmup_step": 500}
+    for name, max_step in (("points", None), ("flag", 3)):
+        assert train(inputs, tmp_path / name, **flags, max_step=max_step) == 0
+    rates = [[line["lr"] for line in lines(tmp_path / name, "train")] for name in ("points", "flag")]
+    assert rates[0] == pytest.approx([0, 5e-4, 1e-3, 5e-4]) and rates[1] == rates[0][:3]
+
+
+def test_the_recipe_diff_is_printed_by_one_rank(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert train(inputs, tmp_path, print_recipe_diff="e2e") == 0
+        assert bool(capsys.readouterr().out) == (rank == "0")
 
 
 def test_only_the_adapter_trains(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +166,8 @@ def test_only_the_adapter_trains(inputs: Path, tmp_path: Path, capsys: pytest.Ca
         ({"optimizer": "sgd"}, "--optimizer must be one of adamw, adamw_lora"),
         ({"correct_bias": "false"}, "needs --optimizer adamw_lora"),
         ({"warmup_step": 7}, "--warmup_step 7 must lie between 0 and the run's 6 steps; for a short run add"),
+        ({"max_step": 0}, "--max_step must be at least 1, got 0"),
+        ({"early_stop": 2, "valid_data": None}, "--early_stop needs validation records: --valid_data"),
         ({"dtype": "int8"}, "--dtype must be one of fp32, bf16, fp16"),
         ({"device": "tpu"}, "--device must be auto, cpu, cuda"),
         ({"best_by": "bleu"}, "--valid_bleu true"),
@@ -166,20 +197,83 @@ def test_another_vocabulary_is_refused(inputs: Path, tmp_path: Path, capsys: pyt
     assert "the vocabulary has 257 ids, but the base" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("emptied", [False, True])
 def test_a_finished_adapter_is_not_overwritten(
-    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    emptied: bool, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     assert train(inputs, tmp_path / "run") == 0
     before = (tmp_path / "run/adapter.safetensors").read_bytes()
     shutil.rmtree(tmp_path / "run/snapshots")
+    if emptied:
+        (tmp_path / "run/snapshots").mkdir()
+    (tmp_path / "run/.adapter.json.x.tmp").write_text("of a run at work")
     assert train(inputs, tmp_path / "run", lr=1e-3) == 1
+    assert (tmp_path / "run/.adapter.json.x.tmp").exists(), "a refusal touches nothing"
     error = capsys.readouterr().err
     assert "no snapshot to continue from; use another --work_dir (RUN= in the scripts), or --resume" in error
     assert (tmp_path / "run/adapter.safetensors").read_bytes() == before
     assert train(inputs, tmp_path / "run", lr=1e-3, resume="restart") == 0
     assert (tmp_path / "run/adapter.safetensors").read_bytes() != before
+
+
+def test_restart_leaves_nothing_of_the_old_run(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    more = {"valid_bleu": "true", "generate_interval": 3, "valid_eval_len": 4, "tensorboard": "true"}
+    assert train(inputs, run, **more) == 0
+    for name in ("predictions.lp0.6.jsonl", "scores.json", "notes.txt"):
+        (run / name).write_text("old\n")
+    assert train(inputs, run, resume="restart", warmup_step=7) == 1
+    assert load_run(run).info.step == 6, "a refused restart removes nothing"
+    assert train(inputs, run, resume="restart", lora_dim=0, valid_data=None) == 0
+    left = {path.name for path in run.iterdir()}
+    assert left == {"model", "tokenizer", "snapshots", "config.yaml", "metrics.jsonl", "notes.txt"}
+    assert load_run(run).info.targets == {}
+
+
+@pytest.mark.parametrize("lora_dim", [4, 0])
+def test_a_finished_run_started_again_writes_only_what_is_missing(lora_dim: int, inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(inputs, run, lora_dim=lora_dim) == 0
+    names = ["adapter.safetensors", "adapter.json"] if lora_dim else ["model/model.safetensors", "model/lora_nlg.json"]
+    times = [(run / name).stat().st_mtime_ns for name in names]
+    assert train(inputs, run, lora_dim=lora_dim) == 0
+    assert [(run / name).stat().st_mtime_ns for name in names] == times
+    for missing in names:
+        content = (run / names[0]).read_bytes()
+        (run / missing).unlink()
+        assert train(inputs, run, lora_dim=lora_dim) == 0
+        assert (run / names[0]).read_bytes() == content and load_run(run).info.step == 6
+
+
+def test_a_run_killed_after_its_early_stops_snapshot_gets_its_adapter(inputs: Path, tmp_path: Path) -> None:
+    run, flags = tmp_path / "run", {"lr": 3.0, "warmup_step": 0, "eval_interval": 1, "early_stop": 1, "max_step": 20}
+    assert train(inputs, run, **flags) == 0
+    step, content = load_run(run).info.step, (run / "adapter.safetensors").read_bytes()
+    assert step < 20, "stopped early"
+    (run / "adapter.safetensors").unlink()
+    (run / "adapter.json").unlink()
+    assert train(inputs, run, **flags) == 0
+    assert load_run(run).info.step == step and (run / "adapter.safetensors").read_bytes() == content
+
+
+def test_leftovers_are_removed_from_the_runs_own_folders_only(inputs: Path, tmp_path: Path) -> None:
+    own = [tmp_path / name for name in (".metrics.jsonl.x.tmp", "best/.adapter.json.x.tmp")]
+    own += [tmp_path / "snapshots" / name for name in (".step-00000002.tmp", ".step-00000001.old")]
+    others = [tmp_path / name for name in ("other/.metrics.jsonl.x.tmp", "other/snapshots/.step-00000002.tmp")]
+    for path in own + others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    assert train(inputs, tmp_path, max_step=1) == 0
+    assert not any(path.exists() for path in own) and all(path.exists() for path in others)
+
+
+def test_a_replay_of_a_restarted_run_continues(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(inputs, run, resume="restart") == 0
+    assert "resume" not in yaml.safe_load((run / "config.yaml").read_text())
+    times = {path: path.stat().st_mtime_ns for path in (run / "snapshots").rglob("*")}
+    assert main(["train", "--config", str(run / "config.yaml")]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (run / "snapshots").rglob("*")} == times
 
 
 def test_update_norms_equal_the_dense_ones() -> None:

@@ -231,7 +231,7 @@ def test_weights_of_another_kind_are_told_by_name(
     save_full_model(full / "model", load_base(base), AdapterInfo({}))
     merge = "to train on from it: `lora-nlg convert {} --to merged --out DIR{}`, then --init_checkpoint DIR"
     needs_base = " --init_checkpoint BASE"
-    train = ["train", "--train_data", "x.jsonl", "--work_dir", tmp_path / "w", "--init_checkpoint"]
+    train = ["train", "--train_data", tmp_path / "x.jsonl", "--work_dir", tmp_path / "w", "--init_checkpoint"]
     decode = ["decode", "--data", tmp_path / "x.jsonl", "--checkpoint"]
     (tmp_path / "x.jsonl").write_text('{"id": "1", "context": "a", "references": ["b"]}\n')
     cases = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -302,3 +304,33 @@ def test_head_that_is_not_tied(tmp_path: Path, base_folder: Path) -> None:
     model = load_base(folder)
     assert torch.equal(model.lm_head.weight, model.transformer.wte.weight + 1)
     assert fold(model).lm_head.weight is model.lm_head.weight
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("activation_function", "relu"),
+        ("activation_function", "gelu"),
+        ("scale_attn_weights", False),
+        ("scale_attn_by_inverse_layer_idx", True),
+        ("add_cross_attention", True),
+    ],
+)
+def test_a_gpt2_that_computes_otherwise_is_refused(key: str, value: object, tmp_path: Path, base_folder: Path) -> None:
+    """transformers' GPT2Config carries all of these keys; a file without one means its default."""
+    folder = shutil.copytree(base_folder, tmp_path / "base")
+    stated = json.loads((folder / "config.json").read_text())
+    default = transformers.GPT2Config().to_dict()[key]
+    for config in ({**stated, key: default}, {name: stated[name] for name in stated if name != key}):
+        (folder / "config.json").write_text(json.dumps(config))
+        load_base(folder)
+    (folder / "config.json").write_text(json.dumps({**stated, key: value}))
+    with pytest.raises(InputError, match=rf"config\.json says {key} is '?{value}'?; this model computes .* only"):
+        load_base(folder)
+
+
+def test_an_empty_weights_file_is_one_line(tmp_path: Path, base_folder: Path) -> None:
+    shutil.copy(base_folder / "config.json", tmp_path)
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(InputError, match=r"pytorch_model\.bin is not a readable weights file: \w+"):
+        load_base(tmp_path)

@@ -128,6 +128,23 @@ def test_full_model_run_and_bare_base(base: Path, tmp_path: Path, logits: Logits
     assert load_run(tmp_path / "bare").info.targets == {}
 
 
+def test_an_adapter_and_a_whole_model_in_one_folder(run: Path, base: Path) -> None:
+    save_base(load_base(base), run / "model")
+    with pytest.raises(InputError, match=r"holds both adapter\.safetensors and model/"):
+        load_run(run)
+    assert load_run(run / "adapter.safetensors").info.step == 1
+
+
+def test_without_a_hash_a_neighbours_vocabulary_is_not_taken(base: Path, tmp_path: Path, vocabulary: Tokenizer) -> None:
+    from lora_nlg.tokenizers.sentencepiece import train_sentencepiece
+
+    train_sentencepiece([" quite another text", " and one more"] * 9, 290).save(tmp_path / "tokenizer")
+    with pytest.raises(InputError, match="needs a vocabulary"):
+        load_run(base)
+    vocabulary.save(base)
+    assert load_run(base).tokenizer.sha256 == vocabulary.sha256
+
+
 def test_what_is_no_run(tmp_path: Path, run: Path) -> None:
     with pytest.raises(InputError, match="no run at"):
         load_run(tmp_path / "absent")
