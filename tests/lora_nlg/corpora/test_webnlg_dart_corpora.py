@@ -30,7 +30,7 @@ def entry(triple="A_b | isIn | C", texts='<lex comment="good" lid="Id1">A b is i
     [("train", 6940, 6935, 18025, 5), ("valid", 872, 871, 2258, 1), ("test", 1862, 1862, 4928, 0)],
 )
 def test_webnlg_counts(shared_data, split, entries, records, good, left_out_entries):
-    source = locate(shared_data / "webnlg", webnlg.PLACES)[split]
+    source = locate("webnlg", shared_data / "webnlg", webnlg.PLACES)[split]
     release = webnlg.read(split, source)
     assert (release.entries, len(release.records)) == (entries, records)
     assert sum(len(record.references) for record in release.records) == good
@@ -41,8 +41,8 @@ def test_webnlg_counts(shared_data, split, entries, records, good, left_out_entr
 
 
 def test_webnlg_json_equals_xml(shared_data):
-    from_xml = webnlg.read("valid", locate(shared_data / "webnlg", webnlg.PLACES, "xml")["valid"])
-    from_json = webnlg.read("valid", locate(shared_data / "webnlg", webnlg.PLACES, "json")["valid"])
+    from_xml = webnlg.read("valid", locate("webnlg", shared_data / "webnlg", webnlg.PLACES, "xml")["valid"])
+    from_json = webnlg.read("valid", locate("webnlg", shared_data / "webnlg", webnlg.PLACES, "json")["valid"])
     by_id = {record.id: record for record in from_xml.records}
     assert {record.id: record for record in from_json.records} == by_id
     assert by_id["Airport-1-Id1"].context == "Aarhus : leaderName : Jacob_Bundsgaard"
@@ -51,13 +51,13 @@ def test_webnlg_json_equals_xml(shared_data):
 def test_webnlg_inputs_only_release_has_the_same_entries(shared_data):
     path = shared_data / "webnlg/test/testdata_no_lex.xml"
     without = webnlg.read("test", Source("xml", [path]))
-    full = webnlg.read("test", locate(shared_data / "webnlg", webnlg.PLACES)["test"])
+    full = webnlg.read("test", locate("webnlg", shared_data / "webnlg", webnlg.PLACES)["test"])
     assert [(r.id, r.context, r.seen) for r in without.records] == [(r.id, r.context, r.seen) for r in full.records]
     assert not any(record.references for record in without.records)
 
 
 def test_dart_counts(shared_data):
-    sources = locate(shared_data / "dart", dart.PLACES)
+    sources = locate("dart", shared_data / "dart", dart.PLACES)
     assert set(sources) == {"valid", "test"}
     valid, test = (dart.read(split, sources[split]) for split in ("valid", "test"))
     assert (valid.entries, valid.texts, len(valid.records), len(valid.left_out)) == (2768, 6980, 2768, 0)

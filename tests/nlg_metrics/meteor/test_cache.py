@@ -173,10 +173,10 @@ def test_a_damaged_index_of_meteor_is_rebuilt(tmp_path: Path) -> None:
 
 
 def test_absent_resources_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"meteor-1\.5\.jar is not there; `pip install \.\[meteor\]`"):
+    with pytest.raises(InputError, match=r"meteor-1\.5\.jar is not there; `pip install pycocoevalcap==1\.2`"):
         Meteor(folder=tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"METEOR needs its resources.*`pip install \.\[meteor\]`"):
+    with pytest.raises(InputError, match=r"METEOR needs its resources.*`pip install pycocoevalcap==1\.2`"):
         Meteor()
 
 
