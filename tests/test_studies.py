@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,16 @@ def test_every_cell_of_the_factorial_is_its_own_checkpoint_and_penalty(script, t
     folder = str(tmp_path / "alone.jsonl")
     done = subprocess.run(
         [
-            *("lora-nlg", "decode", "--checkpoint", study / "train-1", "--data", tmp_path / "data" / "test.jsonl"),
+            *(
+                sys.executable,
+                "-m",
+                "lora_nlg",
+                "decode",
+                "--checkpoint",
+                study / "train-1",
+                "--data",
+                tmp_path / "data" / "test.jsonl",
+            ),
             *("--beam", "10", "--length_penalty", "0.8", "--no_repeat_ngram_size", "4", "--eval_len", "64"),
             *("--out", folder),
         ],

@@ -280,6 +280,8 @@ def command(*arguments):
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        # A shell starts its background jobs with Ctrl-C ignored, and children inherit that: tests may run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
