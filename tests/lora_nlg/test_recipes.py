@@ -55,3 +55,31 @@ def test_unknown_corpora_and_silent_runs_are_refused():
         recipe_diff("totto", {})
     with pytest.raises(InputError, match="doesn't say lora_dim"):
         recipe_diff("e2e", {})
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "environment", "said"),
+    [
+        ("train_e2e.sh", [], {"NPROC": "3"}, "a batch of 8 can't be shared equally by 3 ranks; set NPROC to a divisor"),
+        ("train_dart.sh", [], {"NPROC": "4", "NODES": "4"}, "a batch of 8 can't be shared equally by 16 ranks"),
+        ("train_webnlg.sh", [], {"NPROC": "2", "NODES": "2"}, "RENDEZVOUS: set it to HOST:PORT"),
+        ("run_e2e.sh", ["--work_dir", "x"], {}, "name the run with RUN=..., not with --work_dir"),
+        ("decode_e2e.sh", [], {"RECIPE": "papers"}, "RECIPE must be default, paper or readme, got papers"),
+        ("run_seeds.sh", ["squad", "2"], {}, "scripts/run_seeds.sh e2e|webnlg|dart N"),
+    ],
+)
+def test_scripts_say_what_is_wrong_before_anything_runs(tmp_path, script, flags, environment, said):
+    """A stand-in for lora-nlg on the path: the scripts must stop before they call it."""
+    stub = tmp_path / "lora-nlg"
+    stub.write_text("#!/bin/sh\nexit 99\n")
+    stub.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", ROOT / "scripts" / script, *flags],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path, "DATA": str(tmp_path), **environment},
+    )
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
