@@ -22,14 +22,14 @@ for SEED in $(seq 1 "$N"); do
     esac
     STEP=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["step"])' "$FROM/adapter.json")
     DECODED=$RUN/decoded/step-$STEP
-    if [ ! -f "$DECODED/predictions.lp0.8.jsonl" ]; then # written last
+    if [ ! "$DECODED/predictions.lp0.8.jsonl" -nt "$FROM/adapter.safetensors" ]; then # that file is written last
       CHECKPOINT=$FROM PREDICTIONS=$DECODED/predictions.jsonl \
         scripts/decode_e2e.sh --length_penalty 0.9 --more_length_penalties 0.8
     fi
     for PENALTY in 0.8 0.9; do
       SCORES=$ROOT/seed-$SEED/$NAME/penalty-$PENALTY/scores.json
-      if [ -f "$SCORES" ]; then continue; fi
       if [ "$PENALTY" = 0.9 ]; then FILE=predictions.jsonl; else FILE=predictions.lp0.8.jsonl; fi
+      if [ "$SCORES" -nt "$DECODED/$FILE" ]; then continue; fi
       PREDICTIONS=$DECODED/$FILE SCORES=$SCORES scripts/eval_e2e.sh
     done
   done

@@ -46,6 +46,7 @@ from lora_nlg.training import (
     FlatParameters,
     JsonlTracker,
     LoopSettings,
+    Outcome,
     Schedule,
     TensorBoardTracker,
     Tracker,
@@ -75,7 +76,7 @@ SAMPLES = 4
 RUN_FILES = (
     WEIGHTS, DESCRIPTION, "best", "best_loss", "best_bleu", MODEL_FOLDER, TOKENIZER_FOLDER,
     "config.yaml", "snapshots", "tb", "metrics.jsonl",
-    "predictions*.jsonl", "predictions*.jsonl.partial", "scores*.json",
+    "predictions*.jsonl", "predictions*.config.json", "predictions*.jsonl.partial", "scores*.json", "report.html",
 )  # fmt: skip
 """What belongs to a run, decoded and scored files included: all of it goes when the run begins again."""
 
@@ -99,20 +100,7 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     if not world.is_main:
         logging.getLogger("lora_nlg").setLevel(logging.ERROR)
     folder = Path(run.work_dir)
-    for path, flag in ((data.train_data, "--train_data"), (data.valid_data, "--valid_data")):
-        if path is not None:  # before the base is loaded, which may take minutes
-            existing_file(path, flag)
-    with explained(arguments.model.init_checkpoint, "--init_checkpoint"):
-        if arguments.model.init_checkpoint is not None:  # a missing base is said before a missing vocabulary
-            find_weights(arguments.model.init_checkpoint)
-        vocabulary = data.tokenizer or _beside_checkpoint(arguments.model)
-        tokenizer = load_tokenizer(vocabulary)
-        model = build_base(arguments.model, tokenizer, optimisation.random_seed)
-    if data.seq_len > model.config.n_positions:
-        most = model.config.n_positions
-        raise InputError(
-            f"--seq_len {data.seq_len} is more than the model's {most} positions; use --seq_len {most} or less"
-        )
+    model, tokenizer, vocabulary = _load_base(arguments)
     train, train_hash = read_examples(data.train_data, "--train_data", tokenizer, data)
     valid: list[Example] = []
     valid_hash = "none"
@@ -151,13 +139,7 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
         Loader(train, sampler, world.rank, world.size, data.grad_acc, pin=world.device.type == "cuda"),
         flat,
         build_optimizer(flat, model, arguments),
-        Schedule(
-            optimisation.scheduler,
-            optimisation.lr,
-            max_step,
-            optimisation.warmup_step,
-            points,
-        ),
+        Schedule(optimisation.scheduler, optimisation.lr, max_step, optimisation.warmup_step, points),
         _loop_settings(arguments, max_step, sampler.steps_per_epoch),
         world,
         folder,
@@ -186,11 +168,34 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
             log.info("resuming %s after step %d", folder, trainer.step)
     outcome = trainer.fit()
     if world.is_main:
-        measure = arguments.generation.best_by
-        best = "" if outcome.best.value is None else f"; best validation {measure} {outcome.best.value:.4f} at step "
-        best += str(outcome.best.step) if best else ""
-        log.info("%s at step %d of %d%s; written to %s", outcome.reason, outcome.step, max_step, best, folder)
+        log.info("%s; written to %s", _summary(outcome, arguments.generation.best_by, max_step), folder)
     return outcome.exit_code
+
+
+def _summary(outcome: Outcome, measure: str, max_step: int) -> str:
+    best = outcome.best
+    selected = "" if best.value is None else f"; best validation {measure} {best.value:.4f} at step {best.step}"
+    return f"{outcome.reason} at step {outcome.step} of {max_step}{selected}"
+
+
+def _load_base(arguments: Arguments) -> tuple[GPT2, Tokenizer, str | Path]:
+    """The base, its vocabulary and where that lay; data files are looked for before, since loading may take minutes."""
+    data, model = arguments.data, arguments.model
+    for path, flag in ((data.train_data, "--train_data"), (data.valid_data, "--valid_data")):
+        if path is not None:
+            existing_file(path, flag)
+    with explained(model.init_checkpoint, "--init_checkpoint"):
+        if model.init_checkpoint is not None:  # a missing base is said before a missing vocabulary
+            find_weights(model.init_checkpoint)
+        vocabulary = data.tokenizer or _beside_checkpoint(model)
+        tokenizer = load_tokenizer(vocabulary)
+        base = build_base(model, tokenizer, arguments.optimisation.random_seed)
+    if data.seq_len > base.config.n_positions:
+        most = base.config.n_positions
+        raise InputError(
+            f"--seq_len {data.seq_len} is more than the model's {most} positions; use --seq_len {most} or less"
+        )
+    return base, tokenizer, vocabulary
 
 
 def _beside_checkpoint(model: ModelArguments) -> Path:

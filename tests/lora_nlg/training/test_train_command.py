@@ -220,7 +220,7 @@ def test_restart_leaves_nothing_of_the_old_run(inputs: Path, tmp_path: Path) -> 
     run = tmp_path / "run"
     more = {"valid_bleu": "true", "generate_interval": 3, "valid_eval_len": 4, "tensorboard": "true"}
     assert train(inputs, run, **more) == 0
-    for name in ("predictions.lp0.6.jsonl", "scores.json", "notes.txt"):
+    for name in ("predictions.lp0.6.jsonl", "predictions.config.json", "scores.json", "notes.txt"):
         (run / name).write_text("old\n")
     assert train(inputs, run, resume="restart", warmup_step=7) == 1
     assert load_run(run).info.step == 6, "a refused restart removes nothing"
