@@ -5,7 +5,6 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 . scripts/recipe.sh
-
 RUN=${RUN:-runs/e2e}
 
 launch decode \

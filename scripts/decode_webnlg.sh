@@ -4,7 +4,6 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 . scripts/recipe.sh
-
 RUN=${RUN:-runs/webnlg}
 
 launch decode \

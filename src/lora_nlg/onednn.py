@@ -1,7 +1,7 @@
 """Weights that no longer change, laid out once for oneDNN's matrix products on the CPU.
 
 On an AVX-512 machine without Intel's name this doubles the fp32 rate of the default BLAS, which leaves wide vectors
-unused there, and adds a third to bf16's. A row's result has the same bits whatever other rows it is computed with, if
+unused there, and adds a tenth to bf16's. A row's result has the same bits whatever other rows it is computed with, if
 there are two at least.
 """
 
