@@ -23,7 +23,6 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self.signal is not None
 
-
     @property
     def name(self) -> str:
         """The signal's name. SIGTERM also where another rank was the one asked."""

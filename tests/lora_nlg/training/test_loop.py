@@ -28,7 +28,7 @@ def assert_same_run(one: Run, other: Run) -> None:
     assert one.losses == other.losses
     for key, value in one.adapter.items():
         assert torch.equal(value, other.adapter[key]), key
-    state, other_state = (run.trainer.optimizer.state[run.trainer.flat.value] for run in (one, other))
+    state, other_state = (run.state.optimizer.state[run.state.flat.value] for run in (one, other))
     for key in ("step", "exp_avg", "exp_avg_sq"):
         assert torch.equal(state[key], other_state[key]), key
 
@@ -88,7 +88,7 @@ def test_resume_is_bitwise(whole_model: bool, dropout: float, tmp_path: Path, tr
     assert_same_run(whole, again)
     folder = tmp_path / "interrupted"
     with pytest.MonkeyPatch.context() as patch:  # the process is gone in the middle of step 6
-        patch.setattr("lora_nlg.training.loop.batch_loss", _failing_after(5 * 2, batch_loss))
+        patch.setattr("lora_nlg.training.step.batch_loss", _failing_after(5 * 2, batch_loss))
         with pytest.raises(KeyboardInterrupt):
             train(make(), examples, folder=folder, **options)
     resumed = train(make(), examples, folder=folder, resume=True, **options)
@@ -151,13 +151,13 @@ def test_clipping_bounds_the_norm(train: Train) -> None:
     free = train(tiny_model(), random_examples(8), max_step=1)
     norm = next(line["grad_norm"] for line in free.lines if line["kind"] == "train")
     clipped = train(tiny_model(), random_examples(8), max_step=1, grad_clip=norm / 10)
-    assert clipped.trainer.flat.gradient.norm().item() == pytest.approx(norm / 10, rel=1e-4)
-    assert free.trainer.flat.gradient.norm().item() == pytest.approx(norm, rel=1e-6)
+    assert clipped.state.flat.gradient.norm().item() == pytest.approx(norm / 10, rel=1e-4)
+    assert free.state.flat.gradient.norm().item() == pytest.approx(norm, rel=1e-6)
 
 
 def test_early_stop(train: Train) -> None:
     run = train(
-        tiny_model(), random_examples(8), max_step=50, valid=random_examples(4), eval_interval=1, patience=2,
+        tiny_model(), random_examples(8), max_step=50, valid=random_examples(4), eval_interval=1, early_stop=2,
         schedule=None, save_interval=100,
     )  # fmt: skip
     losses = [line["loss"] for line in run.lines if line["kind"] == "valid"]
@@ -210,11 +210,11 @@ def test_a_snapshot_before_the_first_update(
     monkeypatch.setattr("torch.amp.GradScaler", partial(torch.amp.GradScaler, init_scale=2.0**24))
     whole = run()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("lora_nlg.training.loop.batch_loss", _failing_after(1, batch_loss))
+        patch.setattr("lora_nlg.training.step.batch_loss", _failing_after(1, batch_loss))
         run(folder=tmp_path, save_interval=1)
     assert load_snapshot(tmp_path / "snapshots/step-00000001").state["updates"] == 0
     assert_same_run(whole, run(folder=tmp_path, save_interval=1, resume=True))
-    assert 0 < whole.trainer.optimizer.state[whole.trainer.flat.value]["step"] < 12
+    assert 0 < whole.state.optimizer.state[whole.state.flat.value]["step"] < 12
 
 
 def test_losing_contact_while_gathering_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
