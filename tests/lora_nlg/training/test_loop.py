@@ -144,7 +144,7 @@ def test_not_finite_stops_with_step_and_examples(tmp_path: Path, train: Train) -
         train(poisoned, examples, folder=tmp_path, max_step=2, resume=False)
     message = str(error.value)
     assert message.startswith("step 1: loss nan; the batch holds examples ")
-    assert all(word in message for word in ("step-00000002", "--lr"))
+    assert all(word in message for word in ("step-00000002", "`lr`"))
 
 
 def test_clipping_bounds_the_norm(train: Train) -> None:
