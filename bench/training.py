@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from lora_nlg.batching import Example, Loader, Sampler, StepData, make_examples
 from lora_nlg.corpora.record import read_records
 from lora_nlg.distributed import World, pick_device
-from lora_nlg.dtypes import DTYPES
+from lora_nlg.dtypes import DTYPES, DtypeName
 from lora_nlg.gpt2 import GPT2, SIZES, GPT2Config, empty_gpt2, lora_targets, named_config
 from lora_nlg.lora import FrozenProduct, LoRASpec, inject, mark_only_lora_as_trainable, pack_frozen
 from lora_nlg.tokenizers import load_tokenizer
@@ -42,7 +42,7 @@ E2E_STEPS = 26290
 
 
 def our_step(
-    base: GPT2, dtype: Literal["fp32", "bf16"], device: torch.device, dropout: float, compiled: bool
+    base: GPT2, dtype: DtypeName, device: torch.device, dropout: float, compiled: bool
 ) -> Callable[[StepData], float]:
     """A function that takes one optimiser step with our trainer and returns the loss."""
     spec = LoRASpec(RANK, ALPHA, dropout)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_nlg.batching import Example, read_examples
-from lora_nlg.commands.arguments import existing_file, parse_arguments
+from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.distributed import pick_device
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, sha256_file, write_json, write_jsonl
@@ -94,6 +94,7 @@ class SweepArguments:
                 raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Train what isn't trained yet, then write table and figure; returns the exit status."""
     parsed = parse_arguments(

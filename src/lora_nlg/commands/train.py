@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lora_nlg.batching import Example, Loader, Sampler, read_examples, validation_batches
-from lora_nlg.commands.arguments import existing_file, parse_arguments
+from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.commands.train_arguments import Arguments, DataArguments, ModelArguments, RunArguments
 from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import read_records
@@ -49,6 +49,7 @@ from nlg_metrics.bleu import Bleu
 log = logging.getLogger(__name__)
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Train. Returns 0 when finished, 130 or 143 after a snapshot on SIGINT or SIGTERM."""
     groups = (

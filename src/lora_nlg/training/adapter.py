@@ -1,4 +1,4 @@
-"""How a base becomes what is trained: the adapter put in, the rest frozen, each number in its type."""
+"""How a base becomes what is trained: the adapter put in, the rest frozen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lora_nlg.lora import LoRASpec, freeze_projections, inject, mark_only_lora_a
 
 @dataclass(frozen=True)
 class AdapterSettings:
-    """The adapter. Also a group of `train`'s flags; alpha's default is the predecessor's parser's."""
+    """The adapter."""
 
     lora_dim: int = 4
     """Rank r; 0 trains the whole model."""

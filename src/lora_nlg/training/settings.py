@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from lora_nlg.dtypes import DtypeName
 from lora_nlg.errors import InputError
 from lora_nlg.training.schedules import Schedule, parse_points
 from lora_nlg.training.stopping import Best
@@ -50,7 +51,7 @@ class OptimisationSettings:
     """Largest norm of the gradient; 0 leaves it."""
     random_seed: int = 110
     """Decides initialisation, order and dropout."""
-    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    dtype: DtypeName = "fp32"
     """fp32, bf16 or fp16: what is computed in, and how frozen weights are held; what trains stays fp32."""
 
     def __post_init__(self) -> None:

@@ -93,7 +93,7 @@ def run_trainer(
     resume: bool = False,
     **settings: Any,
 ) -> Run:
-    """Train with the real loop in this process; `batch` is the global batch; `settings` are the step's and the loop's."""
+    """Train with the real loop in this process; `batch` is the global batch, `settings` the step's and the loop's."""
     world = world or World()
     of_loop = {field.name for field in fields(LoopSettings)} & settings.keys()
     loop = LoopSettings(**{"log_interval": 1, **{name: settings.pop(name) for name in of_loop}})
