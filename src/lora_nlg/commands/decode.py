@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lora_nlg.commands.arguments import existing_file, parse_arguments
+from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import Record, read_records
 from lora_nlg.decoding import (
@@ -29,7 +29,8 @@ from lora_nlg.dtypes import named_dtype
 from lora_nlg.errors import InputError
 from lora_nlg.lora import lora_layers
 from lora_nlg.progress import progress_bar
-from lora_nlg.weights.adapter import WEIGHTS, load_adapter, read_adapter
+from lora_nlg.run_folder import ADAPTER, PREDICTIONS, ranked_predictions
+from lora_nlg.weights.adapter import load_adapter, read_adapter
 from lora_nlg.weights.run import Run, load_run
 
 log = logging.getLogger(__name__)
@@ -155,6 +156,7 @@ class DecodeArguments:
             ) from None
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Decode and write predictions; returns the exit status."""
     parsed = parse_arguments(
@@ -175,7 +177,7 @@ def main(argv: Sequence[str]) -> int:
             run = open_run(run_arguments, checkpoint, run)
             share = decoder = make_decoder(run, run_arguments, search, arguments.batch_size, world, share)
             path = output_path(checkpoint, arguments.out, several=len(checkpoints) > 1)
-            paths = [path, *(path.with_suffix(f".lp{penalty:g}{path.suffix}") for penalty in penalties[1:])]
+            paths = [path, *(ranked_predictions(path, penalty) for penalty in penalties[1:])]
             rankings = search_records(decoder, records, paths, penalties, world)
             for path, penalty, found in zip(paths, penalties, rankings, strict=True):
                 if world.is_main:
@@ -214,7 +216,7 @@ def open_run(arguments: RunArguments, checkpoint: str, before: Run | None = None
 
 
 def _load(arguments: RunArguments, checkpoint: str, before: Run | None) -> Run:
-    if before is not None and (Path(checkpoint) / WEIGHTS).is_file():
+    if before is not None and (Path(checkpoint) / ADAPTER).is_file():
         info = read_adapter(checkpoint)[0]
         same = ("targets", "base", "tokenizer", "variant", "bias")
         if (
@@ -265,7 +267,7 @@ def output_path(checkpoint: str, out: str | None, several: bool) -> Path:
     """
     folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
     if out is None:
-        return folder / "predictions.jsonl"
+        return folder / PREDICTIONS
     if not several:
         return Path(out)
     if Path(out).is_file():

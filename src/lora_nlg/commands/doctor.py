@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 
 from lora_nlg import __version__
-from lora_nlg.commands.arguments import parse_arguments
+from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.corpora.record import read_records
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_jsonl
 from lora_nlg.gpt2 import GPT2Config, PackedAttention, empty_gpt2, lora_targets
 from lora_nlg.lora import LoRASpec, fold, inject, mark_only_lora_as_trainable
-from lora_nlg.weights.inspect import UNKNOWN, identify
+from lora_nlg.run_folder import METRICS, SNAPSHOTS
+from lora_nlg.weights.identify import identify
 from lora_nlg.weights.run import load_run
 
 REQUIRED = (
@@ -55,6 +56,7 @@ class DoctorArguments:
     """The base of a run that has moved."""
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Print the checks; status 1 if one failed."""
     parsed = parse_arguments(
@@ -166,14 +168,14 @@ def path_checks(path: Path, base: str | None) -> Iterator[Check]:
     except InputError as error:
         yield Check(str(path), "FAIL", str(error))
         return
-    status = "FAIL" if identity.kind == UNKNOWN or identity.problems else "ok"
+    status = "FAIL" if identity.kind == "unknown" or identity.problems else "ok"
     yield Check(str(path), status, "; ".join([identity.title, *identity.problems]))
     if path.is_dir() and identity.kind in ("adapter", "model"):
         yield _guarded(f"{path}: decoding", partial(_decodable, path, base))
-        if (path / "metrics.jsonl").is_file():
-            yield _guarded(f"{path}: metrics", partial(_metrics, path / "metrics.jsonl"))
-        if (path / "snapshots").is_dir():
-            names = sorted(entry.name for entry in (path / "snapshots").iterdir() if entry.is_dir())
+        if (path / METRICS).is_file():
+            yield _guarded(f"{path}: metrics", partial(_metrics, path / METRICS))
+        if (path / SNAPSHOTS).is_dir():
+            names = sorted(entry.name for entry in (path / SNAPSHOTS).iterdir() if entry.is_dir())
             yield Check(f"{path}: snapshots", "ok" if names else "note", ", ".join(names) or "none to resume from")
 
 

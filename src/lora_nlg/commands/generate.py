@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lora_nlg.commands.arguments import parse_arguments
+from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.commands.decode import RunArguments, SearchArguments, make_decoder, open_run, split_checkpoints
 from lora_nlg.distributed import World, pick_device
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Print the best hypotheses with their scores; returns the exit status."""
     parsed = parse_arguments(

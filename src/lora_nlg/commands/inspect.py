@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lora_nlg.commands.arguments import parse_arguments
-from lora_nlg.weights.inspect import UNKNOWN, identify
+from lora_nlg.commands.arguments import naming_flags, parse_arguments
+from lora_nlg.weights.identify import identify
 
 
 @dataclass
@@ -18,6 +18,7 @@ class InspectArguments:
     """Print JSON instead of text."""
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Print what each path is; status 1 if one is unknown or can't be used as it is."""
     parsed = parse_arguments(
@@ -37,4 +38,4 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps(values, ensure_ascii=False, indent=2))
     else:
         print("\n".join(identity.text() for identity in identities))
-    return int(any(identity.problems or identity.kind == UNKNOWN for identity in identities))
+    return int(any(identity.problems or identity.kind == "unknown" for identity in identities))

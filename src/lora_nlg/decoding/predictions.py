@@ -18,6 +18,7 @@ from typing import IO, Any
 from lora_nlg.corpora.record import Record
 from lora_nlg.decoding.settings import Hypothesis
 from lora_nlg.files import write_jsonl
+from lora_nlg.run_folder import journal_folder
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +89,6 @@ class Journal:
     ) -> None:
         assert self.file is not None
         self.file.close()
-
-
-def journal_folder(path: str | Path) -> Path:
-    """Where the journals of a predictions file lie."""
-    path = Path(path)
-    return path.with_name(path.name + ".partial")
 
 
 def remove_journals(path: str | Path) -> None:

@@ -23,10 +23,10 @@ from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, write_json
 from lora_nlg.gpt2 import GPT2, GPT2Config, lora_targets, targets_of
 from lora_nlg.lora import LoRASpec, inject, load_lora_state_dict, lora_state_dict, variant_of
+from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights.base import base_hash, save_tensors
 
-WEIGHTS, DESCRIPTION = "adapter.safetensors", "adapter.json"
 FORMAT = "lora-nlg adapter 1"
 _HEADER = "lora_nlg"
 
@@ -188,7 +188,7 @@ def save_adapter(folder: str | Path, model: GPT2, info: AdapterInfo) -> Path:
 
 def write_adapter(folder: str | Path, tensors: Mapping[str, Tensor], info: AdapterInfo) -> Path:
     """Write tensors that already have an adapter's names; see `save_adapter`."""
-    weights, description = Path(folder) / WEIGHTS, Path(folder) / DESCRIPTION
+    weights, description = Path(folder) / ADAPTER, Path(folder) / ADAPTER_DESCRIPTION
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     value = {**info.to_json(), "sha256": tensors_hash(tensors)}
     description.unlink(missing_ok=True)
@@ -213,9 +213,9 @@ def find_adapter(path: str | Path) -> Path:
         InputError: there is none; says what else could be meant.
     """
     path = Path(path)
-    file = path / WEIGHTS if path.is_dir() else path
+    file = path / ADAPTER if path.is_dir() else path
     if not file.is_file():
-        raise InputError(f"no {WEIGHTS} in {path}" if path.is_dir() else f"no adapter at {path}")
+        raise InputError(f"no {ADAPTER} in {path}" if path.is_dir() else f"no adapter at {path}")
     return file
 
 
@@ -242,8 +242,8 @@ def read_adapter(path: str | Path) -> tuple[AdapterInfo, dict[str, Tensor]]:
         raise InputError(f"{file} is not an adapter lora-nlg wrote; `lora-nlg inspect {file}` says what it is")
     value = json.loads(header)
     info = info_from_json(value, str(file))
-    description = file.parent / DESCRIPTION
-    if file.name == WEIGHTS and description.is_file():
+    description = file.parent / ADAPTER_DESCRIPTION
+    if file.name == ADAPTER and description.is_file():
         stated = read_json(description)
         keys = sorted(stated.keys() | value.keys()) if isinstance(stated, dict) else []
         differ = [key for key in keys if stated.get(key) != value.get(key)]
