@@ -68,66 +68,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _train(arguments: Arguments, yaml: str, world: World) -> int:
-    data, run, optimisation = arguments.data, arguments.run, arguments.optimisation
+    data, run = arguments.data, arguments.run
     if not world.is_main:
         logging.getLogger("lora_nlg").setLevel(logging.ERROR)
     folder = Path(run.work_dir)
-    model, tokenizer, vocabulary = _load_base(arguments)
+    model, tokenizer, info = _load_base(arguments)
     train = read_examples(data.train_data, tokenizer, data.seq_len, data.obj)
     valid = read_examples(data.valid_data, tokenizer, data.seq_len, data.obj) if data.valid_data else []
-    sampler = Sampler(
-        [example.n_inputs for example in train],
-        data.train_batch_size * data.grad_acc * world.size,
-        optimisation.random_seed,
-        data.shuffle,
-        data.bucket,
-    )
-    schedule = optimisation.schedule(sampler.steps_per_epoch)
-    specs = arguments.adapter.specs()
-    info = AdapterInfo(
-        targets=specs,
-        base=describe_base(model, arguments.model.init_checkpoint or "random", arguments.model.model_card or ""),
-        tokenizer=describe_tokenizer(tokenizer, vocabulary),
-        variant=arguments.adapter.lora_variant if specs else "lora",
-        bias=arguments.adapter.lora_bias,
-    )
-
-    adapt(model, arguments.adapter, optimisation.random_seed)
-    prepare_precision(model, optimisation.dtype)
-    model.to(world.device)
-    state = TrainingState(model, optimisation, arguments.adapter.lora_plus_ratio)
-    if run.pack_weights:
-        pack_frozen(model)
-    model.transformer.gradient_checkpointing = run.gradient_checkpointing
-    if run.compile:
-        model.transformer.compile(dynamic=True)
-    step = EagerStep(model, state, optimisation, world)
-
-    identity = {
-        **arguments.identity(),
-        "max_step": schedule.max_step,
-        "global_batch": sampler.global_batch,
-        "train_data (sha256)": sha256_file(data.train_data),
-        "valid_data (sha256)": sha256_file(data.valid_data) if data.valid_data else "none",
-        "base (sha256)": info.base.sha256 if info.base else "",
-        "vocabulary (sha256)": tokenizer.sha256,
-    }
-    trainer = Trainer(
-        model=model,
-        take_step=step,
-        schedule=schedule,
-        loader=Loader(train, sampler, world.rank, world.size, data.grad_acc, pin=world.device.type == "cuda"),
-        validations=_validations(arguments, step, tokenizer, valid),
-        checkpoints=Checkpoints(
-            folder,
-            state=state,
-            identity=identity,
-            save_model=lambda place, step: save_model(place, model, info, step, tokenizer),
-            world=world,
-        ),
-        settings=arguments.loop,
-        world=world,
-    )
+    trainer = _build_trainer(arguments, model, tokenizer, info, train, valid, world)
     _prepare_folder(folder, run.resume, world)  # after all checks of the flags: it may remove an old run
     resumed = trainer.resume()
     if not world.is_main:
@@ -139,13 +87,69 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     if resumed:
         log.info("resuming %s after step %d", folder, trainer.step)
     outcome = trainer.fit(make_tracker(folder, trainer.step, run.tensorboard))
-    log.info("%s; written to %s", _summary(outcome, arguments.loop.best_by, schedule.max_step), folder)
+    log.info("%s; written to %s", _summary(outcome, arguments.loop.best_by, trainer.schedule.max_step), folder)
     return outcome.exit_code
 
 
-def _load_base(arguments: Arguments) -> tuple[GPT2, Tokenizer, str | Path]:
-    """The base, its vocabulary and where that lay; data files are looked for before, since loading may take minutes."""
-    data, model = arguments.data, arguments.model
+def _build_trainer(
+    arguments: Arguments,
+    model: GPT2,
+    tokenizer: Tokenizer,
+    info: AdapterInfo,
+    train: Sequence[Example],
+    valid: Sequence[Example],
+    world: World,
+) -> Trainer:
+    """Adapt the base and put together what trains it."""
+    data, run, optimisation = arguments.data, arguments.run, arguments.optimisation
+    global_batch = data.train_batch_size * data.grad_acc * world.size
+    lengths = [example.n_inputs for example in train]
+    sampler = Sampler(lengths, global_batch, optimisation.random_seed, data.shuffle, data.bucket)
+    schedule = optimisation.schedule(sampler.steps_per_epoch)
+
+    adapt(model, arguments.adapter, optimisation.random_seed)
+    prepare_precision(model, optimisation.dtype)
+    state = TrainingState(model.to(world.device), optimisation, arguments.adapter.lora_plus_ratio)
+    if run.pack_weights:
+        pack_frozen(model)
+    model.transformer.gradient_checkpointing = run.gradient_checkpointing
+    if run.compile:
+        model.transformer.compile(dynamic=True)
+
+    step = EagerStep(model, state, optimisation, world)
+    identity = {
+        **arguments.identity(),
+        "max_step": schedule.max_step,
+        "global_batch": global_batch,
+        "train_data (sha256)": sha256_file(data.train_data),
+        "valid_data (sha256)": sha256_file(data.valid_data) if data.valid_data else "none",
+        "base (sha256)": info.base.sha256 if info.base else "",
+        "vocabulary (sha256)": tokenizer.sha256,
+    }
+    return Trainer(
+        model=model,
+        take_step=step,
+        schedule=schedule,
+        loader=Loader(train, sampler, world.rank, world.size, data.grad_acc, pin=world.device.type == "cuda"),
+        validations=_validations(arguments, step, tokenizer, valid),
+        checkpoints=Checkpoints(
+            Path(run.work_dir),
+            state=state,
+            identity=identity,
+            save_model=lambda folder, step: save_model(folder, model, info, step, tokenizer),
+            world=world,
+        ),
+        settings=arguments.loop,
+        world=world,
+    )
+
+
+def _load_base(arguments: Arguments) -> tuple[GPT2, Tokenizer, AdapterInfo]:
+    """The base, its vocabulary and what will be saved about both.
+
+    Data files are looked for before, since loading may take minutes.
+    """
+    data, model, adapter = arguments.data, arguments.model, arguments.adapter
     for path, flag in ((data.train_data, "--train_data"), (data.valid_data, "--valid_data")):
         if path is not None:
             existing_file(path, flag)
@@ -166,7 +170,15 @@ def _load_base(arguments: Arguments) -> tuple[GPT2, Tokenizer, str | Path]:
         raise InputError(
             f"--seq_len {data.seq_len} is more than the model's {most} positions; use --seq_len {most} or less"
         )
-    return base, tokenizer, vocabulary
+    specs = adapter.specs()
+    info = AdapterInfo(
+        targets=specs,
+        base=describe_base(base, model.init_checkpoint or "random", model.model_card or ""),
+        tokenizer=describe_tokenizer(tokenizer, vocabulary),
+        variant=adapter.lora_variant if specs else "lora",
+        bias=adapter.lora_bias,
+    )
+    return base, tokenizer, info
 
 
 def _beside_checkpoint(model: ModelArguments) -> Path:

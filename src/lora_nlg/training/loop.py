@@ -24,7 +24,7 @@ from lora_nlg.training.schedules import Schedule
 from lora_nlg.training.settings import LoopSettings, Outcome
 from lora_nlg.training.step import Step, update_norms
 from lora_nlg.training.stopping import EXIT_CODES, Best, NotFinite, StopRequest, stop_on_signals
-from lora_nlg.training.tracking import Tracker, Trackers
+from lora_nlg.training.tracking import Tracker
 from lora_nlg.training.validation import Validation
 
 
@@ -72,7 +72,7 @@ class Trainer:
         }
         self.step = 0
         self.bests = {"loss": Best(), "bleu": Best(higher_is_better=True)}
-        self.meter = Meter(Trackers(), world.device)
+        self.meter = Meter(world.device, overflows=take_step.state.scaler.is_enabled())
         world.require_equal(checkpoints.identity, "configuration or input")
         world.broadcast_(take_step.state.flat.value.data)
 
@@ -98,7 +98,7 @@ class Trainer:
             InputError: the loss is no longer finite.
             OSError: the disk is full or can't be written.
         """
-        self.meter = Meter(tracker, self.world.device, overflows=self.take_step.state.scaler.is_enabled())
+        self.meter.start(tracker)
         self.model.train()
         try:
             with stop_on_signals() as request, self._progress() as bar:
@@ -120,7 +120,7 @@ class Trainer:
         steps = self.loader.steps(self.step + 1, self.schedule.max_step)
         reason = self._reason_to_end(request)  # a run resumed at its end has one already
         while not reason:
-            self._take_step(next(steps), stop=bool(request))
+            self._advance(next(steps), stop=bool(request))
             if self._must_read(request):
                 self._read(bar)
             bar.update()
@@ -131,7 +131,7 @@ class Trainer:
         self._save()
         return reason
 
-    def _take_step(self, data: StepData, stop: bool) -> None:
+    def _advance(self, data: StepData, stop: bool) -> None:
         rate = self.schedule(data.step - 1)
         self.meter.note(data, rate, self.take_step(data, rate, stop))
         self.step = data.step

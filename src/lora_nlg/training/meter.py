@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lora_nlg.batching import StepData
 from lora_nlg.training.stopping import NotFinite
-from lora_nlg.training.tracking import Tracker
+from lora_nlg.training.tracking import Tracker, Trackers
 
 
 class _Noted(NamedTuple):
@@ -28,20 +28,25 @@ class Meter:
     """Notes steps, reads their numbers back when told to, and keeps the time.
 
     Args:
-        tracker: where the numbers go.
-        device: where they come from.
+        device: where the numbers come from.
         overflows: whether a gradient may be infinite, as in fp16, where such a step is skipped. Default: False.
 
     Attributes:
+        tracker: where the numbers go; nowhere before `start`.
         stopped: whether a rank was asked to stop by the time of the last step read.
     """
 
-    def __init__(self, tracker: Tracker, device: torch.device, overflows: bool = False) -> None:
-        self.tracker, self.device, self.overflows = tracker, device, overflows
+    def __init__(self, device: torch.device, overflows: bool = False) -> None:
+        self.device, self.overflows = device, overflows
+        self.tracker: Tracker = Trackers()
         self.stopped = False
         self._pending: list[_Noted] = []
         self._shown = ""
         self._since, self._tokens, self._speed = time.perf_counter(), 0, 0.0
+
+    def start(self, tracker: Tracker) -> None:
+        """Log to `tracker` and count time from now on."""
+        self.tracker, self._since = tracker, time.perf_counter()
 
     def note(self, data: StepData, rate: float, numbers: Tensor) -> None:
         """Note a step without waiting for the device.

@@ -148,7 +148,7 @@ def latest_snapshot(folder: str | Path) -> Snapshot | None:
         except InputError as error:
             log.warning("warning: %s; trying the one before it", error)
     if folders:
-        raise InputError(f"no snapshot in {folder} is sound; start afresh with --resume restart")
+        raise InputError(f"no snapshot in {folder} is sound; start afresh with `resume` restart")
     return None
 
 
