@@ -73,11 +73,7 @@ class EagerStep:
         denominator = max(data.n_targets, 1) + settings.denominator_offset
         for number, batch in enumerate(data.micro_batches):
             seed_step(settings.random_seed, data.step, world.rank, number)
-            batch = batch.to(world.device)
-            with autocast(settings.dtype, world.device):
-                total = batch_loss(self.model, batch, self.loss)
-            torch.autograd.backward(scaler.scale(total / denominator))
-            flat.sums[0] += total.detach()
+            self.add_gradient(batch, denominator)
         if stop:
             flat.sums[1] += 1
         world.sum_(flat.reduced)
@@ -88,6 +84,13 @@ class EagerStep:
         scaler.step(optimizer)
         scaler.update()
         return torch.stack((flat.sums[0] / denominator, norm, flat.sums[1]))
+
+    def add_gradient(self, batch: Batch, denominator: float) -> None:
+        """Add a micro-batch's loss to the sum of losses, and its share of the mean's gradient to the gradient."""
+        with autocast(self.settings.dtype, self.world.device):
+            total = batch_loss(self.model, batch.to(self.world.device), self.loss)
+        torch.autograd.backward(self.state.scaler.scale(total / denominator))
+        self.state.flat.sums[0] += total.detach()
 
 
 def prepare_precision(model: nn.Module, dtype: str) -> None:
