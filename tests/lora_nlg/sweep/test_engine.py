@@ -54,7 +54,7 @@ def alone(study: Path, out: Path, member: Member, *flags: str) -> tuple[dict, fl
     [
         ([], {}),
         (["--lora_dropout", "0.2", "--label_smooth", "0.1"], {"lora_dropout": 0.2, "label_smooth": 0.1}),
-        (["--lora_targets", "k,fc,proj", "--grad_clip", "0.5"], {"targets": ("k", "fc", "proj"), "grad_clip": 0.5}),
+        (["--lora_targets", "k,fc,proj", "--grad_clip", "0.5"], {"lora_targets": "k,fc,proj", "grad_clip": 0.5}),
     ],
     ids=["plain", "dropout", "targets"],
 )
