@@ -26,7 +26,7 @@ from lora_nlg.weights.adapter import (
 from lora_nlg.weights.base import copy_strictly, load_base, save_base
 from lora_nlg.weights.identify import fitting, identify
 from lora_nlg.weights.loralib import LoralibCheckpoint, from_loralib, read_loralib, write_loralib
-from lora_nlg.weights.lowrank import put, take
+from lora_nlg.weights.lowrank import extract, insert
 from lora_nlg.weights.merged import probe_logits, write_merged
 from lora_nlg.weights.peft import read_peft, write_peft
 from lora_nlg.weights.run import find_tokenizer, load_model
@@ -124,7 +124,7 @@ def read_source(path: Path, arguments: ConvertArguments) -> Source:
     described = describe_base(base, base_path)
     tokenizer = _optional_tokenizer(AdapterInfo({}, described), arguments, [Path(base_path)], path)
     about = None if tokenizer is None else describe_tokenizer(tokenizer, arguments.tokenizer or base_path)
-    info = put(base, adapter, described, about)
+    info = insert(base, adapter, described, about)
     if identity.kind == "loralib" and checkpoint.full and arguments.init_checkpoint is not None:
         _check_included_base(checkpoint, base, str(path))
     return Source(base.eval(), info, tokenizer, base_path)
@@ -215,18 +215,18 @@ def write(source: Source, arguments: ConvertArguments) -> str:
     if arguments.to == "merged":
         file, difference = write_merged(out, source.model, source.tokenizer, arguments.dtype)
         return f"{file}: merged, {arguments.dtype}; largest logit difference to the unmerged model {difference:.3g}"
-    adapter = take(source.model, source.info.bias)
+    adapter = extract(source.model, source.info.bias)
     fresh = strip(source.model)
     plain = probe_logits(fresh)
     if arguments.to == "peft":
         what = f"{write_peft(out, adapter, source.base_path)}: PEFT adapter"
-        put(fresh, read_peft(out)[0])
+        insert(fresh, read_peft(out)[0])
     elif arguments.to == "loralib":
         if out.is_dir():
             raise InputError(f"--out {out} is a folder; for loralib, name a file such as {out / 'model.pt'}")
         r, alpha = write_loralib(out, adapter, fresh if arguments.with_base else None)
         what = f"{out}: loralib checkpoint, to be used with --lora_dim {r} --lora_alpha {alpha:g}"
-        put(fresh, from_loralib(read_loralib(out), alpha, [name for name in "qkv" if name in adapter.specs()]))
+        insert(fresh, from_loralib(read_loralib(out), alpha, [name for name in "qkv" if name in adapter.specs()]))
     else:
         what = f"{save_adapter(out, source.model, source.info)}: adapter ({_summary(source.info.targets)})"
         if source.tokenizer is not None:

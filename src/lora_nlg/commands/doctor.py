@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 import torch
 
 from lora_nlg import __version__
-from lora_nlg.commands.arguments import naming_flags, parse_arguments
+from lora_nlg.commands.arguments import naming_flags, parse_arguments, with_flags
 from lora_nlg.corpora.record import read_records
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_jsonl
@@ -25,10 +26,6 @@ from lora_nlg.run_folder import METRICS, SNAPSHOTS
 from lora_nlg.weights.identify import identify
 from lora_nlg.weights.run import load_run
 
-REQUIRED = (
-    "torch", "numpy", "tqdm", "tensorboard", "sentencepiece", "tokenizers", "safetensors", "huggingface_hub", "nltk",
-    "jsonargparse", "PyYAML", "defusedxml", "matplotlib", "Jinja2",
-)  # fmt: skip
 OLDEST_TORCH = (2, 10)
 SPLITS = ("train", "valid", "test")
 
@@ -71,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     arguments: DoctorArguments = parsed.groups[0]
     failed = 0
     for check in all_checks(parsed.positionals["paths"] or [], arguments.init_checkpoint):
-        print(f"{check.status:4}  {check.name}: {check.text}", flush=True)
+        print(with_flags(f"{check.status:4}  {check.name}: {check.text}"), flush=True)
         failed += check.status == "FAIL"
     print(f"{failed} problem{'' if failed == 1 else 's'} found")
     return int(failed > 0)
@@ -89,7 +86,7 @@ def environment() -> Iterator[Check]:
     version = platform.python_version()
     yield Check("python", "ok" if sys.version_info >= (3, 10) else "FAIL", f"{version} (3.10 or newer is needed)")
     absent, versions = [], []
-    for package in REQUIRED:
+    for package in _requirements():
         try:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
@@ -108,6 +105,15 @@ def environment() -> Iterator[Check]:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     yield Check("disk", "ok" if free >= 2 else "note", f"{free:.1f} GiB free here")
     yield _guarded("LoRA step", _lora_step)
+
+
+def _requirements() -> list[str]:
+    """What an installed lora-nlg says it needs, extras left out; itself, where it isn't installed."""
+    try:
+        stated = importlib.metadata.requires("lora-nlg") or []
+    except importlib.metadata.PackageNotFoundError:
+        return ["lora-nlg"]
+    return [re.split(r"[^\w.-]", line)[0] for line in stated if "extra ==" not in line]
 
 
 def _devices() -> Check:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def download_gpt2(card: str, folder: str | Path, revision: str = "main") -> Path:
-    """Download a GPT-2 into a folder that `--init_checkpoint` and `--tokenizer` take.
+    """Download a GPT-2 into a folder that `load_base` and `load_tokenizer` take.
 
     Args:
         card: `gpt2.sm`, `.md`, `.lg` or `.xl`; `sm` to `xl` are understood.

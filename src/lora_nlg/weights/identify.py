@@ -132,7 +132,7 @@ def _adapter(path: Path) -> Identity:
         **_norms({name.rpartition(".")[0]: _pair(tensors, name) for name in tensors if name.endswith(".lora_A")}),
     }
     if info.base is not None and not Path(info.base.path).exists():
-        identity.problems.append(f"its base is no longer at {info.base.path}; give --init_checkpoint")
+        identity.problems.append(f"its base is no longer at {info.base.path}; give `base`")
     if bad := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
         identity.problems.append(f"{bad[0]} is not finite: training had diverged")
     if path.is_dir() and not (path / ADAPTER_DESCRIPTION).is_file():
@@ -244,7 +244,7 @@ def loralib_facts(checkpoint: LoralibCheckpoint) -> dict[str, Any]:
     return {
         "rank": r,
         "scaling": (
-            f"alpha/{r}; alpha is not in the file: convert with --lora_alpha 32 (the published command; scaling "
+            f"alpha/{r}; alpha is not in the file: convert with `lora_alpha` 32 (the published command; scaling "
             f"{published}) or 128 (the code's default; scaling {default})"
         ),
         **{f"layers {name}": text for name, text in _layer_kinds(pairs).items()},

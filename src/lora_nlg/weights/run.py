@@ -19,8 +19,9 @@ from lora_nlg.tokenizers import Tokenizer, load_tokenizer
 from lora_nlg.weights.adapter import (
     AdapterInfo,
     check_tokenizer,
+    find_adapter,
     info_from_json,
-    load_adapter,
+    install,
     read_adapter,
     save_adapter,
 )
@@ -87,6 +88,7 @@ def load_run(
     *,
     allow_other_base: bool = False,
     allow_other_tokenizer: bool = False,
+    before: Run | None = None,
 ) -> Run:
     """Build the model a run trained, and its vocabulary.
 
@@ -97,6 +99,8 @@ def load_run(
         tokenizer: where the vocabulary is. Default: in the run, where the run says it was, or beside the base.
         allow_other_base: put the adapter on a base of equal shape with other values. Default: False.
         allow_other_tokenizer: accept another vocabulary than trained with. Default: False.
+        before: a run in memory. If the two differ in nothing but the adapter's values, its model is given these, so
+            that one base serves both. Default: None.
 
     Returns:
         The model on the CPU in evaluation mode, its adapter not merged; the vocabulary; the description.
@@ -104,12 +108,14 @@ def load_run(
     Raises:
         InputError: nothing to load there, the base or vocabulary is not found, or either isn't the one trained with.
     """
-    model, info, places = load_model(path, base, allow_other_base=allow_other_base)
+    model, info, places = load_model(path, base, allow_other_base=allow_other_base, before=before)
+    if before is not None and model is before.model:
+        return Run(model, before.tokenizer, info)
     return Run(model, find_tokenizer(info, tokenizer, places, str(path), allow_other_tokenizer, model), info)
 
 
 def load_model(
-    path: str | Path, base: str | Path | None = None, *, allow_other_base: bool = False
+    path: str | Path, base: str | Path | None = None, *, allow_other_base: bool = False, before: Run | None = None
 ) -> tuple[GPT2, AdapterInfo, list[Path]]:
     """The model of a run without its vocabulary; see `load_run`.
 
@@ -120,12 +126,15 @@ def load_model(
     if (path / ADAPTER).is_file() and (path / MODEL).exists():
         raise InputError(f"{path} holds both {ADAPTER} and {MODEL}/, results of two runs; give the one that is meant")
     if path.is_file() or (path / ADAPTER).is_file():
-        info = read_adapter(path)[0]
+        info, tensors = read_adapter(path)
         base = Path(base) if base is not None else _recorded_base(info, path)
-        file = find_weights(base)
-        recorded = None if info.base is None else info.base.config
-        model = load_base(file, base_config(file, recorded=recorded))
-        load_adapter(path, model, allow_other_base=allow_other_base)
+        if before is not None and _differ_in_values_alone(info, before.info):
+            model = before.model
+        else:
+            file = find_weights(base)
+            recorded = None if info.base is None else info.base.config
+            model = load_base(file, base_config(file, recorded=recorded))
+        install(model, info, tensors, str(find_adapter(path)), allow_other_base)
         places = [path if path.is_dir() else path.parent]
     else:
         base = _model_folder(path)
@@ -134,13 +143,17 @@ def load_model(
     return model.eval(), info, [*places, base]
 
 
+def _differ_in_values_alone(info: AdapterInfo, other: AdapterInfo) -> bool:
+    same = ("targets", "base", "tokenizer", "variant", "bias")
+    unchanged_base = info.base is not None and info.bias == "none"
+    return unchanged_base and all(getattr(info, name) == getattr(other, name) for name in same)
+
+
 def _recorded_base(info: AdapterInfo, path: Path) -> Path:
     if info.base is None:
-        raise InputError(f"{path} doesn't say which base it belongs to; give it with --init_checkpoint")
+        raise InputError(f"{path} doesn't say which base it belongs to; give it as `base`")
     if not Path(info.base.path).exists():
-        raise InputError(
-            f"{path} was trained on {info.base}, which is not there any more; say where it is with --init_checkpoint"
-        )
+        raise InputError(f"{path} was trained on {info.base}, which is not there any more; say where it is with `base`")
     return Path(info.base.path)
 
 
@@ -192,7 +205,7 @@ def find_tokenizer(
     if model is not None and found.vocab_size > model.config.vocab_size:
         raise InputError(
             f"the vocabulary has {found.vocab_size} ids, the model only {model.config.vocab_size}; give the one "
-            f"{source} was trained with (--tokenizer)"
+            f"{source} was trained with (`tokenizer`)"
         )
     return found
 
@@ -210,7 +223,7 @@ def _search(info: AdapterInfo, places: list[Path], source: str) -> Tokenizer:
     wanted = f"the vocabulary {info.tokenizer}" if info.tokenizer is not None else "a vocabulary"
     raise InputError(
         f"{source} needs {wanted}, which is neither in it, beside its base nor where it was"
-        f"{'; ' + '; '.join(others) if others else ''}; say where it is with --tokenizer"
+        f"{'; ' + '; '.join(others) if others else ''}; say where it is with `tokenizer`"
     )
 
 
