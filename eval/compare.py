@@ -15,17 +15,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from nlg_metrics import e2e_files, e2e_suite, generation_eval, slot_error_rate, webnlg_suite
-from nlg_metrics.base import VERSION
 from nlg_metrics.comparison import compare_results, comparison_record, comparison_table
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, Result, from_statistics
 from nlg_metrics.files import write_json
+from nlg_metrics.metrics import slot_error_rate
+from nlg_metrics.metrics.base import VERSION
 from nlg_metrics.scores_file import file_record
 from nlg_metrics.segments import UNITS, Segments, read_segments
 from nlg_metrics.significance import RESAMPLES, SEED, TRIALS
+from nlg_metrics.suites import e2e as e2e_suite
+from nlg_metrics.suites import e2e_files, webnlg_files
+from nlg_metrics.suites import webnlg as webnlg_suite
 
 Results = Mapping[str, Mapping[str, Result]]
 
@@ -60,8 +61,8 @@ def score_webnlg(options: argparse.Namespace, outputs: str) -> Results:
     if options.data:
         segments = webnlg_suite.styled(read_segments(options.data, outputs, options.segments), style, options.num_refs)
     else:
-        paths = generation_eval.reference_paths(options.reference, 4 if options.num_refs is None else options.num_refs)
-        segments = webnlg_suite.styled(generation_eval.read_files(outputs, paths), style, len(paths))
+        paths = webnlg_files.reference_paths(options.reference, 4 if options.num_refs is None else options.num_refs)
+        segments = webnlg_suite.styled(webnlg_files.read_files(outputs, paths), style, len(paths))
     outcome = webnlg_suite.run(
         segments,
         webnlg_suite.parse_names(options.metrics),

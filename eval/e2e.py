@@ -12,14 +12,11 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from nlg_metrics import e2e_files, e2e_suite, slot_error_rate
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, from_statistics, segment_rows
 from nlg_metrics.files import write_json, write_jsonl, write_text
+from nlg_metrics.metrics import slot_error_rate
 from nlg_metrics.scores_file import (
     decoding_of,
     file_record,
@@ -30,6 +27,8 @@ from nlg_metrics.scores_file import (
 )
 from nlg_metrics.segments import UNITS, Segments, read_segments, read_segments_and_lines
 from nlg_metrics.significance import RESAMPLES, SEED
+from nlg_metrics.suites import e2e as e2e_suite
+from nlg_metrics.suites import e2e_files
 
 
 def parser() -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nlg_metrics.errors import InputError
-from nlg_metrics.published import COLUMNS, PUBLISHED
+from nlg_metrics.report.published import COLUMNS, PUBLISHED
 from nlg_metrics.scores_file import read_scores
 
 SUBSETS = {"U": "unseen", "S": "seen", "A": None}

@@ -18,13 +18,11 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from nlg_metrics.chrf import ChrF
 from nlg_metrics.errors import InputError
 from nlg_metrics.files import write_text
-from nlg_metrics.report_plots import curves, intervals
-from nlg_metrics.run_files import RunFiles, read_run
+from nlg_metrics.metrics.chrf import ChrF
+from nlg_metrics.report.plots import curves, intervals
+from nlg_metrics.report.run_files import RunFiles, read_run
 from nlg_metrics.segments import UNITS, Segments, read_segments
 
 TEMPLATE = Path(__file__).with_name("report_template.html")

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from nlg_metrics import generation_eval, webnlg_suite
-from nlg_metrics.chrf import ChrF
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, segment_rows
 from nlg_metrics.files import write_json, write_jsonl
+from nlg_metrics.metrics.chrf import ChrF
 from nlg_metrics.scores_file import decoding_of, file_record, plain_values, scores_record, write_scores
 from nlg_metrics.segments import UNITS, Segments, read_segments, read_segments_and_lines
 from nlg_metrics.significance import RESAMPLES, SEED
+from nlg_metrics.suites import webnlg as webnlg_suite
+from nlg_metrics.suites import webnlg_files
 
 TITLES = {"bleu": "BLEU", "bleu_nltk": "BLEU NLTK", "meteor": "METEOR", "chrf++": "chrF++", "ter": "TER"}
 
@@ -101,8 +99,8 @@ def read(options: argparse.Namespace) -> tuple[Segments, dict[str, str]]:
         segments = webnlg_suite.styled(segments, style_of(options), options.num_refs)
         return segments, {"data": options.data, "hypotheses": options.predictions or options.hypothesis}
     if options.reference and options.hypothesis and not (options.data or options.predictions):
-        paths = generation_eval.reference_paths(options.reference, 4 if options.num_refs is None else options.num_refs)
-        segments = generation_eval.read_files(options.hypothesis, paths)
+        paths = webnlg_files.reference_paths(options.reference, 4 if options.num_refs is None else options.num_refs)
+        segments = webnlg_files.read_files(options.hypothesis, paths)
         files = {f"references{number}": str(path) for number, path in enumerate(paths)}
         segments = webnlg_suite.styled(segments, style_of(options), len(paths))
         return segments, {**files, "hypotheses": options.hypothesis}
@@ -114,7 +112,7 @@ def show(outcome: webnlg_suite.SuiteResult, segments: Segments) -> None:
     rows = {"all": plain_values(outcome.results)}
     rows.update({name: plain_values(results) for name, results in outcome.subsets.items()})
     titles = {key: title for key, title in TITLES.items() if key in outcome.results or key in outcome.unavailable}
-    print(generation_eval.table(rows, titles))
+    print(webnlg_files.table(rows, titles))
     for key, result in outcome.unpadded.items():
         print(f"{TITLES[key]} without the padding by empty references: {result.score.value:.4f}")
     for key, result in outcome.results.items():

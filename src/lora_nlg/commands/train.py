@@ -68,7 +68,7 @@ from lora_nlg.weights.adapter import (
 )
 from lora_nlg.weights.base import WEIGHT_FILES, config_from_folder, find_weights, load_base
 from lora_nlg.weights.run import MODEL_DESCRIPTION, MODEL_FOLDER, TOKENIZER_FOLDER, save_full_model
-from nlg_metrics.bleu import Bleu
+from nlg_metrics.metrics.bleu import Bleu
 
 log = logging.getLogger(__name__)
 SAMPLES = 4
