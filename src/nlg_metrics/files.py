@@ -48,12 +48,26 @@ def read_plain(path: str | Path, encoding: str = "utf-8-sig") -> str:
     text = read_text(path, encoding)
     if not text:
         raise InputError(f"{path} is empty")
-    if Path(path).suffix == ".jsonl" or _is_json_record(text.partition("\n")[0].lstrip("\ufeff")):
+    if Path(path).suffix == ".jsonl" or is_json_record(text.partition("\n")[0].lstrip("\ufeff")):
         raise InputError(f"{path} is JSON lines, not plain text; give it as --data or --predictions")
     return text
 
 
-def _is_json_record(line: str) -> bool:
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a plain text file, split at `\\n` only; a trailing newline is not a line.
+
+    `\\r\\n` counts as `\\n`. U+2028, form feeds and the like stay inside their line.
+
+    Raises:
+        InputError: the file is absent, unreadable, not UTF-8, empty, or JSON lines.
+    """
+    lines = read_plain(path).split("\n")
+    if len(lines) > 1 and lines[-1] == "":
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def is_json_record(line: str) -> bool:
     try:
         value = json.loads(line) if line.startswith("{") else None
     except (json.JSONDecodeError, RecursionError):

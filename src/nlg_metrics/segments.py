@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nlg_metrics.errors import InputError
-from nlg_metrics.files import read_jsonl, read_plain
+from nlg_metrics.files import read_jsonl, read_lines
 
 UNITS = ("contexts", "entries")
 
@@ -37,6 +37,15 @@ class Segments:
     contexts: list[str]
     seen: list[bool | None]
     unit: str
+
+    @classmethod
+    def of_lines(
+        cls, hypotheses: list[str], references: list[list[str]], contexts: list[str] | None = None
+    ) -> Segments:
+        """The segments of plain files, named "1", "2", …"""
+        count = len(hypotheses)
+        ids = [str(number) for number in range(1, count + 1)]
+        return cls(ids, hypotheses, references, contexts or [""] * count, [None] * count, "lines")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,7 +100,7 @@ def read_segments(data: str | Path, predictions: str | Path, unit: str = "contex
             or entries of one context have different hypotheses under "contexts".
     """
     records = _read_records(data)
-    hypotheses = _read_predictions(predictions)
+    hypotheses = read_predictions(predictions)
     _check_ids(records, hypotheses, data, predictions)
     segments = _grouped(records, unit, data)
     first: dict[str, str] = {}
@@ -180,7 +189,12 @@ def _read_records(path: str | Path) -> list[dict[str, Any]]:
     return records
 
 
-def _read_predictions(path: str | Path) -> dict[str, str]:
+def read_predictions(path: str | Path) -> dict[str, str]:
+    """Id -> hypothesis of a predictions file, in its order.
+
+    Raises:
+        InputError: an unreadable file, or a line that isn't a prediction.
+    """
     hypotheses: dict[str, str] = {}
     for number, value in read_jsonl(path):
         where = f"{path}, line {number}"
@@ -208,17 +222,3 @@ def _check_ids(
         if unknown:
             problems.append(f"has {len(unknown)} ids that are not in it (first: {unknown[0]!r})")
         raise InputError(f"{predictions} {' and '.join(problems)}; score predictions with the data they were made from")
-
-
-def read_lines(path: str | Path) -> list[str]:
-    """The lines of a plain text file, split at `\\n` only; a trailing newline is not a line.
-
-    `\\r\\n` counts as `\\n`. U+2028, form feeds and the like stay inside their line.
-
-    Raises:
-        InputError: the file is absent, unreadable, not UTF-8, empty, or JSON lines.
-    """
-    lines = read_plain(path).split("\n")
-    if len(lines) > 1 and lines[-1] == "":
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]

@@ -9,7 +9,7 @@ https://aclanthology.org/W18-6319).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,8 @@ from nlg_metrics.errors import InputError
 
 VERSION = "0.1.0"
 Array = NDArray[np.float64]
+Preparation = Callable[[Sequence[str], Sequence[Sequence[str]]], Any]
+"""What a metric needs (tokens, n-gram counts), from N hypotheses and their references."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,24 @@ class Score:
 
     def __str__(self) -> str:
         return f"{self.name} = {self.value:.4f} ({self.signature})"
+
+
+@dataclass
+class Shared:
+    """A costly step before several metrics (tokens, counts), taken once while the same texts are given.
+
+    Attributes:
+        make: what it does with hypotheses and references.
+    """
+
+    make: Preparation
+    _of: tuple[Any, Any] = (None, None)
+    _made: Any = None
+
+    def __call__(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Any:
+        if self._of[0] is not hypotheses or self._of[1] is not references:
+            self._of, self._made = (hypotheses, references), self.make(hypotheses, references)
+        return self._made
 
 
 class Metric(ABC):

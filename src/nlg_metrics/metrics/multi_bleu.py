@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nlg_metrics.metrics.base import Array, Metric
-from nlg_metrics.metrics.clipped_matches import LENGTH, ORDERS, REFERENCE, match_statistics
+from nlg_metrics.metrics.ngrams import BLEU_ORDERS, LENGTH, REFERENCE, bleu_statistics
 from nlg_metrics.tokenizers.mteval import MultiBleuTokenizer
 
 
@@ -30,7 +30,7 @@ class MultiBleu(Metric):
     def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
         tokenize = MultiBleuTokenizer()
         tokens = [[tokenize(text) for text in dict.fromkeys(group)] for group in references]
-        return match_statistics([tokenize(text) for text in hypotheses], tokens)
+        return bleu_statistics([tokenize(text) for text in hypotheses], tokens)
 
     def aggregate(self, totals: Array) -> Array:
         precisions, penalty = self._factors(totals)
@@ -40,7 +40,7 @@ class MultiBleu(Metric):
 
     def _factors(self, totals: Array) -> tuple[Array, Array]:
         """Precisions (..., 4) and brevity penalty (...); no candidate or no reference word makes them 0."""
-        matches, candidates = totals[..., :ORDERS], totals[..., ORDERS:LENGTH]
+        matches, candidates = totals[..., :BLEU_ORDERS], totals[..., BLEU_ORDERS:LENGTH]
         length, reference = totals[..., LENGTH], totals[..., REFERENCE]
         precisions = np.where(candidates > 0, matches / np.maximum(candidates, 1), 0.0)
         shortfall = np.minimum(0.0, 1 - reference / np.maximum(length, 1))

@@ -1,4 +1,4 @@
-"""N-gram counts of many sentences at once, as sorted numpy arrays; shared by BLEU, NIST and CIDEr.
+"""N-gram counts of many sentences at once, as sorted numpy arrays; shared by every BLEU, NIST and CIDEr.
 
 Tokens become numbers, an n-gram becomes the number of its (n-1)-gram prefix and of its last token. What the metrics
 need (counts per sentence, the largest count in any reference, document frequencies) are then sorts and reductions.
@@ -97,3 +97,99 @@ def best_reference_counts(table: Ngrams, segment_of: Ints, n_hypotheses: int) ->
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         best = np.where(keys[place] == wanted, largest[place], 0)
     return hypothesis[0], hypothesis[1], table.count[:first_reference], best
+
+
+@dataclass(frozen=True)
+class SegmentNgrams:
+    """The n-grams of N segments, each a hypothesis paired with its references.
+
+    Attributes:
+        n_segments: N.
+        tables: n-grams of the N hypotheses, then of all R references, one table an order.
+        matches: for each order: segment, n-gram, count in the hypothesis, largest count in any reference.
+        segment_of: (N + R,) the segment of each sentence.
+        hypothesis_lengths: (N,) in tokens.
+        reference_lengths: (R,) in tokens, segment by segment.
+        reference_counts: (N,) number of references of each segment.
+    """
+
+    n_segments: int
+    tables: list[Ngrams]
+    matches: list[tuple[Ints, Ints, Ints, Ints]]
+    segment_of: Ints
+    hypothesis_lengths: Ints
+    reference_lengths: Ints
+    reference_counts: Ints
+
+    @property
+    def first_references(self) -> Ints:
+        """(N,) where the references of each segment begin."""
+        return np.cumsum(self.reference_counts) - self.reference_counts
+
+    def clipped_matches(self, order: int) -> Floats:
+        """(N,) n-grams of the hypothesis, each counted at most as often as in the reference that has it most."""
+        segment, _, count, best = self.matches[order - 1]
+        return np.bincount(segment, np.minimum(count, best), minlength=self.n_segments)
+
+    def closest_lengths(self) -> Floats:
+        """(N,) the reference length closest to the hypothesis', of two equally close ones the shorter."""
+        hypothesis = np.repeat(self.hypothesis_lengths, self.reference_counts)
+        reference = self.reference_lengths
+        # One number orders by distance, then by length.
+        size = int(reference.max(initial=0)) + 1
+        ranked = np.abs(reference - hypothesis) * size + reference
+        return np.minimum.reduceat(ranked, self.first_references).astype(np.float64) % size
+
+
+def segment_ngrams(
+    hypotheses: Sequence[Sequence[Hashable]], references: Sequence[Sequence[Sequence[Hashable]]], max_order: int
+) -> SegmentNgrams:
+    """Count the n-grams of N tokenized hypotheses and of their references, and pair them.
+
+    Args:
+        hypotheses: N lists of tokens.
+        references: N non-empty lists of lists of tokens.
+        max_order: largest n.
+    """
+    n_segments = len(hypotheses)
+    reference_counts = np.array([len(group) for group in references], dtype=np.int64)
+    segment_of = np.concatenate([np.arange(n_segments), np.repeat(np.arange(n_segments), reference_counts)])
+    sentences = [*hypotheses, *(reference for group in references for reference in group)]
+    tables, lengths = count_ngrams(sentences, max_order)
+    matches = [best_reference_counts(table, segment_of, n_segments) for table in tables]
+    return SegmentNgrams(
+        n_segments, tables, matches, segment_of, lengths[:n_segments], lengths[n_segments:], reference_counts
+    )
+
+
+BLEU_ORDERS = 4
+LENGTH, REFERENCE = 2 * BLEU_ORDERS, 2 * BLEU_ORDERS + 1  # columns after the matches and the candidates
+
+
+def bleu_statistics(
+    hypotheses: Sequence[Sequence[Hashable]],
+    references: Sequence[Sequence[Sequence[Hashable]]],
+    fewest_candidates: int = 0,
+) -> Floats:
+    """What a BLEU sums up (Papineni et al. 2002, https://aclanthology.org/P02-1040), of N tokenized segments.
+
+    Args:
+        hypotheses: N lists of tokens.
+        references: N non-empty lists of lists of tokens.
+        fewest_candidates: what a hypothesis shorter than n adds to the candidates of order n. Default: 0
+
+    Returns:
+        Shape (N, 10): clipped matches of orders 1 to 4; candidates of orders 1 to 4; hypothesis length; length of the
+        closest reference.
+    """
+    statistics = np.zeros((len(hypotheses), 2 * BLEU_ORDERS + 2))
+    if not len(hypotheses):
+        return statistics
+    counts = segment_ngrams(hypotheses, references, BLEU_ORDERS)
+    for order in range(1, BLEU_ORDERS + 1):
+        statistics[:, order - 1] = counts.clipped_matches(order)
+        candidates = np.maximum(counts.hypothesis_lengths - (order - 1), fewest_candidates)
+        statistics[:, BLEU_ORDERS + order - 1] = candidates
+    statistics[:, LENGTH] = counts.hypothesis_lengths
+    statistics[:, REFERENCE] = counts.closest_lengths()
+    return statistics

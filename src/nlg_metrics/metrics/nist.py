@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from nlg_metrics.metrics.base import Array, Metric
-from nlg_metrics.metrics.bleu import MtevalCounts, mteval_counts
-from nlg_metrics.metrics.ngrams import Ints
-from nlg_metrics.tokenizers.mteval import MtevalTokenizer
+from nlg_metrics.metrics.base import Array, Metric, Preparation
+from nlg_metrics.metrics.bleu import MAX_ORDER, mteval_counts, perl_mteval_counts
+from nlg_metrics.metrics.ngrams import Ints, SegmentNgrams
 
-MAX_ORDER = 5
 BETA = math.log(2.0) / math.log(1.5) ** 2
 
 
@@ -28,37 +26,34 @@ class Nist(Metric):
     divides by zero there. It happens in corpora of one or two short outputs only.
 
     Args:
-        perl: as mteval-v13a.pl instead (`measure_scores.py` without `-p`): the reference length is the number of all
-            reference words over the mean number of references, and an order without n-grams adds nothing.
-            Default: False
+        counts: makes the counts of texts. Default: `mteval_counts`
     """
 
     name = "NIST"
+    undefined = np.nan
+    """What an order without n-grams adds to the corpus score."""
 
-    def __init__(self, perl: bool = False) -> None:
-        self.perl = perl
+    def __init__(self, counts: Preparation | None = None) -> None:
+        self._counts = counts or mteval_counts
 
     def settings(self) -> dict[str, Any]:
         """See `Metric.settings`."""
         return {
-            "tool": "mteval-v13a" if self.perl else "e2e-metrics-p",
+            "tool": "e2e-metrics-p",
             "tok": "mteval",
-            "case": "lc-ascii" if self.perl else "lc",
+            "case": "lc",
             "order": MAX_ORDER,
             "eff-ref": "mean",
         }
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
-        """(N, 11): matched information of orders 1 to 5, n-gram totals of orders 1 to 5, mean reference length.
+        """(N, 11): matched information of orders 1 to 5, n-gram totals of orders 1 to 5, mean reference length."""
+        return self.from_counts(self._counts(hypotheses, references))
 
-        With `perl` (N, 13): instead of the last, the words of all references, their number, and 1.
-        """
-        return self.from_counts(mteval_counts(hypotheses, references, MAX_ORDER, MtevalTokenizer(perl=self.perl)))
-
-    def from_counts(self, counts: MtevalCounts) -> Array:
+    def from_counts(self, counts: SegmentNgrams) -> Array:
         """`statistics` from counts made before, which must reach order 5."""
         n_segments = counts.n_segments
-        statistics = np.zeros((n_segments, 2 * MAX_ORDER + (3 if self.perl else 1)))
+        statistics = np.zeros((n_segments, 2 * MAX_ORDER))
         shorter = np.array([counts.reference_lengths.sum()])
         for order, table in enumerate(counts.tables[:MAX_ORDER]):
             of_references = table.sentence >= n_segments
@@ -69,24 +64,24 @@ class Nist(Metric):
             segment, ngram, matched = segment[hit], ngram[hit], matched[hit]
             information = np.log2(shorter[table.prefix[ngram]] / occurrences[ngram])
             statistics[:, order] = np.bincount(segment, information * matched, minlength=n_segments)
-            n_ngrams = counts.hypothesis_lengths - order
-            statistics[:, MAX_ORDER + order] = np.maximum(n_ngrams, 0) if self.perl else n_ngrams
+            statistics[:, MAX_ORDER + order] = self._n_ngrams(counts.hypothesis_lengths, order + 1)
             shorter = occurrences
+        return np.concatenate([statistics, self._reference_statistics(counts)], axis=1)
+
+    def _n_ngrams(self, lengths: Ints, order: int) -> Ints:
+        """(N,) n-grams of hypotheses; as in `Bleu`, a short one lowers the total."""
+        return lengths - (order - 1)
+
+    def _reference_statistics(self, counts: SegmentNgrams) -> Array:
+        """(N, 1 or more) what `_reference_length` needs."""
         sums = np.add.reduceat(counts.reference_lengths, counts.first_references)
-        if self.perl:
-            not_empty = np.add.reduceat(np.minimum(counts.reference_lengths, 1), counts.first_references)
-            statistics[:, -3:] = np.stack([sums, not_empty, np.ones(n_segments)], axis=1)
-        else:
-            statistics[:, -1] = sums / counts.reference_counts
-        return statistics
+        return (sums / counts.reference_counts)[:, None]
 
     def _reference_length(self, totals: Array) -> Array:
-        if self.perl:
-            return totals[..., -3] * totals[..., -1] / np.maximum(totals[..., -2], 1.0)
         return totals[..., -1]
 
     def _penalty(self, totals: Array) -> Array:
-        # The least length keeps a corpus of empty references (Perl's mode only) from dividing by zero.
+        # The least length keeps a corpus of empty references (Perl's only) from dividing by zero.
         ratio = np.clip(totals[..., MAX_ORDER] / np.maximum(self._reference_length(totals), 1e-9), 1e-300, 1.0)
         return np.where(totals[..., MAX_ORDER] <= 0, 0.0, np.exp(-BETA * np.log(ratio) ** 2))
 
@@ -96,8 +91,8 @@ class Nist(Metric):
         return np.where(n_ngrams == 0, undefined, gain)
 
     def aggregate(self, totals: Array) -> Array:
-        """See `Metric.aggregate`; nan where an n-gram total is zero, except as in Perl."""
-        return self._penalty(totals) * self._gains(totals, 0.0 if self.perl else np.nan).sum(axis=-1)
+        """See `Metric.aggregate`; an order whose n-gram total is zero adds `undefined`."""
+        return self._penalty(totals) * self._gains(totals, self.undefined).sum(axis=-1)
 
     def segment_scores(self, statistics: Array) -> Array:
         """(N,) scores with the whole corpus' information weights; an order without n-grams adds nothing."""
@@ -105,7 +100,7 @@ class Nist(Metric):
 
     def parts(self, totals: Array) -> dict[str, float]:
         """Information gained per n-gram of each order, length penalty and the two lengths."""
-        gains = self._gains(totals, 0.0 if self.perl else np.nan)
+        gains = self._gains(totals, self.undefined)
         return {
             **{f"information_{order + 1}": float(value) for order, value in enumerate(gains)},
             "length_penalty": float(self._penalty(totals)),
@@ -114,7 +109,38 @@ class Nist(Metric):
         }
 
 
-def alone(counts: MtevalCounts) -> Array:
+class PerlNist(Nist):
+    """NIST of mteval-v13a.pl, which `measure_scores.py` runs without `-p`.
+
+    The reference length is the number of all reference words over the mean number of references, and an order without
+    n-grams adds nothing. Statistics are (N, 13): instead of the last, the words of all references, their number, and 1.
+
+    Args:
+        counts: makes the counts of texts. Default: `perl_mteval_counts`
+    """
+
+    undefined = 0.0
+
+    def __init__(self, counts: Preparation | None = None) -> None:
+        super().__init__(counts or perl_mteval_counts)
+
+    def settings(self) -> dict[str, Any]:
+        """See `Metric.settings`."""
+        return {**super().settings(), "tool": "mteval-v13a", "case": "lc-ascii"}
+
+    def _n_ngrams(self, lengths: Ints, order: int) -> Ints:
+        return np.maximum(super()._n_ngrams(lengths, order), 0)
+
+    def _reference_statistics(self, counts: SegmentNgrams) -> Array:
+        sums = np.add.reduceat(counts.reference_lengths, counts.first_references)
+        not_empty = np.add.reduceat(np.minimum(counts.reference_lengths, 1), counts.first_references)
+        return np.stack([sums, not_empty, np.ones(counts.n_segments)], axis=1)
+
+    def _reference_length(self, totals: Array) -> Array:
+        return totals[..., -3] * totals[..., -1] / np.maximum(totals[..., -2], 1.0)
+
+
+def single_segment_statistics(counts: SegmentNgrams) -> Array:
     """Statistics as `Nist.from_counts`, every segment taken for a corpus of its own.
 
     Returns:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nlg_metrics.metrics.base import Array, Metric
-from nlg_metrics.metrics.clipped_matches import LENGTH, ORDERS, REFERENCE, match_statistics
+from nlg_metrics.metrics.ngrams import BLEU_ORDERS, LENGTH, REFERENCE, bleu_statistics
 from nlg_metrics.tokenizers.nltk_words import WordTokenizer, default_tokenizer
 
 
@@ -39,8 +39,8 @@ class NltkBleu(Metric):
         groups = [[tokens(text) for text in dict.fromkeys(group)] for group in references]
         groups = [[words for words in group if words] for group in groups]
         kept = [row for row, group in enumerate(groups) if group]
-        table = np.zeros((len(hypotheses), 2 * ORDERS + 2))
-        table[kept] = match_statistics(
+        table = np.zeros((len(hypotheses), 2 * BLEU_ORDERS + 2))
+        table[kept] = bleu_statistics(
             [tokens(hypotheses[row]) for row in kept], [groups[row] for row in kept], fewest_candidates=1
         )
         return table
@@ -52,7 +52,7 @@ class NltkBleu(Metric):
 
     def _factors(self, totals: Array) -> tuple[Array, Array]:
         """Smoothed precisions (..., 4) and brevity penalty (...)."""
-        matches, candidates = totals[..., :ORDERS], np.maximum(totals[..., ORDERS:LENGTH], 1)
+        matches, candidates = totals[..., :BLEU_ORDERS], np.maximum(totals[..., BLEU_ORDERS:LENGTH], 1)
         empty = matches == 0
         smoothed = np.where(empty, 0.5 ** np.cumsum(empty, axis=-1), matches)
         length, reference = totals[..., LENGTH], totals[..., REFERENCE]

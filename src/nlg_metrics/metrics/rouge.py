@@ -17,7 +17,7 @@ from nlg_metrics.metrics.base import Array, Metric
 BETA = 1.2
 
 
-def _positions(tokens: Sequence[str]) -> dict[str, int]:
+def positions(tokens: Sequence[str]) -> dict[str, int]:
     """For each token, the set of its positions as the bits of an integer."""
     masks: dict[str, int] = {}
     for position, token in enumerate(tokens):
@@ -25,7 +25,7 @@ def _positions(tokens: Sequence[str]) -> dict[str, int]:
     return masks
 
 
-def _subsequence_length(masks: dict[str, int], length: int, tokens: Sequence[str]) -> int:
+def subsequence_length(masks: dict[str, int], length: int, tokens: Sequence[str]) -> int:
     """Length of the longest common subsequence of the `length` tokens behind `masks` and `tokens`."""
     everything = (1 << length) - 1
     row = everything
@@ -35,11 +35,6 @@ def _subsequence_length(masks: dict[str, int], length: int, tokens: Sequence[str
             matched = row & mask
             row = ((row + matched) | (row - matched)) & everything
     return length - row.bit_count()
-
-
-def lcs_length(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence of two token lists."""
-    return _subsequence_length(_positions(a), len(a), b)
 
 
 class RougeL(Metric):
@@ -60,11 +55,11 @@ class RougeL(Metric):
 
     def _segment(self, hypothesis: str, references: Sequence[str]) -> float:
         tokens = hypothesis.split(" ")
-        masks = _positions(tokens)
+        masks = positions(tokens)
         precision = recall = 0.0
         for reference in references:
             reference_tokens = reference.split(" ")
-            common = _subsequence_length(masks, len(tokens), reference_tokens)
+            common = subsequence_length(masks, len(tokens), reference_tokens)
             precision = max(precision, common / len(tokens))
             recall = max(recall, common / len(reference_tokens))
         if not precision or not recall:

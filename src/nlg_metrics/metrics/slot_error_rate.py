@@ -85,7 +85,7 @@ class SlotErrorRate(Metric):
 
     def settings(self) -> dict[str, Any]:
         """See `Metric.settings`."""
-        return {"slots": "e2e", "realisations": "nlg_metrics.metrics.e2e_slots", "errors": "missing+wrong+added"}
+        return {"slots": "e2e", "realisations": "nlg_metrics.e2e_slots", "errors": "missing+wrong+added"}
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
         """(N, 4): missing, wrong, added, slots.

@@ -29,8 +29,8 @@ def is_table(path: str | Path) -> bool:
     return re.search(r"\.[ct]sv$", str(path), re.IGNORECASE) is not None
 
 
-def read_lines(path: str | Path) -> list[str]:
-    """The stripped lines of a UTF-8 file; a byte order mark stays part of the first, as in the tool.
+def official_lines(path: str | Path) -> list[str]:
+    """The stripped lines of a UTF-8 file as the tool has them: a byte order mark stays part of the first.
 
     Raises:
         InputError: the file is missing, empty, not UTF-8, or JSON lines.
@@ -55,7 +55,7 @@ def read_table(path: str | Path, text_heading: str) -> tuple[list[str], list[str
     Raises:
         InputError: no heading, several columns for one purpose, or a row of another length than the heading.
     """
-    lines = read_lines(path)
+    lines = official_lines(path)
     lines[0] = lines[0].replace("\ufeff", "")
     for wrong, right in _MENDED:
         lines = [line.replace(wrong, right) for line in lines]
@@ -93,7 +93,7 @@ def read_references(path: str | Path, sources: Sequence[str]) -> list[list[str]]
     """
     if not is_table(path):
         groups: list[list[str]] = [[]]
-        for line in read_lines(path):
+        for line in official_lines(path):
             if line:
                 groups[-1].append(line)
             else:
@@ -132,11 +132,11 @@ def read_outputs(path: str | Path, source_path: str | Path | None = None) -> tup
         InputError: an unreadable file, or sources that differ.
     """
     if source_path is None and not is_table(path):
-        outputs = read_lines(path)
+        outputs = official_lines(path)
         return [""] * len(outputs), outputs
     sources, outputs = read_table(path, _OUTPUT)
     if source_path is not None:
-        expected = read_lines(source_path)
+        expected = official_lines(source_path)
         if len(expected) != len(sources):
             raise InputError(f"{path} has {len(sources)} rows, but {source_path} {len(expected)} lines")
         for number, (source, wanted) in enumerate(zip(sources, expected, strict=True), start=1):
@@ -161,5 +161,4 @@ def load(references_path: str | Path, outputs_path: str | Path, source_path: str
     for number, group in enumerate(references, start=1):
         if not group:
             raise InputError(f"{references_path}: segment {number} has no reference (two blank lines in a row)")
-    ids = [str(number) for number in range(1, len(outputs) + 1)]
-    return Segments(ids, outputs, references, sources, [None] * len(outputs), "lines")
+    return Segments.of_lines(outputs, references, sources)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nlg_metrics.errors import InputError
-from nlg_metrics.files import read_text
-from nlg_metrics.segments import Segments, read_lines
+from nlg_metrics.files import read_lines, read_text
+from nlg_metrics.segments import Segments
 
 
 def reference_paths(prefix: str, count: int) -> list[Path]:
@@ -45,11 +45,7 @@ def read_files(hypotheses: str | Path, references: Sequence[str | Path]) -> Segm
                 "(one segment a line)"
             )
         columns.append(lines)
-    groups = [list(group) for group in zip(*columns, strict=True)]
-    count = len(texts)
-    return Segments(
-        [str(number) for number in range(1, count + 1)], texts, groups, [""] * count, [None] * count, "lines"
-    )
+    return Segments.of_lines(texts, [list(group) for group in zip(*columns, strict=True)])
 
 
 def table(rows: Mapping[str, Mapping[str, float]], titles: Mapping[str, str]) -> str:

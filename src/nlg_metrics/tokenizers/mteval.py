@@ -41,19 +41,24 @@ class MtevalTokenizer:
     """Tokenises as pymteval does: Unicode white space, an empty text is one empty token.
 
     Args:
-        lowercase: lower-case the tokens with `str.lower` (the whole of Unicode). Default: True
-        perl: as mteval-v13a.pl instead: lower-case A to Z alone, and no token for an empty text. Default: False
+        lowercase: lower-case the tokens. Default: True
     """
 
-    def __init__(self, lowercase: bool = True, perl: bool = False) -> None:
+    empty: tuple[str, ...] = ("",)
+    """The tokens of a text that has none."""
+
+    def __init__(self, lowercase: bool = True) -> None:
         self._lowercase = lowercase
-        self._perl = perl
         self._memo: dict[str, list[str]] = {}
+
+    def _lower(self, token: str) -> str:
+        """The token in lower case: the whole of Unicode."""
+        return token.lower()
 
     def _word(self, word: str) -> list[str]:
         tokens = _separate(word).split()
         if self._lowercase:
-            tokens = [token.translate(_ASCII_LOWER) if self._perl else token.lower() for token in tokens]
+            tokens = [self._lower(token) for token in tokens]
         self._memo[word] = tokens
         return tokens
 
@@ -64,14 +69,23 @@ class MtevalTokenizer:
             text: any string; `\\n` joins lines, and a hyphen before it is removed.
 
         Returns:
-            A text without any token gives `[""]`, as in pymteval, or with `perl` `[]`.
+            A text without any token gives `empty`.
         """
         memo, make = self._memo, self._word
         tokens: list[str] = []
         for word in _join_lines(text).split():
             known = memo.get(word)
             tokens += make(word) if known is None else known
-        return tokens if tokens or self._perl else [""]
+        return tokens or list(self.empty)
+
+
+class PerlMtevalTokenizer(MtevalTokenizer):
+    """Tokenizes as mteval-v13a.pl does: lower-cases A to Z alone, and an empty text has no token."""
+
+    empty = ()
+
+    def _lower(self, token: str) -> str:
+        return token.translate(_ASCII_LOWER)
 
 
 class MultiBleuTokenizer:
