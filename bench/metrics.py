@@ -35,7 +35,7 @@ TASKS = {
 
 def run_ours(references: str, outputs: str, meteor: bool) -> dict[str, float]:
     """The suite through its command line; returns its scores."""
-    import e2e
+    from nlg_metrics.commands import e2e
 
     with tempfile.TemporaryDirectory() as folder:
         scores = Path(folder) / "scores.json"

@@ -48,7 +48,7 @@ def read_plain(path: str | Path, encoding: str = "utf-8-sig") -> str:
     text = read_text(path, encoding)
     if not text:
         raise InputError(f"{path} is empty")
-    if Path(path).suffix == ".jsonl" or is_json_record(text.partition("\n")[0].lstrip("\ufeff")):
+    if _is_json_lines(path, text):
         raise InputError(f"{path} is JSON lines, not plain text; give it as --data or --predictions")
     return text
 
@@ -67,7 +67,20 @@ def read_lines(path: str | Path) -> list[str]:
     return [line.removesuffix("\r") for line in lines]
 
 
-def is_json_record(line: str) -> bool:
+def is_json_lines(path: str | Path) -> bool:
+    """Whether a file is JSON lines: its name ends in .jsonl, or its first line is a JSON object with an "id".
+
+    Raises:
+        InputError: as `read_text`.
+    """
+    return _is_json_lines(path, read_text(path))
+
+
+def _is_json_lines(path: str | Path, text: str) -> bool:
+    return Path(path).suffix == ".jsonl" or _is_json_record(text.partition("\n")[0].lstrip("\ufeff"))
+
+
+def _is_json_record(line: str) -> bool:
     try:
         value = json.loads(line) if line.startswith("{") else None
     except (json.JSONDecodeError, RecursionError):

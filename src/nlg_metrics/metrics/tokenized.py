@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nlg_metrics.metrics.base import Array, Metric, Preparation
-from nlg_metrics.tokenizers.nltk_words import WordTokenizer
 from nlg_metrics.tokenizers.ptb import PtbTokenizer
+
+if TYPE_CHECKING:  # the E2E suite needs no NLTK
+    from nlg_metrics.tokenizers.nltk_words import WordTokenizer
 
 Texts = tuple[list[str], list[list[str]]]
 """Hypotheses and references, their tokens joined by spaces."""

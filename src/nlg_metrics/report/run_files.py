@@ -17,6 +17,14 @@ from nlg_metrics.errors import InputError
 from nlg_metrics.files import read_json, read_text
 from nlg_metrics.scores_file import read_scores
 
+# Names of files in a run directory, as lora_nlg.run_folder has them.
+CONFIG = "config.yaml"
+ADAPTER = "adapter.json"
+METRICS = "metrics.jsonl"
+PREDICTIONS = "predictions.jsonl"
+SCORES = "scores*.json"
+REPORT = "report.html"
+
 
 @dataclass
 class Series:
@@ -76,16 +84,16 @@ def read_run(folder: str | Path, scores: list[str] | None = None) -> RunFiles:
     path = Path(folder)
     if not path.is_dir():
         raise InputError(f"no run directory {path}; give the --work_dir of lora-nlg train")
-    chosen = [Path(name) for name in scores] if scores else sorted(path.glob("scores*.json"))
+    chosen = [Path(name) for name in scores] if scores else sorted(path.glob(SCORES))
     found = RunFiles(
         path,
-        read_text(path / "config.yaml") if (path / "config.yaml").is_file() else None,
-        _adapter(path / "adapter.json"),
-        read_log(path / "metrics.jsonl") if (path / "metrics.jsonl").is_file() else None,
+        read_text(path / CONFIG) if (path / CONFIG).is_file() else None,
+        _adapter(path / ADAPTER),
+        read_log(path / METRICS) if (path / METRICS).is_file() else None,
         {_label(name, path): read_scores(name) for name in chosen},
     )
     if found.log is None and not found.scores:
-        raise InputError(f"{path} has neither metrics.jsonl nor scores*.json; train or score first")
+        raise InputError(f"{path} has neither {METRICS} nor {SCORES}; train or score first")
     return found
 
 

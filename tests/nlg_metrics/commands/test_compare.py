@@ -6,9 +6,9 @@ import json
 import random
 from pathlib import Path
 
-import compare
 import pytest
 
+from nlg_metrics.commands import compare
 from nlg_metrics.files import read_json
 
 

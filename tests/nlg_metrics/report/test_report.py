@@ -12,9 +12,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import report
-import webnlg_dart
 
+from nlg_metrics.commands import report
+from nlg_metrics.commands import webnlg as webnlg_dart
 from nlg_metrics.report.run_files import TrainingLog, read_log, smoothed
 
 NASTY = "</script><b>Café</b> & \u2028 \U0001f600"

@@ -14,12 +14,14 @@ import pytest
 
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap
-from nlg_metrics.metrics.bleu import Bleu
+from nlg_metrics.metrics.bleu import Bleu, PerlBleu
 from nlg_metrics.metrics.cider import Cider
-from nlg_metrics.metrics.nist import Nist
-from nlg_metrics.metrics.rouge import RougeL, lcs_length
+from nlg_metrics.metrics.nist import Nist, PerlNist
+from nlg_metrics.metrics.rouge import RougeL, positions, subsequence_length
+from nlg_metrics.segments import Segments
 from nlg_metrics.suites import e2e as e2e_suite
 from nlg_metrics.suites import e2e_files
+from nlg_metrics.suites.suite import SuiteResult, run
 from nlg_metrics.tokenizers.mteval import MtevalTokenizer
 
 SCRIPT = Path(__file__).resolve().parents[3] / "eval" / "e2e.py"
@@ -27,8 +29,16 @@ SYSTEMS = ["tgen", "slug", "chen", "sheff2", "tuda", "forge1"]
 NO_INTERVAL = Bootstrap(resamples=0)
 
 
+WITHOUT_METEOR = [name for name in e2e_suite.METRICS if name != "METEOR"]
+SUITES = {perl: e2e_suite.make_suite(WITHOUT_METEOR, perl=perl) for perl in (False, True)}
+
+
+def run_without_meteor(hypotheses: list[str], references: list[list[str]], perl: bool = False) -> SuiteResult:
+    return run(SUITES[perl], Segments.of_lines(hypotheses, references), NO_INTERVAL)
+
+
 def scores(hypotheses: list[str], references: list[list[str]]) -> dict[str, float]:
-    outcome = e2e_suite.run(hypotheses, references, NO_INTERVAL, "not under test")
+    outcome = run_without_meteor(hypotheses, references)
     return {name: result.score.value for name, result in outcome.results.items()}
 
 
@@ -77,7 +87,7 @@ def test_equals_recorded_edge_cases(shared_metrics: Path) -> None:
     # Recorded by scoring each case as a corpus of one segment with the same tools.
     cases = json.loads((shared_metrics / "official" / "edge_cases.json").read_text("utf-8"))
     for case in cases:
-        outcome = e2e_suite.run([case["hyp"].strip()], [case["refs"]], NO_INTERVAL, "not under test")
+        outcome = run_without_meteor([case["hyp"].strip()], [case["refs"]])
         expected = case["e2e_single"]
         for name in ("BLEU", "NIST", "ROUGE_L", "CIDEr"):
             recorded = expected["pymteval"].get(name) if name in ("BLEU", "NIST") else expected[name]
@@ -92,20 +102,20 @@ def test_perl_mode_equals_recorded_mteval_scores(shared_metrics: Path) -> None:
     # Recorded with mteval-v13a-sig.pl as measure_scores.py runs it without -p, each case a corpus of one segment.
     cases = json.loads((shared_metrics / "official" / "edge_cases.json").read_text("utf-8"))
     for case in cases:
-        outcome = e2e_suite.run([case["hyp"].strip()], [case["refs"]], NO_INTERVAL, "not under test", perl=True)
+        outcome = run_without_meteor([case["hyp"].strip()], [case["refs"]], perl=True)
         for name, recorded in case["e2e_single"]["perl_mteval"].items():
             value = outcome.results[name].score.value
             assert value == pytest.approx(recorded, abs=1e-9, rel=0), (case["name"], name)
     # On a whole system: NIST 8.6094 where the Python scorer gives 8.5923; BLEU is the same.
     folder = shared_metrics / "official" / "e2e"
     segments = e2e_files.load(folder / "refs.txt", folder / "hyps" / "primary__tgen.txt")
-    assert round(Nist(perl=True).score(segments.hypotheses, segments.references).value, 4) == 8.6094
-    assert round(Bleu(perl=True).score(segments.hypotheses, segments.references).value, 4) == 0.6593
+    assert round(PerlNist().score(segments.hypotheses, segments.references).value, 4) == 8.6094
+    assert round(PerlBleu().score(segments.hypotheses, segments.references).value, 4) == 0.6593
 
 
 def test_perl_bleu_by_hand() -> None:
     # 2 of 3 words match, 1 of 2 bigrams, no trigram of 1: 1/(2*1); no 4-gram at all: not counted, but still a fourth.
-    metric = Bleu(perl=True)
+    metric = PerlBleu()
     statistics = metric.statistics(["a b x"], [["a b c"]])
     assert statistics.tolist() == [[2, 1, 0, 0, 3, 2, 1, 0, 3]]
     assert metric.aggregate(statistics[0]) == pytest.approx((2 / 3 * 1 / 2 * 1 / 2) ** 0.25)
@@ -189,8 +199,8 @@ def test_nist_of_lone_segments_is_a_corpus_of_one() -> None:
         ["no way", "yes"],
         ["x y z w v u"],
     ]
-    outcome = e2e_suite.run(hypotheses, references, NO_INTERVAL, "not under test")
-    columns = e2e_suite.segment_columns(outcome)
+    outcome = run_without_meteor(hypotheses, references)
+    columns = e2e_suite.segment_columns(Segments.of_lines(hypotheses, references), outcome)
     for row, (hypothesis, group) in enumerate(zip(hypotheses, references, strict=True)):
         single = Nist().statistics([hypothesis], [group])
         assert columns["NIST"][row] == pytest.approx(float(Nist().segment_scores(single)[0]), abs=1e-12)
@@ -216,7 +226,7 @@ def test_lcs_length_equals_the_quadratic_recurrence() -> None:
         for i, left in enumerate(a):
             for j, right in enumerate(b):
                 table[i + 1, j + 1] = table[i, j] + 1 if left == right else max(table[i, j + 1], table[i + 1, j])
-        assert lcs_length(a, b) == table[-1, -1]
+        assert subsequence_length(positions(a), len(a), b) == table[-1, -1]
 
 
 def test_cider_by_hand() -> None:

@@ -17,7 +17,8 @@ from nlg_metrics.metrics.padding import without_blanks
 from nlg_metrics.metrics.sacrebleu_metrics import sacrebleu_metrics
 from nlg_metrics.metrics.ter import Ter
 from nlg_metrics.segments import Segments
-from nlg_metrics.suites.webnlg import run
+from nlg_metrics.suites.suite import run
+from nlg_metrics.suites.webnlg import make_suite
 
 METRICS: list[Metric] = [MultiBleu(), NltkBleu(), ChrF(), Ter()]
 each_metric = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -88,7 +89,7 @@ def test_the_corrected_scores_are_those_without_padding(segments: list[tuple[str
     """The suite makes anew only the segments where padding can have counted; that must be all that differ."""
     hypotheses, references = [h for h, _ in segments], [r for _, r in segments]
     lines = Segments(hypotheses, hypotheses, references, hypotheses, [None] * len(segments), "lines")
-    outcome = run(lines, ["bleu", "ter"], Bootstrap(resamples=0))
+    outcome = run(make_suite(["bleu", "ter"]), lines, Bootstrap(resamples=0))
     for key, metric in (("bleu", MultiBleu()), ("ter", Ter())):
         expected = metric.score(hypotheses, without_blanks(references)).value
         corrected = outcome.unpadded.get(key, outcome.results[key])
