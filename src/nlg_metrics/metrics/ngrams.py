@@ -129,7 +129,8 @@ class SegmentNgrams:
     def clipped_matches(self, order: int) -> Floats:
         """(N,) n-grams of the hypothesis, each counted at most as often as in the reference that has it most."""
         segment, _, count, best = self.matches[order - 1]
-        return np.bincount(segment, np.minimum(count, best).astype(np.float64), minlength=self.n_segments)
+        matched = np.bincount(segment, np.minimum(count, best), minlength=self.n_segments)
+        return matched.astype(np.float64)
 
     def closest_lengths(self) -> Floats:
         """(N,) the reference length closest to the hypothesis', of two equally close ones the shorter."""

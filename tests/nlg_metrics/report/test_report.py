@@ -50,13 +50,28 @@ def write_log(folder: Path, steps: int = 300) -> None:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "tr')
 
 
+def write_real_adapter(folder: Path) -> None:
+    """An adapter as `lora-nlg train` leaves it: the report has to read what is really written."""
+    torch = pytest.importorskip("torch")
+    from lora_nlg.gpt2 import empty_gpt2, lora_targets, named_config, targets_of
+    from lora_nlg.lora import LoRASpec, inject
+    from lora_nlg.weights import AdapterInfo, save_adapter
+
+    torch.manual_seed(0)
+    model = empty_gpt2(named_config("gpt2.nano", n_layer=1, n_embd=16, n_head=2, vocab_size=50))
+    model.reset_parameters()
+    spec = LoRASpec(4, 32)
+    inject(model, lora_targets(model.config, {"q": spec, "v": spec}))
+    save_adapter(folder, model, AdapterInfo(targets_of(model, model.config), None, step=300))
+
+
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 300 steps with outputs for 50 contexts, scored by the real scorer."""
     folder = tmp_path_factory.mktemp("run")
     write_log(folder)
     (folder / "config.yaml").write_text("lora_dim: 4\nnote: '<i>'\n")
-    (folder / "adapter.json").write_text(json.dumps({"r": 4, "alpha": 32, "targets": ["q", "v"]}))
+    write_real_adapter(folder)
     rows = [
         {"id": f"id-{n}", "context": f"name : {NASTY} {n}", "references": [f"A pub number {n} ."], "seen": n < 25}
         for n in range(50)
@@ -88,7 +103,14 @@ def test_the_page_has_everything_and_loads_nothing(run_folder: Path) -> None:
     assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
     assert not re.search(r"@import|url\(|https?://", html)
     assert page.tags.count("script") == 1
-    for wanted in ("300 steps", "best validation loss 1.11", "adapter alpha 32", "seen (25 segments)", "lora_dim: 4"):
+    for wanted in (
+        "300 steps",
+        "best validation loss 1.11",
+        "adapter step 300",
+        "adapter on q, v: r 4, alpha 32, scaling 8",
+        "seen (25 segments)",
+        "lora_dim: 4",
+    ):
         assert wanted in page.text
     assert "decoded from step 26,290 · beam 10, length penalty 0.8" in page.text
     record = json.loads((run_folder / "scores.json").read_text())
