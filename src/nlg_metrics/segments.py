@@ -77,7 +77,7 @@ class Segments:
         return {name: mask for name, mask in masks.items() if any(mask)}
 
     def mapped(self, text: Callable[[str], str]) -> Segments:
-        """A copy with `text` applied to every hypothesis and reference (lower-casing, detokenising)."""
+        """A copy with `text` applied to every hypothesis and reference (lower-casing, detokenizing)."""
         references = [[text(reference) for reference in group] for group in self.references]
         hypotheses = [text(hypothesis) for hypothesis in self.hypotheses]
         return Segments(self.ids, hypotheses, references, self.contexts, self.seen, self.unit)

@@ -1,4 +1,4 @@
-"""CIDEr as the COCO caption evaluation computes it, which is CIDEr-D (Vedantam et al. 2015), on tokenised text.
+"""CIDEr as the COCO caption evaluation computes it, which is CIDEr-D (Vedantam et al. 2015), on tokenized text.
 
 Term frequencies are raw counts, document frequencies count the segments whose references hold the n-gram, and the
 length penalty compares numbers of bigrams. Document frequencies come from the references of the corpus scored, so a
@@ -21,7 +21,7 @@ SIGMA = 6.0
 
 
 class Cider(Metric):
-    """CIDEr of tokenised text, tokens separated by white space."""
+    """CIDEr of tokenized text, tokens separated by white space."""
 
     name = "CIDEr"
 
@@ -50,7 +50,7 @@ class Cider(Metric):
         tables, lengths = count_ngrams(sentences, MAX_ORDER)
         if not lengths[n_segments:].any():
             raise InputError(
-                "CIDEr is not defined: no reference has a token left after tokenisation (only punctuation or empty)"
+                "CIDEr is not defined: no reference has a token left after tokenization (only punctuation or empty)"
             )
         similarity = np.zeros(len(lengths) - n_segments)
         for table in tables:

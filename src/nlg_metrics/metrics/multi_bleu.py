@@ -1,7 +1,7 @@
 """BLEU as Moses' multi-bleu-detok.perl prints it, which GenerationEval's eval.py reports as "BLEU".
 
 Papineni et al. 2002 (https://aclanthology.org/P02-1040) over four orders, case-sensitive, not smoothed, with
-the mteval-v13a tokenisation applied to UTF-8 bytes. Empty references are kept as references of length 0, as
+the mteval-v13a tokenization applied to UTF-8 bytes. Empty references are kept as references of length 0, as
 the tool does: they can become the closest one and so shrink the brevity penalty (padding.py gives the figure
 without that).
 """

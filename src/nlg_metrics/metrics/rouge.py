@@ -1,4 +1,4 @@
-"""ROUGE-L as the COCO caption evaluation computes it (Lin 2004), on text that is tokenised already.
+"""ROUGE-L as the COCO caption evaluation computes it (Lin 2004), on text that is tokenized already.
 
 Precision and recall of the longest common subsequence are maximised over the references independently; the corpus
 score is the mean over segments. The subsequence length is found with bit-parallel dynamic programming (Hyyrö 2004,
@@ -38,7 +38,7 @@ def subsequence_length(masks: dict[str, int], length: int, tokens: Sequence[str]
 
 
 class RougeL(Metric):
-    """ROUGE-L of tokenised text, tokens separated by single spaces; an empty text is one empty token."""
+    """ROUGE-L of tokenized text, tokens separated by single spaces; an empty text is one empty token."""
 
     name = "ROUGE_L"
 

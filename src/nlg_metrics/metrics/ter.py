@@ -67,7 +67,7 @@ class Ter(Metric):
 
 
 def lowest_ter(hypothesis: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """The lowest TER of a tokenised hypothesis over its references; an empty reference has TER 1.
+    """The lowest TER of a tokenized hypothesis over its references; an empty reference has TER 1.
 
     Raises:
         InputError: the search would take minutes (thousands of words on both sides).

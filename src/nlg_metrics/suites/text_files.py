@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nlg_metrics.errors import InputError
-from nlg_metrics.files import is_json_lines, read_lines, read_text
+from nlg_metrics.files import is_json_lines, read_lines
 from nlg_metrics.metrics.padding import without_blanks
 from nlg_metrics.segments import UNITS, Segments, read_predictions, read_segments, read_segments_and_lines
-from nlg_metrics.suites import e2e_files
+from nlg_metrics.suites import e2e_files, webnlg_files
 
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 
@@ -54,8 +54,8 @@ def read_any(references: Sequence[str], hypotheses: str) -> Texts:
     note = unused_note(paths)
     if len(paths) > 1:
         texts = read_hypotheses(hypotheses)
-        columns = [_column(path, len(texts), hypotheses) for path in paths]
-        segments = Segments.of_lines(texts, without_blanks([list(group) for group in zip(*columns, strict=True)]))
+        groups = webnlg_files.read_references(paths, len(texts), hypotheses)
+        segments = Segments.of_lines(texts, without_blanks(groups))
         return Texts(segments, f"one file a reference ({len(paths)} files)", paths, note)
     return Texts(*_single_file(paths[0], hypotheses), paths, note)
 
@@ -93,16 +93,6 @@ def _records(path: Path, hypotheses: str) -> tuple[Segments, str]:
 def read_hypotheses(path: str) -> list[str]:
     """One hypothesis a line, or those of a predictions file in its order."""
     return list(read_predictions(path).values()) if is_json_lines(path) else read_lines(path)
-
-
-def _column(path: Path, count: int, hypotheses: str) -> list[str]:
-    """One reference of each segment."""
-    lines = read_lines(path)
-    if len(lines) == count - 1 and read_text(path).endswith("\n"):
-        lines.append("")  # the last segment lacks this reference
-    if len(lines) != count:
-        raise InputError(f"{hypotheses} has {count} hypotheses but {path} has {len(lines)} lines; they must be equal")
-    return lines
 
 
 def _groups(lines: Sequence[str]) -> list[list[str]]:

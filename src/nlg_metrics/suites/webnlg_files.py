@@ -18,14 +18,11 @@ def reference_paths(prefix: str, count: int) -> list[Path]:
 
 
 def read_files(hypotheses: str | Path, references: Sequence[str | Path]) -> Segments:
-    """Pair plain files line by line.
-
-    A newline at a file's end is not a segment. A further reference file may end with the empty line of a
-    segment that has fewer references (`…\\n` where the others have one more line).
+    """Pair plain files line by line; a newline at a file's end is not a segment.
 
     Args:
         hypotheses: one hypothesis a line.
-        references: files of one reference a line; an empty line stands for a missing reference and is kept.
+        references: see `read_references`.
 
     Returns:
         Segments named "1", "2", …
@@ -34,18 +31,34 @@ def read_files(hypotheses: str | Path, references: Sequence[str | Path]) -> Segm
         InputError: a file is unreadable, or the numbers of lines differ; the message gives both.
     """
     texts = read_lines(hypotheses)
+    return Segments.of_lines(texts, read_references(references, len(texts), hypotheses))
+
+
+def read_references(references: Sequence[str | Path], count: int, hypotheses: str | Path) -> list[list[str]]:
+    """The references of each segment, from one file a reference.
+
+    A further reference file may end with the empty line of a segment that has fewer references (`…\\n` where the others
+    have one more line).
+
+    Args:
+        references: files of one reference a line; an empty line stands for a missing reference and is kept.
+        count: number of hypotheses.
+        hypotheses: their file, for the message.
+
+    Raises:
+        InputError: a file is unreadable, or has another number of lines.
+    """
     columns = []
     for number, path in enumerate(references):
         lines = read_lines(path)
-        if number and len(lines) == len(texts) - 1 and read_text(path).endswith("\n"):
+        if number and len(lines) == count - 1 and read_text(path).endswith("\n"):
             lines.append("")
-        if len(lines) != len(texts):
+        if len(lines) != count:
             raise InputError(
-                f"{hypotheses} has {len(texts)} lines but {path} has {len(lines)}; they must be equal "
-                "(one segment a line)"
+                f"{hypotheses} has {count} lines but {path} has {len(lines)}; they must be equal (one segment a line)"
             )
         columns.append(lines)
-    return Segments.of_lines(texts, [list(group) for group in zip(*columns, strict=True)])
+    return [list(group) for group in zip(*columns, strict=True)]
 
 
 def table(rows: Mapping[str, Mapping[str, float]], titles: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
-"""The mteval / multi-bleu tokenisation of e2e-metrics (pymteval) and multi-bleu-detok, memoised word by word.
+"""The mteval / multi-bleu tokenization of e2e-metrics (pymteval) and multi-bleu-detok, memoised word by word.
 
 The rules are those of NIST's mteval-v13a for Western languages. No rule looks across white space, so a text is
-split into words first and each distinct word is tokenised once.
+split into words first and each distinct word is tokenized once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _separate(word: str) -> str:
 
 
 class MtevalTokenizer:
-    """Tokenises as pymteval does: Unicode white space, an empty text is one empty token.
+    """Tokenizes as pymteval does: Unicode white space, an empty text is one empty token.
 
     Args:
         lowercase: lower-case the tokens. Default: True
@@ -89,7 +89,7 @@ class PerlMtevalTokenizer(MtevalTokenizer):
 
 
 class MultiBleuTokenizer:
-    """Tokenises as multi-bleu-detok.perl does: on bytes, so only ASCII white space separates; case is kept.
+    """Tokenizes as multi-bleu-detok.perl does: on bytes, so only ASCII white space separates; case is kept.
 
     Tokens come back as text, one character a byte (Latin-1), which leaves equality and length unchanged.
     """

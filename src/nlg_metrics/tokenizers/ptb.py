@@ -1,7 +1,7 @@
-"""The COCO caption tokenisation in Python: the PTB tokenizer of CoreNLP 3.4.1, lower-cased, punctuation dropped.
+"""The COCO caption tokenization in Python: the PTB tokenizer of CoreNLP 3.4.1, lower-cased, punctuation dropped.
 
 The tool reads all texts as one file, one a line, and some of its rules look past a line's end; so does this. Words
-that cannot be affected by what follows them are tokenised once and remembered.
+that cannot be affected by what follows them are tokenized once and remembered.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WINDOW = 2000  # characters after a line that its last word may look at
 
 
 class PtbTokenizer:
-    """Tokenises files of captions; remembers words between calls."""
+    """Tokenizes files of captions; remembers words between calls."""
 
     def __init__(self) -> None:
         self._shapes = Shapes()

@@ -98,7 +98,7 @@ def test_ten_files_are_read_by_number_and_all_of_them(folder: Path) -> None:
     [
         (["absent", "hyps"], "no file absent, nor files absent0, absent1"),
         (["short", "hyps"], "hyps has 3 hypotheses, but short has 2 lines; they must be equal"),
-        (["short", "short", "hyps"], "hyps has 3 hypotheses but short has 2 lines"),
+        (["short", "short", "hyps"], "hyps has 3 lines but short has 2; they must be equal"),
         (["hyps", "hyps", "-m", "bleu,bertscore"], "no metric 'bertscore'; there are bleu"),
         (["hyps", "hyps", "-m", ","], "--metrics names no metric"),
     ],

@@ -103,14 +103,8 @@ def test_the_page_has_everything_and_loads_nothing(run_folder: Path) -> None:
     assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
     assert not re.search(r"@import|url\(|https?://", html)
     assert page.tags.count("script") == 1
-    for wanted in (
-        "300 steps",
-        "best validation loss 1.11",
-        "adapter step 300",
-        "adapter on q, v: r 4, alpha 32, scaling 8",
-        "seen (25 segments)",
-        "lora_dim: 4",
-    ):
+    facts = ["300 steps", "best validation loss 1.11", "adapter step 300", "adapter on q, v: r 4, alpha 32, scaling 8"]
+    for wanted in [*facts, "seen (25 segments)", "lora_dim: 4"]:
         assert wanted in page.text
     assert "decoded from step 26,290 · beam 10, length penalty 0.8" in page.text
     record = json.loads((run_folder / "scores.json").read_text())

@@ -54,7 +54,7 @@ def test_order_of_segments_changes_nothing(segments: list[tuple[str, list[str]]]
 @given(st.lists(st.lists(st.sampled_from(WORDS), min_size=4, max_size=10).map(" ".join), min_size=1, max_size=5))
 def test_identical_text_is_perfect(texts: list[str]) -> None:
     scored = values(texts, [[text] for text in texts])
-    # A word of the list may hold no n-gram of order 4 after tokenisation only if it vanished: soft hyphens do not.
+    # A word of the list may hold no n-gram of order 4 after tokenization only if it vanished: soft hyphens do not.
     assert scored["BLEU"] == pytest.approx(1.0)
     assert scored["ROUGE_L"] == 1.0
 

@@ -31,7 +31,7 @@ class Meteor(Metric):
 
     Args:
         tool: which scorer's use of METEOR to follow. `e2e-metrics` (also COCO's): the text has been through the PTB
-            tokeniser, which lower-cases it and drops punctuation; `|||` separates references and is deleted
+            tokenizer, which lower-cases it and drops punctuation; `|||` separates references and is deleted
             from hypotheses. `GenerationEval` (WebNLG, DART): the text has been through NLTK's
             `word_tokenize`, with case and punctuation; an empty reference stands for a missing one and wins only if
             nothing matches any other.
@@ -57,13 +57,13 @@ class Meteor(Metric):
 
     def settings(self) -> dict[str, Any]:
         """METEOR's configuration, the tool whose use of it is followed, and the resources' identity."""
-        tokenisation = {"e2e-metrics": "ptb-lower", "GenerationEval": "word_tokenize"}[self._tool]
+        tokenization = {"e2e-metrics": "ptb-lower", "GenerationEval": "word_tokenize"}[self._tool]
         return {
             "tool": f"meteor-1.5+{self._tool}",
             "lang": "en",
             "task": "rank",
             "modules": "exact.stem.synonym.paraphrase",
-            "tok": f"{tokenisation}+norm",
+            "tok": f"{tokenization}+norm",
             "case": "lc",
             "resources": self._resources.identity,
         }
@@ -72,8 +72,8 @@ class Meteor(Metric):
         """Statistics of each segment with its best reference (the first of those that score highest).
 
         Args:
-            hypotheses: N texts, tokenised as the tool has them when METEOR sees them.
-            references: for each of them, its references in order, tokenised alike.
+            hypotheses: N texts, tokenized as the tool has them when METEOR sees them.
+            references: for each of them, its references in order, tokenized alike.
 
         Returns:
             (N, 24): the 23 numbers of METEOR's own statistics line, and the chunks counted in a corpus.

@@ -1,6 +1,6 @@
-"""METEOR 1.5's English text normaliser (its `-norm`): a Moses-like tokeniser that keeps punctuation.
+"""METEOR 1.5's English text normaliser (its `-norm`): a Moses-like tokenizer that keeps punctuation.
 
-METEOR applies it to every hypothesis and reference, also to text that has been tokenised before. Each step is one
+METEOR applies it to every hypothesis and reference, also to text that has been tokenized before. Each step is one
 left-to-right replacement pass whose matches consume their neighbours, so overlapping contexts leave survivors
 (`a-b-c` -> `a b-c`); that is the tool's behaviour and scores depend on it.
 Method: Denkowski & Lavie 2014 (https://aclanthology.org/W14-3348), checked character by character with the real tool.
@@ -80,7 +80,7 @@ def normalize(line: str, prefixes: Prefixes) -> str:
     """Normalise one line, keeping punctuation and case.
 
     Args:
-        line: any text, tokenised or not.
+        line: any text, tokenized or not.
         prefixes: the non-breaking prefixes.
 
     Returns:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nlg_metrics.metrics.meteor.aligner import Match
 
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
-WEIGHTS = (1.0, 0.6, 0.8, 0.6)  # exact, stem, synonym, paraphrase
+MODULE_WEIGHTS = (1.0, 0.6, 0.8, 0.6)  # exact, stem, synonym, paraphrase
 
 # The tool's 23 numbers: words and function words of both sides; for each module the matched content and function
 # words of both sides; then these three.
@@ -96,9 +96,9 @@ def _weighted_length(words: float, functions: float) -> float:
 def _weighted_matches(row: Sequence[float], side: int) -> float:
     """Matched words of the hypothesis (side 0) or the reference (side 1), weighted."""
     total = 0.0
-    for module, weight in enumerate(WEIGHTS):
+    for module, weight in enumerate(MODULE_WEIGHTS):
         total += row[MODULES + 4 * module + side] * weight * DELTA
-    for module, weight in enumerate(WEIGHTS):
+    for module, weight in enumerate(MODULE_WEIGHTS):
         total += row[MODULES + 4 * module + side + 2] * weight * (1.0 - DELTA)
     return total
 
