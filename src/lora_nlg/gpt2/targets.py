@@ -79,7 +79,7 @@ def targets_of(model: nn.Module, config: GPT2Config) -> dict[str, LoRASpec]:
     layers = lora_layers(model)
     for module, layer in layers.items():
         specs = (layer.spec,) if isinstance(layer, Embedding) else getattr(layer, "parts", ())
-        for target, spec in zip(part_names(module), specs, strict=True):
+        for target, spec in zip(target_names(module), specs, strict=True):
             if spec is not None:
                 found.setdefault(target, set()).add(spec)
     specs = {name: next(iter(found[name])) for name in TARGETS if name in found}
@@ -89,7 +89,7 @@ def targets_of(model: nn.Module, config: GPT2Config) -> dict[str, LoRASpec]:
     return specs
 
 
-def part_names(module: str) -> tuple[str, ...]:
+def target_names(module: str) -> tuple[str, ...]:
     """The target names of a layer's parts: (q, k, v) for `transformer.h.0.attn.c_attn`, (o,) for `….attn.c_proj`.
 
     Raises:

@@ -2,7 +2,7 @@
 
 The stream holds the rows of adapter 0, then those of adapter 1, and so on. The base product is one matrix product
 over all of them; the low-rank products are batched over adapters. Ranks may differ: they are padded with zeros to the
-largest, which stay zero (see `MergedLinear`). Shapes: N adapters, T rows, S rows of the adapter with the most, P
+largest, which stay zero (see `FusedLinear`). Shapes: N adapters, T rows, S rows of the adapter with the most, P
 adapted parts, R rank, D width in, W width of a part.
 """
 
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
-from lora_nlg.lora.frozen import FrozenProduct, can_pack, packed_linear
+from lora_nlg.frozen import FrozenMatmul, frozen_linear
 from lora_nlg.lora.functional import dropout_scale
-from lora_nlg.lora.layers import MergedLinear
+from lora_nlg.lora.layers import FusedLinear
+from lora_nlg.onednn import can_pack
 
 
 class Rows:
@@ -101,7 +102,7 @@ def _random(device: torch.device) -> Any:
 class BatchedLinear(nn.Linear):
     """A frozen linear layer with N adapters, each on its own rows.
 
-    `lora_A` is (N, P*R, D), `lora_B` (N, P, W, R): for each adapter what `MergedLinear` has.
+    `lora_A` is (N, P*R, D), `lora_B` (N, P, W, R): for each adapter what `FusedLinear` has.
 
     Args:
         layers: the same layer adapted N times: equal base, parts and dropout; ranks and scalings may differ.
@@ -113,12 +114,12 @@ class BatchedLinear(nn.Linear):
 
     scaling: Tensor
 
-    def __init__(self, layers: Sequence[MergedLinear], rows: Rows) -> None:
+    def __init__(self, layers: Sequence[FusedLinear], rows: Rows) -> None:
         first = layers[0]
         with torch.device("meta"):
             super().__init__(first.in_features, first.out_features, bias=first.bias is not None)
         self.weight, self.bias = first.weight, first.bias
-        self.product = FrozenProduct(self.weight) if can_pack(self.weight) else None
+        self.matmul = FrozenMatmul(self.weight) if can_pack(self.weight) else None
         if len({tuple((a, b) for a, b, _ in layer.slices) for layer in layers}) > 1:
             raise InputError("adapters trained together must adapt the same parts")
         if len({layer.dropout for layer in layers}) > 1:
@@ -135,7 +136,7 @@ class BatchedLinear(nn.Linear):
             self.copy_in(n, layer)
 
     @torch.no_grad()
-    def copy_in(self, n: int, layer: MergedLinear) -> None:
+    def copy_in(self, n: int, layer: FusedLinear) -> None:
         """Take the values of one adapter."""
         P, R = self.lora_B.shape[1], self.lora_B.shape[3]
         for p, factors in enumerate(layer.factors()):
@@ -145,7 +146,7 @@ class BatchedLinear(nn.Linear):
         assert len(layer.slices) == P, "checked on construction"
 
     @torch.no_grad()
-    def copy_out(self, n: int, layer: MergedLinear) -> None:
+    def copy_out(self, n: int, layer: FusedLinear) -> None:
         """Give the values of one adapter to a layer of its own."""
         R = self.lora_B.shape[3]
         pairs = []
@@ -156,7 +157,7 @@ class BatchedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, D) -> (T, D_out)."""
-        y = F.linear(x, self.weight, self.bias) if self.product is None else packed_linear(x, self.bias, self.product)
+        y = F.linear(x, self.weight, self.bias) if self.matmul is None else frozen_linear(x, self.bias, self.matmul)
         layout = self.rows.of(x)
         N, P, _, R = self.lora_B.shape
         branch = self.rows.dropout(x, self.dropout) if self.training and self.dropout > 0 else x

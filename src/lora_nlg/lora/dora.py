@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
-from lora_nlg.lora.layers import Factors, LoRASpec, MergedLinear
+from lora_nlg.lora.layers import Factors, FusedLinear, LoRASpec
 
 
-class DoRALinear(MergedLinear):
-    """`MergedLinear` with a magnitude for each adapted output: `lora_magnitude`, shape (outputs of adapted parts,).
+class DoRALinear(FusedLinear):
+    """`FusedLinear` with a magnitude for each adapted output: `lora_magnitude`, shape (outputs of adapted parts,).
 
     Args:
-        in_features, out_features, parts, bias: as `MergedLinear`.
+        in_features, out_features, parts, bias: as `FusedLinear`.
     """
 
     lora_magnitude: nn.Parameter
@@ -51,6 +51,9 @@ class DoRALinear(MergedLinear):
             square = ((B @ (A @ A.t())) * B).sum(1)
             norms.append((W.square().sum(1) + 2 * scaling * cross + scaling**2 * square).clamp_min(0).sqrt())
         return norms
+
+    def pack_weight(self) -> None:
+        """Nothing: the forward pass needs the product without the bias, and multiplies with the weight itself."""
 
     def factors(self) -> list[Factors]:
         """DoRA's update is no product of two matrices.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lora_nlg.lora.frozen import FrozenProduct
+from lora_nlg.frozen import FrozenMatmul
 
 Parts = tuple[tuple[int, int, float], ...]
 """For every adapted part: first output column, one past its last, and its scaling."""
@@ -30,11 +30,11 @@ class _LoRALinear(torch.autograd.Function):
         lora_A: Tensor,
         lora_B: Tensor,
         parts: Parts,
-        product: FrozenProduct | None,
+        matmul: FrozenMatmul | None,
     ) -> Tensor:
         A, B = lora_A.to(x.dtype), lora_B.to(x.dtype)
         branch_input = x if keep is None else x * keep
-        y = F.linear(x, weight, bias) if product is None else product.forward(x, bias)
+        y = F.linear(x, weight, bias) if matmul is None else matmul.forward(x, bias)
         low = branch_input @ A.t()  # (T, P*R)
         R = A.shape[0] // len(parts)
         row = 0
@@ -44,7 +44,7 @@ class _LoRALinear(torch.autograd.Function):
             row += last - first
         keep_input = ctx.needs_input_grad[4]  # a frozen A (LoRA-FA) needs no input for its gradient
         ctx.save_for_backward(branch_input if keep_input else None, weight, A, B, low, keep)
-        ctx.parts, ctx.product = parts, product
+        ctx.parts, ctx.matmul = parts, matmul
         ctx.saved_x = x if weight.requires_grad else None
         return y
 
@@ -67,7 +67,7 @@ class _LoRALinear(torch.autograd.Function):
         grad_A = (grad_low.t() @ branch_input).float() if needs_A else None
         grad_x = None
         if needs_x:
-            grad_x = grad @ weight if ctx.product is None else ctx.product.backward(grad)
+            grad_x = grad @ weight if ctx.matmul is None else ctx.matmul.backward(grad)
             if keep is None:
                 grad_x.addmm_(grad_low, A)
             else:
@@ -100,7 +100,7 @@ def lora_linear(
     parts: Parts,
     dropout: float = 0.0,
     training: bool = False,
-    product: FrozenProduct | None = None,
+    matmul: FrozenMatmul | None = None,
 ) -> Tensor:
     """A linear layer with a low-rank update on some of its output columns.
 
@@ -113,19 +113,19 @@ def lora_linear(
         parts: (first column, end column, scaling) of each of the P adapted parts.
         dropout: probability of zeroing an input of the LoRA branch (not of the base). Default: 0.
         training: whether dropout acts. Default: False.
-        product: packed products with the weight, which must be frozen. Default: None, torch's own products.
+        matmul: packed products with the weight, which must be frozen. Default: None, torch's own products.
 
     Returns:
         Shape (..., D_out).
     """
     flat = x.reshape(-1, x.shape[-1])
-    if product is not None:
-        flat = flat.to(product.dtype)
-        bias = None if bias is None else bias.to(product.dtype)
+    if matmul is not None:
+        flat = flat.to(matmul.dtype)
+        bias = None if bias is None else bias.to(matmul.dtype)
     elif torch.is_autocast_enabled(flat.device.type):
         dtype = torch.get_autocast_dtype(flat.device.type)
         flat, weight = flat.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
     keep = dropout_scale(flat, dropout) if training and dropout > 0 else None
-    y: Tensor = _LoRALinear.apply(flat, keep, weight, bias, lora_A, lora_B, parts, product)
+    y: Tensor = _LoRALinear.apply(flat, keep, weight, bias, lora_A, lora_B, parts, matmul)
     return y.reshape(*x.shape[:-1], -1)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
-from lora_nlg.lora.frozen import FrozenProduct
+from lora_nlg.frozen import FrozenMatmul
 from lora_nlg.lora.functional import Parts, lora_linear
 
 SCALING_RULES = {
@@ -102,6 +102,9 @@ class LoRALayer(nn.Module):
         """Set A and B of every adapted part; the inverse of `factors`."""
         raise TypeError(f"{type(self).__name__} does not define set_factors")
 
+    def pack_weight(self) -> None:
+        """Lay the frozen weight out for the CPU; nothing to do for a layer that has no use for it."""
+
     def lora_parameters(self) -> list[nn.Parameter]:
         """The parameters that belong to the adapter."""
         return [parameter for name, parameter in self.named_parameters(recurse=False) if name.startswith("lora_")]
@@ -136,7 +139,7 @@ class LoRALayer(nn.Module):
         del self.__dict__["_base_weight"]
 
 
-class MergedLinear(nn.Linear, LoRALayer):
+class FusedLinear(nn.Linear, LoRALayer):
     """A linear layer whose output is several equal parts (q, k, v), each adapted with an A of its own or not at all.
 
     `lora_A` is (P*R, in_features) and `lora_B` (P*out_features/len(parts), R) for P adapted parts: the layout of
@@ -154,7 +157,7 @@ class MergedLinear(nn.Linear, LoRALayer):
         InputError: out_features is not a multiple of the number of parts, all parts are None, or dropouts differ.
     """
 
-    product: FrozenProduct | None = None
+    matmul: FrozenMatmul | None = None
     """Packed products with the frozen weight (`pack_frozen`), or None."""
 
     def __init__(
@@ -163,11 +166,11 @@ class MergedLinear(nn.Linear, LoRALayer):
         super().__init__(in_features, out_features, bias=bias)
         adapted = [spec for spec in parts if spec is not None]
         if not adapted:
-            raise InputError("at least one part of a MergedLinear must be adapted")
+            raise InputError("at least one part of a FusedLinear must be adapted")
         if out_features % len(parts):
             raise InputError(f"{out_features} outputs can't be split into {len(parts)} equal parts")
         if len({spec.dropout for spec in adapted}) > 1:
-            raise InputError("the parts of one MergedLinear share their input and must share their dropout")
+            raise InputError("the parts of one FusedLinear share their input and must share their dropout")
         self.parts = tuple(parts)
         self.dropout = adapted[0].dropout
         self.R = max(spec.r for spec in adapted)
@@ -186,6 +189,10 @@ class MergedLinear(nn.Linear, LoRALayer):
             self.lora_B.zero_()
             for p, spec in enumerate(spec for spec in self.parts if spec is not None):
                 nn.init.kaiming_uniform_(self.lora_A[p * self.R : p * self.R + spec.r], a=math.sqrt(5))
+
+    def pack_weight(self) -> None:
+        """Multiply with a packed copy of the frozen weight from now on."""
+        self.matmul = FrozenMatmul(self.weight)
 
     def delta_weight(self) -> Tensor:
         """B·A·scaling, shape (out_features, in_features); zero in the rows of parts that are not adapted."""
@@ -220,7 +227,15 @@ class MergedLinear(nn.Linear, LoRALayer):
         if self.merged:
             return F.linear(x, self.weight, self.bias)
         return lora_linear(
-            x, self.weight, self.bias, self.lora_A, self.lora_B, self.slices, self.dropout, self.training, self.product
+            x,
+            self.weight,
+            self.bias,
+            self.lora_A,
+            self.lora_B,
+            self.slices,
+            self.dropout,
+            self.training,
+            self.matmul,
         )
 
     def extra_repr(self) -> str:
@@ -228,7 +243,7 @@ class MergedLinear(nn.Linear, LoRALayer):
         return f"{super().extra_repr()}, lora=[{ranks}]"
 
 
-class Linear(MergedLinear):
+class Linear(FusedLinear):
     """A linear layer with one low-rank update: `lora_A` (r, in_features), `lora_B` (out_features, r).
 
     Args:

@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lora_nlg.lora.functional import lora_linear
-from lora_nlg.lora.layers import Factors, LoRASpec, MergedLinear
+from lora_nlg.lora.layers import Factors, FusedLinear, LoRASpec
 
 
-class PiSSALinear(MergedLinear):
-    """`MergedLinear` that trains the weight's principal part.
+class PiSSALinear(FusedLinear):
+    """`FusedLinear` that trains the weight's principal part.
 
     Args:
-        in_features, out_features, parts, bias: as `MergedLinear`.
+        in_features, out_features, parts, bias: as `FusedLinear`.
 
     Attributes:
         lora_A_init, lora_B_init: what A and B started from; saved with the adapter, never trained.
@@ -54,7 +54,7 @@ class PiSSALinear(MergedLinear):
         self.lora_B_init.copy_(self.lora_B)
 
     def _stacked(self) -> tuple[Tensor, Tensor]:
-        """A and B of twice the rank whose product is B·A − B₀·A₀, laid out as `MergedLinear`'s."""
+        """A and B of twice the rank whose product is B·A − B₀·A₀, laid out as `FusedLinear`'s."""
         n, D = len(self.slices), self.in_features
         A = torch.cat([self.lora_A.view(n, self.R, D), self.lora_A_init.view(n, self.R, D)], dim=1)
         return A.view(-1, D), torch.cat([self.lora_B, -self.lora_B_init], dim=1)
@@ -84,9 +84,9 @@ class PiSSALinear(MergedLinear):
             return F.linear(x, self.weight, self.bias)
         if not self.training or self.dropout == 0:
             A, B = self._stacked()
-            return lora_linear(x, self.weight, self.bias, A, B, self.slices, product=self.product)
+            return lora_linear(x, self.weight, self.bias, A, B, self.slices, matmul=self.matmul)
         y = lora_linear(
-            x, self.weight, self.bias, self.lora_A, self.lora_B, self.slices, self.dropout, True, self.product
+            x, self.weight, self.bias, self.lora_A, self.lora_B, self.slices, self.dropout, True, self.matmul
         )
         # In the columns of the adapted parts, −s·(x A₀ᵀ) B₀ᵀ.
         low = F.linear(x, self.lora_A_init).split(self.R, dim=-1)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from lora_nlg.errors import InputError
 from lora_nlg.lora.dora import DoRALinear
-from lora_nlg.lora.layers import Embedding, LoRALayer, MergedLinear
+from lora_nlg.lora.layers import Embedding, FusedLinear, LoRALayer
 from lora_nlg.lora.pissa import PiSSALinear
 
-VARIANTS: dict[str, type[MergedLinear]] = {"lora": MergedLinear, "dora": DoRALinear, "pissa": PiSSALinear}
+VARIANTS: dict[str, type[FusedLinear]] = {"lora": FusedLinear, "dora": DoRALinear, "pissa": PiSSALinear}
 """How the update of a linear layer is formed."""
 
 
@@ -36,7 +36,7 @@ def variant_of(model: nn.Module) -> str:
     Raises:
         InputError: layers of more than one.
     """
-    kinds = {type(module) for module in model.modules() if isinstance(module, DoRALinear | PiSSALinear | MergedLinear)}
+    kinds = {type(module) for module in model.modules() if isinstance(module, DoRALinear | PiSSALinear | FusedLinear)}
     names = {next((name for name, kind in VARIANTS.items() if kind is found), "lora") for found in kinds}
     if len(names) > 1:
         raise InputError(f"the model mixes {', '.join(sorted(names))}; an adapter file holds one variant")

@@ -14,7 +14,7 @@ from lora_nlg.batching import Batch, Example, make_batch
 from lora_nlg.distributed import World
 from lora_nlg.dtypes import named_dtype
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, PackedAttention
+from lora_nlg.gpt2 import GPT2, FlatAttention
 from lora_nlg.lora import lora_layers
 from lora_nlg.training.loss import TargetLoss
 
@@ -59,7 +59,7 @@ def batch_loss(model: GPT2, batch: Batch, loss: TargetLoss) -> Tensor:
     Returns:
         A scalar, fp32.
     """
-    attention = PackedAttention(batch.lengths, batch.tokens.device)
+    attention = FlatAttention(batch.lengths, batch.tokens.device)
     hidden = model(batch.tokens, batch.positions, attention, batch.target_rows)
     return loss(hidden, batch.targets, model.head_weight)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, TARGETS, lora_targets, part_names, targets_of
+from lora_nlg.gpt2 import GPT2, TARGETS, lora_targets, target_names, targets_of
 from lora_nlg.lora import LoRASpec, inject, lora_layers, lora_state_dict
 from lora_nlg.weights.adapter import AdapterInfo, BaseInfo, TokenizerInfo
 
@@ -81,7 +81,7 @@ def take(model: GPT2, bias: str = "none") -> LowRank:
         raise InputError("the model has no LoRA layers; it can only be converted to a whole model (--to merged)")
     parts = {}
     for module, layer in lora_layers(model).items():
-        names = [name for name in part_names(module) if name in specs]
+        names = [name for name in target_names(module) if name in specs]
         parts[module] = [
             Part(name, _copy(factors.A), _copy(factors.B), factors.scaling)
             for name, factors in zip(names, layer.factors(), strict=True)
@@ -122,7 +122,7 @@ def put(
     for module, parts in adapter.parts.items():
         if module not in layers:
             continue
-        names = [name for name in part_names(module) if name in specs]
+        names = [name for name in target_names(module) if name in specs]
         if [part.target for part in parts] != names:
             problems.append(f"{module} has {', '.join(part.target for part in parts)}, others {', '.join(names)}")
             continue

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lora_nlg.errors import InputError
-from lora_nlg.lora import Conv2d, Embedding, Linear, LoRASpec, MergedLinear
+from lora_nlg.lora import Conv2d, Embedding, FusedLinear, Linear, LoRASpec
 from lora_nlg.lora.functional import dropout_scale, lora_linear
 
 
@@ -85,7 +85,7 @@ def test_initialisation_is_kaiming_uniform_and_independent() -> None:
     """A within ±1/√in (Kaiming, a = √5), filling the range; B zero; each part and each layer drawn for itself."""
     torch.manual_seed(0)
     spec = LoRASpec(8, 16)
-    first, second = MergedLinear(256, 768, (spec, None, spec)), MergedLinear(256, 768, (spec, None, spec))
+    first, second = FusedLinear(256, 768, (spec, None, spec)), FusedLinear(256, 768, (spec, None, spec))
     bound = 1 / math.sqrt(256)
     assert first.lora_A.abs().max() <= bound and first.lora_A.abs().max() > 0.95 * bound
     assert abs(first.lora_A.std() - bound / math.sqrt(3)) < 0.05 * bound
@@ -99,7 +99,7 @@ def test_initialisation_is_kaiming_uniform_and_independent() -> None:
 def test_unequal_ranks_are_separate_layers() -> None:
     """A part of rank 2 beside one of rank 4 equals the two adapted alone, and its padding stays zero in training."""
     low, high = LoRASpec(2, 6), LoRASpec(4, 4)
-    layer = MergedLinear(12, 18, (low, None, high))
+    layer = FusedLinear(12, 18, (low, None, high))
     assert not layer.lora_A[2:4].any()
     torch.manual_seed(0)
     with torch.no_grad():
@@ -131,7 +131,7 @@ def test_merge_is_explicit_idempotent_and_undone_exactly(kind: str) -> None:
     spec = LoRASpec(2, 8)
     layer, x = {
         "linear": (Linear(6, 5, spec), torch.randn(3, 6)),
-        "merged": (MergedLinear(6, 9, (None, spec, spec)), torch.randn(3, 6)),
+        "merged": (FusedLinear(6, 9, (None, spec, spec)), torch.randn(3, 6)),
         "embedding": (Embedding(7, 5, spec), torch.tensor([0, 3, 6])),
         "conv": (Conv2d(spec, 3, 4, 3, padding=1, stride=2), torch.randn(2, 3, 8, 8)),
     }[kind]
@@ -182,7 +182,7 @@ def test_impossible_specs(values: dict, message: str) -> None:
     with pytest.raises(InputError, match="equal kernel sizes"):
         Conv2d(LoRASpec(), 3, 4, (3, 5))
     with pytest.raises(InputError, match="must share their dropout"):
-        MergedLinear(4, 6, (LoRASpec(dropout=0.1), LoRASpec()))
+        FusedLinear(4, 6, (LoRASpec(dropout=0.1), LoRASpec()))
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

@@ -12,7 +12,7 @@ from peft.optimizers import create_loraplus_optimizer
 from torch import Tensor, nn
 
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, GPT2Config, PackedAttention, empty_gpt2, lora_targets, parse_targets
+from lora_nlg.gpt2 import GPT2, FlatAttention, GPT2Config, empty_gpt2, lora_targets, parse_targets
 from lora_nlg.lora import (
     Linear,
     LoRASpec,
@@ -54,7 +54,7 @@ def perturb(model: nn.Module, seed: int = 1, scale: float = 0.1) -> None:
 
 
 def logits(model: GPT2) -> Tensor:
-    return model.logits(model(TOKENS, torch.arange(len(TOKENS)), PackedAttention([len(TOKENS)])))
+    return model.logits(model(TOKENS, torch.arange(len(TOKENS)), FlatAttention([len(TOKENS)])))
 
 
 def their_base(folder: Path) -> transformers.GPT2LMHeadModel:

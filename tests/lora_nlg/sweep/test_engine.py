@@ -12,7 +12,7 @@ from lora_nlg.__main__ import main
 from lora_nlg.batching import make_examples
 from lora_nlg.corpora.record import read_records
 from lora_nlg.errors import InputError
-from lora_nlg.lora import LoRASpec, MergedLinear, fold
+from lora_nlg.lora import FusedLinear, LoRASpec, fold
 from lora_nlg.lora.batched import BatchedLinear, Rows
 from lora_nlg.sweep import Member, SweepSettings, engine, train_group
 from lora_nlg.tokenizers import load_tokenizer
@@ -82,7 +82,7 @@ def test_the_batched_layer_is_n_layers() -> None:
     base = torch.nn.Linear(12, 18)
     layers = []
     for r, alpha in ((2, 4), (5, 5), (1, 8)):
-        layer = MergedLinear(12, 18, (LoRASpec(r, alpha), None, LoRASpec(r, alpha)))
+        layer = FusedLinear(12, 18, (LoRASpec(r, alpha), None, LoRASpec(r, alpha)))
         layer.weight, layer.bias = base.weight, base.bias
         for pair in layer.factors():
             pair.B.data.normal_()
@@ -102,7 +102,7 @@ def test_the_batched_layer_is_n_layers() -> None:
         expected.backward(grad)
         assert batched.lora_A.grad is not None and batched.lora_B.grad is not None
         for n, layer in enumerate(layers):
-            reference = MergedLinear(12, 18, layer.parts)
+            reference = FusedLinear(12, 18, layer.parts)
             gradients = BatchedLinear([layer], rows)
             gradients.lora_A.data, gradients.lora_B.data = (
                 batched.lora_A.grad[n : n + 1],
