@@ -11,8 +11,9 @@ from lora_nlg.lora.inject import (
     mark_only_lora_as_trainable,
     strip,
 )
-from lora_nlg.lora.layers import Embedding, Factors, FusedLinear, Linear, LoRALayer, LoRASpec
+from lora_nlg.lora.layers import Embedding, FusedLinear, Linear, LoRALayer
 from lora_nlg.lora.packing import pack_frozen
+from lora_nlg.lora.spec import Factors, LoRASpec
 from lora_nlg.lora.variants import VARIANTS, freeze_projections, lora_plus_, variant_of
 
 __all__ = [

@@ -27,11 +27,9 @@ from lora_nlg.lora.batched import BatchedLinear, Rows
 from lora_nlg.sweep.grid import Member
 from lora_nlg.training import Schedule
 from lora_nlg.training.loss import TargetLoss
-from lora_nlg.training.optim import make_optimizer
+from lora_nlg.training.optim import MOMENTS, make_optimizer
 from lora_nlg.training.step import seed_step
 from lora_nlg.weights.base import read_tensors, save_tensors
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -112,11 +110,10 @@ def make_group(base: GPT2, members: Sequence[Member], settings: SweepSettings) -
     if "wte" in settings.targets:
         raise InputError("a sweep adapts linear layers; leave wte out of --lora_targets")
     rows, model = Rows(), strip(base)
-    alone = [lora_layers(member_model(base, member, settings)) for member in members]
-    for name in alone[0]:
-        layers = [adapter[name] for adapter in alone]
-        batched = BatchedLinear([layer for layer in layers if isinstance(layer, FusedLinear)], rows)
-        setattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], batched)
+    adapters = [lora_layers(member_model(base, member, settings)) for member in members]
+    for name in adapters[0]:
+        layers = [adapter[name] for adapter in adapters]
+        model.set_submodule(name, BatchedLinear([layer for layer in layers if isinstance(layer, FusedLinear)], rows))
     for parameter_name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in parameter_name)
     pack_frozen(model)
@@ -288,10 +285,9 @@ def update_size(model: GPT2) -> dict[str, float]:
     """Frobenius norms of the updates, averaged over adapted weights: absolute, and relative to the weight's own."""
     absolute, relative = [], []
     for layer in lora_layers(model).values():
-        for first, last, A, B, scaling in layer.factors():
-            norm = scaling * float(((B.t() @ B) * (A @ A.t())).sum().clamp_min(0).sqrt())
-            absolute.append(norm)
-            relative.append(norm / float(layer.weight[first:last].norm()))
+        for own in layer.factors():
+            absolute.append(float(own.squared_norm().sqrt()))
+            relative.append(absolute[-1] / float(layer.weight[own.columns].norm()))
     return {
         "update_norm": sum(absolute) / len(absolute),
         "relative_update": sum(relative) / len(relative),

@@ -28,7 +28,7 @@ from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.progress import progress_bar
 from lora_nlg.training.loss import TargetLoss
-from lora_nlg.training.optim import FlatParameters
+from lora_nlg.training.optim import MOMENTS, FlatParameters
 from lora_nlg.training.schedules import Schedule
 from lora_nlg.training.settings import LoopSettings, Outcome
 from lora_nlg.training.snapshots import Snapshot, differences, latest_snapshot, save_snapshot, snapshot_folders
@@ -37,7 +37,6 @@ from lora_nlg.training.stopping import EXIT_CODES, Best, StopRequest, stop_on_si
 from lora_nlg.training.tracking import Tracker, Trackers
 
 log = logging.getLogger(__name__)
-MOMENTS = ("exp_avg", "exp_avg_sq")
 """What both optimisers keep of every parameter."""
 
 

@@ -82,9 +82,12 @@ def take(model: GPT2, bias: str = "none") -> LowRank:
     parts = {}
     for module, layer in lora_layers(model).items():
         names = [name for name in target_names(module) if name in specs]
+        if not (factors := layer.factors()):
+            raise InputError(
+                f"the {layer.variant} update isn't low-rank, so this format can't hold it; convert it --to merged"
+            )
         parts[module] = [
-            Part(name, _copy(factors.A), _copy(factors.B), factors.scaling)
-            for name, factors in zip(names, layer.factors(), strict=True)
+            Part(name, _copy(own.A), _copy(own.B), own.scaling) for name, own in zip(names, factors, strict=True)
         ]
     state = lora_state_dict(model, bias)
     biases = {name: _copy(value) for name, value in state.items() if name.endswith(".bias")}

@@ -11,6 +11,7 @@ from torch import nn
 from lora_nlg.errors import InputError
 from lora_nlg.lora import Conv2d, Embedding, FusedLinear, Linear, LoRASpec
 from lora_nlg.lora.functional import dropout_scale, lora_linear
+from lora_nlg.lora.spec import Slice, slices_of
 
 
 def randomised(layer: nn.Module, seed: int = 0) -> nn.Module:
@@ -29,10 +30,18 @@ def test_the_hand_written_backward_is_the_derivative() -> None:
         return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
     x, weight, bias, A, B = draw(5, 4), draw(9, 4), draw(9), draw(4, 4), draw(6, 2)
-    parts = ((0, 3, 2.0), (6, 9, 0.5))
+    slices = slices_of((LoRASpec(2, 4.0), None, LoRASpec(2, 1.0)), width=3, R=2)
     # float32 gradients of A and B are what training stores, hence the tolerance.
     assert torch.autograd.gradcheck(
-        lambda *inputs: lora_linear(*inputs, parts), (x, weight, bias, A, B), eps=1e-6, atol=1e-4, rtol=1e-4
+        lambda *inputs: lora_linear(*inputs, slices), (x, weight, bias, A, B), eps=1e-6, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_slices_of_a_fused_layer() -> None:
+    """Worked by hand: three parts of width 3, the middle one not adapted, ranks 2 and 1 in blocks of 2."""
+    assert slices_of((LoRASpec(2, 4.0), None, LoRASpec(1, 3.0)), width=3, R=2) == (
+        Slice(slice(0, 3), slice(0, 3), slice(0, 2), 2, 2.0),
+        Slice(slice(6, 9), slice(3, 6), slice(2, 4), 1, 3.0),
     )
 
 
