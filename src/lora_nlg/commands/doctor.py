@@ -20,7 +20,7 @@ from lora_nlg.commands.arguments import naming_flags, parse_arguments, with_flag
 from lora_nlg.corpora.record import read_records
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_jsonl
-from lora_nlg.gpt2 import GPT2Config, PackedAttention, empty_gpt2, lora_targets
+from lora_nlg.gpt2 import FlatAttention, GPT2Config, empty_gpt2, lora_targets
 from lora_nlg.lora import LoRASpec, fold, inject, mark_only_lora_as_trainable
 from lora_nlg.run_folder import METRICS, SNAPSHOTS
 from lora_nlg.weights.identify import identify
@@ -147,13 +147,13 @@ def _lora_step() -> str:
     losses = []
     for _ in range(10):
         optimizer.zero_grad()
-        hidden = model(tokens, tokens, PackedAttention([12]))
+        hidden = model(tokens, tokens, FlatAttention([12]))
         loss = torch.nn.functional.cross_entropy(model.logits(hidden[:-1]), tokens[1:])
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     with torch.no_grad():
-        merged, apart = fold(model)(tokens, tokens, PackedAttention([12])), model(tokens, tokens, PackedAttention([12]))
+        merged, apart = fold(model)(tokens, tokens, FlatAttention([12])), model(tokens, tokens, FlatAttention([12]))
     difference = float((merged - apart).abs().max())
     if not losses[-1] < losses[0] or not difference < 1e-3:
         raise InputError(

@@ -18,8 +18,8 @@ import pytest
 from lora_nlg import fetching
 from lora_nlg.__main__ import main
 from lora_nlg.corpora.download import download_corpus
-from lora_nlg.corpora.homes import HOMES, Home
 from lora_nlg.corpora.prepare import prepare_corpus
+from lora_nlg.corpora.repositories import REPOSITORIES, Repository
 from lora_nlg.errors import InputError
 from lora_nlg.fetching import Checksum, fetch
 
@@ -216,7 +216,7 @@ def test_a_silent_server_is_given_up(server, tmp_path, monkeypatch):
 
 
 @dataclass(frozen=True)
-class SmallHome(Home):
+class SmallRepository(Repository):
     """A corpus of two small files on a local server."""
 
     def checksums(self):
@@ -228,7 +228,9 @@ def small(server):
     for state, names in (("pinned", ["a.txt"]), ("main", ["a.txt", "deep/b.txt"])):
         server.files |= {f"/{state}/{name}": name.encode() for name in names}
     server.files |= {f"/mirror/small/{name}": name.encode() for name in ("a.txt", "deep/b.txt")}
-    return SmallHome("small", "page", f"{server.url}/{{revision}}/{{file}}", "pinned", "main", "licence", "prepare")
+    return SmallRepository(
+        "small", "page", f"{server.url}/{{revision}}/{{file}}", "pinned", "main", "licence", "prepare"
+    )
 
 
 def test_a_corpus_from_its_home(server, small, tmp_path):
@@ -256,20 +258,20 @@ def test_a_file_of_ones_own_is_not_replaced_unasked(small, tmp_path):
     assert (tmp_path / "a.txt").read_text() == "a.txt"
 
 
-@pytest.mark.parametrize("corpus", HOMES)
+@pytest.mark.parametrize("corpus", REPOSITORIES)
 def test_the_homes(corpus, shared_data):
     """Pinned commits, checksums of the real files, and a folder that `prepare` can read."""
-    home = HOMES[corpus]
-    assert len(home.revision) == 40
-    checksums = home.checksums()
+    repository = REPOSITORIES[corpus]
+    assert len(repository.revision) == 40
+    checksums = repository.checksums()
     assert all(len(digest) == 64 for digest in checksums.values())
     present = [file for file in checksums if (shared_data / corpus / file).is_file()]
     # The train files of E2E (CSV) and DART are the only ones not at hand here.
     assert set(checksums) - set(present) <= {"trainset.csv", "dart-v1.1.1-full-train.json"}
     for file in present:
         assert hashlib.sha256((shared_data / corpus / file).read_bytes()).hexdigest() == checksums[file]
-    first, second = home.addresses(present[0])
-    assert home.revision in first and f"/{home.branch}/" in second
+    first, second = repository.addresses(present[0])
+    assert repository.revision in first and f"/{repository.branch}/" in second
 
 
 def command(*arguments):

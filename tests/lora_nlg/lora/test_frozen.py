@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lora_nlg.lora import FrozenProduct, LoRASpec, MergedLinear, PackedLinear, inject, pack_frozen
+from lora_nlg.frozen import FrozenMatmul, PackedLinear
+from lora_nlg.lora import FusedLinear, LoRASpec, inject, pack_frozen
 from lora_nlg.onednn import can_pack
 
 
@@ -16,7 +17,7 @@ def test_products(dtype: torch.dtype, rows: int) -> None:
     torch.manual_seed(0)
     weight, bias = torch.randn(40, 24, dtype=dtype), torch.randn(40, dtype=dtype)
     x, grad = torch.randn(rows, 24, dtype=dtype), torch.randn(rows, 40, dtype=dtype)
-    product = FrozenProduct(weight)
+    product = FrozenMatmul(weight)
     tolerance = {torch.float32: 1e-5, torch.bfloat16: 5e-2}[dtype]
     exact = x.double() @ weight.double().t() + bias.double()
     torch.testing.assert_close(product.forward(x, bias).double(), exact, rtol=tolerance, atol=tolerance)
@@ -30,7 +31,7 @@ def test_unpacked_types_fall_back() -> None:
     weight = torch.randn(4, 3, dtype=torch.float64)
     assert not can_pack(weight)
     x = torch.randn(2, 3, dtype=torch.float64)
-    assert torch.equal(FrozenProduct(weight).forward(x), x @ weight.t())
+    assert torch.equal(FrozenMatmul(weight).forward(x), x @ weight.t())
 
 
 class Tied(nn.Module):
@@ -68,7 +69,7 @@ def test_packing_keeps_outputs_gradients_and_names() -> None:
         y.square().sum().backward()
         results.append([y.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
     assert isinstance(model.frozen, PackedLinear) and type(model.trained) is nn.Linear
-    assert isinstance(model.qkv, MergedLinear) and model.qkv.product is not None
+    assert isinstance(model.qkv, FusedLinear) and model.qkv.matmul is not None
     assert type(model.head) is nn.Linear and model.head.weight is model.embedding.weight
     assert len(results[0]) == len(results[1]) == 6
     for plain, packed_value in zip(*results, strict=True):
@@ -78,4 +79,4 @@ def test_packing_keeps_outputs_gradients_and_names() -> None:
 def test_a_layer_that_uses_no_product_gets_none() -> None:
     model = inject(nn.Sequential(nn.Linear(8, 8)), {"0": LoRASpec(2, 4)}, "dora")
     model[0].weight.requires_grad_(False)
-    assert pack_frozen(model)[0].product is None
+    assert pack_frozen(model)[0].matmul is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_nlg.corpora.tokenise import TOKENISERS, tokenise_affixes, tokenise_aggressive
+from lora_nlg.corpora.tokenize import TOKENIZERS, tokenize_affixes, tokenize_aggressive
 
 CASES = [
     # text, train and valid's convention, test's convention
@@ -32,8 +32,8 @@ CASES = [
 
 @pytest.mark.parametrize(("text", "aggressive", "affixes"), CASES)
 def test_cases_by_hand(text, aggressive, affixes):
-    assert tokenise_aggressive(text) == aggressive
-    assert tokenise_affixes(text) == affixes
+    assert tokenize_aggressive(text) == aggressive
+    assert tokenize_affixes(text) == affixes
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def test_the_released_csv_becomes_the_text_form(shared_data, released, text_form
     lines = (shared_data / f"e2e/{text_form}.txt").read_text(encoding="utf-8").splitlines()
     expected = [line.partition("||")[2].removesuffix(" ") for line in lines]
     assert len(texts) == len(expected)
-    tokenise = TOKENISERS[text_form]
-    same = sum(tokenise(text) == wanted for text, wanted in zip(texts, expected, strict=True))
+    tokenize = TOKENIZERS[text_form]
+    same = sum(tokenize(text) == wanted for text, wanted in zip(texts, expected, strict=True))
     assert same / len(texts) >= least
     # The other convention must not do: the two files really differ.
-    other = TOKENISERS["test" if text_form == "valid" else "valid"]
+    other = TOKENIZERS["test" if text_form == "valid" else "valid"]
     assert sum(other(text) == wanted for text, wanted in zip(texts, expected, strict=True)) / len(texts) < 0.99
 
 
@@ -58,13 +58,13 @@ def test_train_reads_like_valid(shared_data):
     lines = (shared_data / "e2e/train.txt").read_text(encoding="utf-8").splitlines()[::5]
     texts = [line.partition("||")[2].removesuffix(" ") for line in lines]
     glued = [re.sub(r"(\w) '(s|t|re|ll|ve|d|m|oeuvres?)\b", r"\1'\2", text) for text in texts]
-    same = sum(tokenise_aggressive(again) == text for again, text in zip(glued, texts, strict=True))
+    same = sum(tokenize_aggressive(again) == text for again, text in zip(glued, texts, strict=True))
     assert same / len(texts) >= 0.999
 
 
 @given(st.text(st.sampled_from("aZé5£$ .,;:!?'\"-()\n\u00a0_")))
 def test_tokenising_only_moves_blanks(text):
-    for tokenise in (tokenise_aggressive, tokenise_affixes):
-        tokens = tokenise(text).split(" ")
+    for tokenize in (tokenize_aggressive, tokenize_affixes):
+        tokens = tokenize(text).split(" ")
         assert "".join(tokens) == "".join(text.split())
         assert all(tokens) or tokens == [""]

@@ -19,7 +19,7 @@ PACKED_ROWS = 425
 """Rows the layout is chosen for: a batch of 8 E2E examples."""
 
 
-class FrozenProduct:
+class FrozenMatmul:
     """x Wᵀ and grad W for a weight that doesn't change.
 
     Args:
@@ -53,26 +53,26 @@ class FrozenProduct:
         return self._backward.linear(grad.contiguous())
 
 
-class _PackedLinear(torch.autograd.Function):
+class _FrozenLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bias: Tensor | None, product: FrozenProduct) -> Tensor:
-        ctx.product, ctx.dtype = product, x.dtype
-        return product.forward(x.to(product.dtype), bias)
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, matmul: FrozenMatmul) -> Tensor:
+        ctx.matmul, ctx.dtype = matmul, x.dtype
+        return matmul.forward(x.to(matmul.dtype), bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         needs_x, needs_bias, _ = ctx.needs_input_grad
         return (
-            ctx.product.backward(grad).to(ctx.dtype) if needs_x else None,
+            ctx.matmul.backward(grad).to(ctx.dtype) if needs_x else None,
             grad.sum(0, dtype=torch.float32) if needs_bias else None,
             None,
         )
 
 
-def packed_linear(x: Tensor, bias: Tensor | None, product: FrozenProduct) -> Tensor:
+def frozen_linear(x: Tensor, bias: Tensor | None, matmul: FrozenMatmul) -> Tensor:
     """x Wᵀ + bias for a frozen W; (T, D_in) -> (T, D_out), with gradients for x and bias."""
-    y: Tensor = _PackedLinear.apply(x, bias, product)
+    y: Tensor = _FrozenLinear.apply(x, bias, matmul)
     return y
 
 
@@ -83,42 +83,11 @@ class PackedLinear(nn.Linear):
         with torch.device("meta"):
             super().__init__(layer.in_features, layer.out_features, bias=layer.bias is not None)
         self.weight, self.bias = layer.weight, layer.bias
-        self.product = FrozenProduct(layer.weight)
+        self.matmul = FrozenMatmul(layer.weight)
         self.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
-        bias = None if self.bias is None else self.bias.to(self.product.dtype)
-        y = packed_linear(x.reshape(-1, x.shape[-1]), bias, self.product)
+        bias = None if self.bias is None else self.bias.to(self.matmul.dtype)
+        y = frozen_linear(x.reshape(-1, x.shape[-1]), bias, self.matmul)
         return y.view(*x.shape[:-1], -1)
-
-
-def pack_frozen(model: nn.Module) -> nn.Module:
-    """Pack every frozen linear weight of a model that is on its device and in its type; in place.
-
-    Layers whose weight trains are left alone, and so is the weight of anything but a linear layer. Plain layers are
-    replaced by `PackedLinear`; LoRA layers get a `product`, which their forward pass uses (but DoRA's has no use for
-    one).
-
-    Returns:
-        The same model.
-    """
-    from lora_nlg.lora.dora import DoRALinear
-    from lora_nlg.lora.layers import MergedLinear
-
-    for name, module in list(model.named_modules()):
-        if not isinstance(module, nn.Linear) or module.weight.requires_grad or not can_pack(module.weight):
-            continue
-        if isinstance(module, DoRALinear):
-            continue
-        if isinstance(module, MergedLinear):
-            module.product = FrozenProduct(module.weight)
-        elif type(module) is nn.Linear and not _is_shared(model, module.weight):
-            setattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], PackedLinear(module))
-    return model
-
-
-def _is_shared(model: nn.Module, weight: Tensor) -> bool:
-    """Whether another module holds the same weight (a head tied to an embedding: its user decides how to pack it)."""
-    owners = [m for m in model.modules() if any(p is weight for p in m.parameters(recurse=False))]
-    return len(owners) > 1

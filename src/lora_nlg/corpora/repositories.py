@@ -12,8 +12,8 @@ from importlib import resources
 
 
 @dataclass(frozen=True)
-class Home:
-    """The public home of a corpus.
+class Repository:
+    """The public repository a corpus is released in.
 
     Attributes:
         corpus: `e2e`, `webnlg` or `dart`.
@@ -44,10 +44,10 @@ class Home:
         return [self.address.format(revision=revision, file=file) for revision in (self.revision, self.branch)]
 
 
-HOMES = {
-    home.corpus: home
-    for home in [
-        Home(
+REPOSITORIES = {
+    repository.corpus: repository
+    for repository in [
+        Repository(
             corpus="e2e",
             page="https://github.com/tuetschek/e2e-dataset",
             address="https://raw.githubusercontent.com/tuetschek/e2e-dataset/{revision}/{file}",
@@ -56,7 +56,7 @@ HOMES = {
             licence="CC BY-SA 4.0: name the authors (Novikova, Dušek and Rieser 2017), share changes alike",
             prepare="lora-nlg prepare e2e --tokenise --raw {folder} --out data/e2e",
         ),
-        Home(
+        Repository(
             corpus="webnlg",
             page="https://gitlab.com/shimorina/webnlg-dataset",
             address="https://gitlab.com/shimorina/webnlg-dataset/-/raw/{revision}/webnlg_challenge_2017/{file}",
@@ -65,13 +65,13 @@ HOMES = {
             licence="CC BY-NC-SA 4.0: no commercial use; name the authors (Gardent et al. 2017), share changes alike",
             prepare="lora-nlg prepare webnlg --raw {folder} --out data/webnlg",
         ),
-        Home(
+        Repository(
             corpus="dart",
             page="https://github.com/Yale-LILY/dart",
             address="https://raw.githubusercontent.com/Yale-LILY/dart/{revision}/data/v1.1.1/{file}",
             revision="4768cf799e58fac412d2d35ec9ee368585152cfc",
             branch="master",
-            licence="MIT; built from WikiSQL, WikiTableQuestions, WebNLG and E2E, whose terms go on (Nan et al. 2021)",
+            licence="MIT; built from WikiSQL, WikiTableQuestions, WebNLG, E2E, whose terms hold too (Nan et al. 2021)",
             prepare="lora-nlg prepare dart --raw {folder} --out data/dart",
         ),
     ]

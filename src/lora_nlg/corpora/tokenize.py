@@ -42,7 +42,7 @@ _AGGRESSIVE_RULES: list[tuple[re.Pattern[str], str]] = [
 ]
 
 
-def tokenise_aggressive(text: str) -> str:
+def tokenize_aggressive(text: str) -> str:
     """The convention of the text form's train and valid files.
 
     Args:
@@ -92,7 +92,7 @@ _CONTRACTED = {
 }
 
 
-def tokenise_affixes(text: str) -> str:
+def tokenize_affixes(text: str) -> str:
     """The convention of the text form's test file: prefixes, suffixes and infixes split off each word.
 
     Args:
@@ -120,9 +120,9 @@ def tokenise_affixes(text: str) -> str:
     return " ".join(tokens)
 
 
-TOKENISERS: dict[str, Callable[[str], str]] = {
-    "train": tokenise_aggressive,
-    "valid": tokenise_aggressive,
-    "test": tokenise_affixes,
+TOKENIZERS: dict[str, Callable[[str], str]] = {
+    "train": tokenize_aggressive,
+    "valid": tokenize_aggressive,
+    "test": tokenize_affixes,
 }
 """Split → the convention its text form has."""
