@@ -10,9 +10,9 @@ export NPROC=${NPROC:-1} NODES=${NODES:-1}
 cores=$(getconf _NPROCESSORS_ONLN)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > NPROC ? cores / NPROC : 1))}
 
-# Prints a command as one could type it, and runs it.
+# Prints a command and runs it.
 shown() {
-  { printf '+'; printf ' %q' "$@"; echo; } >&2
+  echo "+ $*" >&2
   "$@"
 }
 
