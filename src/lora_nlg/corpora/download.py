@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lora_nlg.corpora.repositories import Repository
 from lora_nlg.errors import InputError
-from lora_nlg.fetching import Checksum, fetch
+from lora_nlg.fetching import Checksum, connect, fetch
 from lora_nlg.progress import progress_bar
 
 
@@ -42,10 +42,13 @@ def download_corpus(
         file: checksum for file, checksum in checksums.items() if not _is_there(folder / file, checksum, overwrite)
     }
     later = []
-    with progress_bar(missing.items(), desc=repository.corpus, unit="file", disable=len(missing) < 2 or None) as bar:
+    with (
+        connect() as client,
+        progress_bar(missing.items(), desc=repository.corpus, unit="file", disable=len(missing) < 2 or None) as bar,
+    ):
         for file, checksum in bar:
             addresses = [f"{mirror.rstrip('/')}/{repository.corpus}/{file}"] if mirror else repository.addresses(file)
-            if fetch(addresses, folder / file, checksum, pause=pause) > 0:
+            if fetch(client, addresses, folder / file, checksum, pause=pause) > 0:
                 later.append(file)
     return Fetched(len(missing), len(checksums) - len(missing), later)
 
