@@ -276,7 +276,7 @@ def test_generate_prints_scores_and_texts(runs: Path, capsys: pytest.CaptureFixt
         (["--eval_len", "128"], "--eval_len 128 leaves no room"),
         (["--eos_token_id", "x"], "--eos_token_id"),
         (["--semantics", "t5"], "lora, hf"),
-        (["--dtype", "int8"], "--dtype must be one of fp32, bf16, fp16, got 'int8'"),
+        (["--dtype", "int8"], "--dtype must be one of fp32, bf16, fp16, got int8"),
         (["--data", "nothing.jsonl"], "nothing.jsonl"),
         (["--unknown", "1"], "unknown"),
     ],
