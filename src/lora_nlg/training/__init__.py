@@ -17,7 +17,7 @@ from lora_nlg.training.state import TrainingState
 from lora_nlg.training.step import EagerStep, Step, batch_loss, prepare_precision
 from lora_nlg.training.stopping import Best
 from lora_nlg.training.tracking import JsonlTracker, TensorBoardTracker, Tracker, Trackers, make_tracker
-from lora_nlg.training.validation import LossValidation, Validation, validation_loss
+from lora_nlg.training.validation import LossValidation, Validation
 
 __all__ = [
     "MOMENTS",
@@ -54,5 +54,4 @@ __all__ = [
     "parse_points",
     "prepare_precision",
     "save_snapshot",
-    "validation_loss",
 ]

@@ -16,7 +16,7 @@ from lora_nlg.batching import make_batch, validation_batches
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, FlatAttention
-from lora_nlg.training import FlatParameters, TargetLoss, batch_loss, validation_loss
+from lora_nlg.training import FlatParameters, LossValidation, TargetLoss, batch_loss
 from lora_nlg.training.snapshots import load_snapshot
 
 from .conftest import Run, random_examples, tiny_model
@@ -170,7 +170,7 @@ def test_early_stop(train: Train) -> None:
 def test_validation_is_the_same_for_any_number_of_ranks() -> None:
     model, examples = tiny_model(), random_examples(13)
     batches = validation_batches(examples, 3)
-    whole = validation_loss(model, batches, "fp32", World(), TargetLoss())
+    whole, _ = LossValidation(model, batches, "fp32", World(), TargetLoss())()
     sums = [0.0, 0]
     for example in examples:
         with torch.no_grad():
