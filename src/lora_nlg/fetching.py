@@ -1,7 +1,7 @@
 """Fetch files over HTTP that must have a known checksum: resumable, checked, atomic.
 
 A file grows as `NAME.part` and gets its name only when its checksum is right; a broken connection or Ctrl-C leaves the
-part, which the next try continues (HTTP Range, RFC 9110 section 14). HTTP itself is httpx2, as huggingface_hub has it.
+part, which the next try continues (HTTP Range, RFC 9110 section 14). httpx2, which huggingface_hub brings, speaks HTTP.
 """
 
 from __future__ import annotations
