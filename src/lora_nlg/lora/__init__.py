@@ -1,4 +1,8 @@
-"""LoRA for any torch model: layers, injection, state. Torch only; knows nothing of GPT-2."""
+"""LoRA for any torch model: layers, injection, state. Torch only; knows nothing of GPT-2.
+
+In order: `spec` (rank, scaling, where an update lies), `functional` (forward and backward pass), `layers`,
+`inject` (into a model, and out again). Then `dora`, `pissa`, `variants`; `conv`, `packing`, `batched`.
+"""
 
 from lora_nlg.lora.conv import Conv1d, Conv2d, Conv3d
 from lora_nlg.lora.inject import (
