@@ -152,8 +152,9 @@ def run(suite: Suite, segments: Segments, bootstrap: Bootstrap | None = None) ->
         if key in suite.padding:
             counted = suite.padding[key](statistics, references)
             touched = [row for row in padded_rows(references) if counted[row]]
-            plain = Unpadded(metric)
-            corrected = plain.correct(statistics, hypotheses, references, touched)
-            if (corrected != statistics).any():
-                outcome.unpadded[key] = result(plain, corrected, references)
+            if touched:
+                plain = Unpadded(metric)
+                corrected = plain.correct(statistics, hypotheses, references, touched)
+                if (corrected != statistics).any():
+                    outcome.unpadded[key] = result(plain, corrected, references)
     return outcome

@@ -53,9 +53,9 @@ def styled(segments: Segments, style: str, max_references: int | None = None) ->
             "raw".
     """
     if style not in STYLES:
-        raise InputError(f"--style is {style!r}; it must be one of {', '.join(STYLES)}")
+        raise InputError(f"style is {style!r}; it must be one of {', '.join(STYLES)}")
     if max_references is not None and max_references < 1:
-        raise InputError(f"-nr is {max_references}; at least 1 reference is needed")
+        raise InputError(f"max_references is {max_references}; at least 1 reference is needed")
     limit = max_references or (LORA_REFERENCES if style == "lora" else None)
     cut = replace(segments, references=[group[:limit] for group in segments.references])
     return cut.mapped(lora_text) if style == "lora" else cut

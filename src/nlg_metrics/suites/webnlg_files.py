@@ -13,7 +13,7 @@ from nlg_metrics.segments import Segments
 def reference_paths(prefix: str, count: int) -> list[Path]:
     """The reference files of `-R prefix -nr count`: the path itself for one, `prefix0`, `prefix1`, … for more."""
     if count < 1:
-        raise InputError(f"-nr is {count}; at least 1 reference is needed")
+        raise InputError(f"count is {count}; at least 1 reference is needed")
     return [Path(prefix)] if count == 1 else [Path(f"{prefix}{number}") for number in range(count)]
 
 

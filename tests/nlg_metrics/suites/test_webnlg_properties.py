@@ -57,8 +57,13 @@ def test_statistics_of_a_segment_do_not_depend_on_the_others(
 
 
 @relaxed
-@given(st.lists(sentence.filter(lambda text: len(text.split()) >= 4), min_size=1, max_size=5))
+@given(
+    st.lists(
+        sentence.filter(lambda text: len(text.split()) >= 4 and len(text.replace(" ", "")) >= 6), min_size=1, max_size=5
+    )
+)
 def test_identical_text_is_perfect(texts: list[str]) -> None:
+    """Of texts that reach every order: four words, and six characters beside the spaces."""
     references = [["something else", text] for text in texts]
     assert MultiBleu().score(texts, references).value == pytest.approx(100.0, abs=1e-9)
     assert NltkBleu().score(texts, references).value == pytest.approx(1.0, abs=1e-9)
