@@ -28,7 +28,7 @@ from lora_nlg.dtypes import DtypeName, named_dtype
 from lora_nlg.errors import InputError
 from lora_nlg.lora import lora_layers
 from lora_nlg.run_folder import PREDICTIONS, ranked_predictions
-from lora_nlg.weights.run import Run, load_run
+from lora_nlg.weights.run import Run, load_run, rescaled
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,8 @@ class RunArguments:
     """Where the base is. Default: where the run says it was."""
     tokenizer: str | None = None
     """Where the vocabulary is. Default: in the run, or beside the base."""
+    scale_factor: float = 1.0
+    """Multiplies the run's alpha/r: 0 is its base, 1 as trained, 2 twice the update."""
     allow_other_base: bool = False
     """Accept a base of equal shape with other values than the adapter was trained on."""
     allow_other_tokenizer: bool = False
@@ -177,7 +179,7 @@ def open_run(arguments: RunArguments, checkpoint: str, before: Run | None = None
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     with explained(checkpoint, "--checkpoint"):
-        return load_run(
+        run = load_run(
             checkpoint,
             arguments.init_checkpoint,
             arguments.tokenizer,
@@ -185,6 +187,7 @@ def open_run(arguments: RunArguments, checkpoint: str, before: Run | None = None
             allow_other_tokenizer=arguments.allow_other_tokenizer,
             before=before,
         )
+    return rescaled(run, arguments.scale_factor)
 
 
 def make_decoder(

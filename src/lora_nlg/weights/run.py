@@ -6,6 +6,7 @@ holds `model/`. Both name their base and vocabulary; the vocabulary may lie in t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import NamedTuple
 
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, write_json
-from lora_nlg.gpt2 import GPT2
+from lora_nlg.gpt2 import GPT2, lora_targets
+from lora_nlg.lora import inject, load_lora_state_dict, lora_state_dict, strip
 from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION, BEST, MODEL, MODEL_DESCRIPTION, TOKENIZER
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
 from lora_nlg.weights.adapter import (
@@ -99,8 +101,8 @@ def load_run(
         tokenizer: where the vocabulary is. Default: in the run, where the run says it was, or beside the base.
         allow_other_base: put the adapter on a base of equal shape with other values. Default: False.
         allow_other_tokenizer: accept another vocabulary than trained with. Default: False.
-        before: a run in memory. If the two differ in nothing but the adapter's values, its model is given these, so
-            that one base serves both. Default: None.
+        before: a run in memory, which stays as it is. If both are adapters of one base, that base serves both.
+            Default: None.
 
     Returns:
         The model on the CPU in evaluation mode, its adapter not merged; the vocabulary; the description.
@@ -109,7 +111,7 @@ def load_run(
         InputError: nothing to load there, the base or vocabulary is not found, or either isn't the one trained with.
     """
     model, info, places = load_model(path, base, allow_other_base=allow_other_base, before=before)
-    if before is not None and model is before.model:
+    if before is not None and info.tokenizer is not None and info.tokenizer == before.info.tokenizer:
         return Run(model, before.tokenizer, info)
     return Run(model, find_tokenizer(info, tokenizer, places, str(path), allow_other_tokenizer, model), info)
 
@@ -128,8 +130,8 @@ def load_model(
     if path.is_file() or (path / ADAPTER).is_file():
         info, tensors = read_adapter(path)
         base = Path(base) if base is not None else _recorded_base(info, path)
-        if before is not None and _differ_in_values_alone(info, before.info):
-            model = before.model
+        if before is not None and _share_a_base(info, before.info):
+            model = strip(before.model)
         else:
             file = find_weights(base)
             recorded = None if info.base is None else info.base.config
@@ -143,10 +145,9 @@ def load_model(
     return model.eval(), info, [*places, base]
 
 
-def _differ_in_values_alone(info: AdapterInfo, other: AdapterInfo) -> bool:
-    same = ("targets", "base", "tokenizer", "variant", "bias")
-    unchanged_base = info.base is not None and info.bias == "none"
-    return unchanged_base and all(getattr(info, name) == getattr(other, name) for name in same)
+def _share_a_base(info: AdapterInfo, other: AdapterInfo) -> bool:
+    has_base = bool(other.targets) and info.bias == other.bias == "none"  # trained biases are the model's own
+    return has_base and info.base is not None and info.base == other.base
 
 
 def _recorded_base(info: AdapterInfo, path: Path) -> Path:
@@ -168,6 +169,39 @@ def _model_folder(path: Path) -> Path:
         f"{path} is not a trained run: it has neither {ADAPTER} nor {MODEL}/; give a directory that "
         f"`lora-nlg train` finished or saved into{hint}"
     )
+
+
+def rescaled(run: Run, factor: float) -> Run:
+    """The run as if alpha had been another: its base and adapter are shared, the update is multiplied.
+
+    Args:
+        run: with an adapter; it stays as it is.
+        factor: of each target's alpha; 0 is the base, 1 the run itself.
+
+    Raises:
+        InputError: a factor that is negative or not finite, or a run whose update is not all there is to it: trained
+            as a whole, or with biases.
+    """
+    if not 0 <= factor < math.inf:
+        raise InputError(f"`scale_factor` must be 0 (the base) or more, got {factor}")
+    if factor == 1:
+        return run
+    if not run.info.targets or run.info.bias != "none":
+        trained = "biases were trained with it" if run.info.targets else "the whole model was trained"
+        raise InputError(f"this run can't be scaled, since {trained}; leave `scale_factor` at 1")
+    model = strip(run.model)
+    if factor == 0:
+        return Run(model, run.tokenizer, replace(run.info, targets={}))
+    # A rule that ignores alpha is written as alpha/r, which gives any scaling.
+    targets = {
+        name: replace(spec, alpha=spec.scaling * spec.r * factor, rule="alpha/r")
+        if spec.rule == "none"
+        else replace(spec, alpha=spec.alpha * factor)
+        for name, spec in run.info.targets.items()
+    }
+    inject(model, lora_targets(model.config, targets), run.info.variant, initialise=False)
+    load_lora_state_dict(model, lora_state_dict(run.model))
+    return Run(model.eval(), run.tokenizer, replace(run.info, targets=targets))
 
 
 def _full_info(folder: Path) -> AdapterInfo:
