@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "fine-tune GPT-2 with LoRA (or in full: --lora_dim 0)",
     "decode": "beam-search a prepared file with a trained run",
     "generate": "verbalise one meaning representation given on the command line",
+    "playground": "try runs on a local page: ask them, turn alpha/r, rank anew, compare",
     "convert": "adapters and merged models to and from loralib, PEFT and Hugging Face",
     "inspect": "say what a weights file is, what it fits and its scaling",
     "sweep": "train a grid of (r, alpha, lr, scaling, seed) on one frozen base in one process",
