@@ -1,0 +1,269 @@
+"""The report's drawings, as inline SVG that takes its colours from the page: curves of several runs, and heat maps.
+
+A chart is drawn for a width of 400 units, that of a phone, so that its labels stay readable there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from nlg_metrics.report.run_files import Series, TrainingLog, smoothed
+
+# Known measures in the page's order: name -> title and unit; others follow under their own names.
+MEASURES = {
+    "loss": ("Loss", "nats a token"),
+    "ppl": ("Perplexity", ""),
+    "bleu": ("BLEU in validation", ""),
+    "lr": ("Learning rate", ""),
+    "grad_norm": ("Gradient norm", ""),
+    "tokens_per_s": ("Speed", "tokens a second"),
+}
+_SKIPPED_NAMES = {"epoch", "peak_memory_mib", "seconds"}
+_SKIPPED_KINDS = {"update"}  # has a heat map of its own
+_NOISY = {"loss", "grad_norm"}
+_LOWER_IS_BEST = {"loss", "ppl"}
+_MOST_POINTS = 400  # of a curve: one a unit of width
+_MOST_COLUMNS = 60  # of a heat map
+
+WIDTH, HEIGHT = 400, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 38
+
+
+@dataclass
+class Curve:
+    """One run's numbers of one measure and kind."""
+
+    run: int
+    label: str
+    kind: str
+    series: Series
+
+
+@dataclass
+class Chart:
+    """One measure of all runs.
+
+    Attributes:
+        title: its name and unit.
+        svg: the drawing; empty where no run has two points.
+        facts: the sentences below it, one a curve that has a best or a last value.
+    """
+
+    title: str
+    svg: str
+    facts: list[str] = field(default_factory=list)
+
+
+def charts(logs: Sequence[tuple[str, TrainingLog | None]]) -> list[Chart]:
+    """A chart a measure, from (label, log) of every run."""
+    measures: dict[str, list[Curve]] = {}
+    for run, (label, log) in enumerate(logs):
+        for kind, named in (log.series if log else {}).items():
+            for name, series in named.items():
+                if kind not in _SKIPPED_KINDS and name not in _SKIPPED_NAMES:
+                    measures.setdefault(name, []).append(Curve(run, label, kind, series))
+    order = [name for name in MEASURES if name in measures] + sorted(name for name in measures if name not in MEASURES)
+    return [_chart(name, measures[name]) for name in order]
+
+
+def _chart(name: str, curves: Sequence[Curve]) -> Chart:
+    title, unit = MEASURES.get(name, (name.replace("_", " "), ""))
+    titled = f"{title} ({unit})" if unit else title
+    facts = [_fact(name, curve) for curve in curves if curve.kind != "train" or len(curve.series.steps) == 1]
+    drawn = [curve for curve in curves if sum(map(math.isfinite, curve.series.values)) > 1]
+    return Chart(titled, curves_svg(name, titled, curves) if drawn else "", facts)
+
+
+def _fact(name: str, curve: Curve) -> str:
+    pairs = [(value, step) for value, step in zip(curve.series.values, curve.series.steps, strict=True)]
+    finite = [pair for pair in pairs if math.isfinite(pair[0])]
+    who = f"{curve.label}, {'validation' if curve.kind == 'valid' else curve.kind}"
+    if not finite:
+        return f"{who}: no finite value"
+    if len(pairs) == 1 or name not in (*_LOWER_IS_BEST, "bleu"):
+        value, step = finite[-1]
+        return f"{who}: {value:,.4g} at step {step:,}"
+    value, step = min(finite) if name in _LOWER_IS_BEST else max(finite, key=lambda pair: (pair[0], -pair[1]))
+    return f"{who}: best {value:.4g} at step {step:,}, of {len(pairs)}"
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where values lie in the drawing."""
+
+    first_step: int
+    last_step: int
+    low: float
+    high: float
+    log: bool
+
+    def x(self, step: float) -> float:
+        span = max(1, self.last_step - self.first_step)
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (step - self.first_step) / span
+
+    def y(self, value: float) -> float:
+        low, high, at = (
+            (math.log(self.low), math.log(self.high), math.log(value)) if self.log else (self.low, self.high, value)
+        )
+        return _TOP + (HEIGHT - _TOP - _BOTTOM) * (high - at) / (high - low)
+
+
+def _frame(name: str, curves: Sequence[Curve]) -> _Frame:
+    steps = [step for curve in curves for step in (curve.series.steps[0], curve.series.steps[-1])]
+    values = [value for curve in curves for value in _drawn_values(name, curve) if math.isfinite(value)]
+    low, high = min(values), max(values)
+    log = name == "loss" and low > 0 and high > 20 * low
+    if not log:
+        margin = 0.05 * (high - low) or abs(high) * 0.05 or 1.0
+        low, high = (min(low, 0.0) if low >= 0 and low < high / 3 else low - margin), high + margin
+    elif low == high:
+        high *= 1.1
+    return _Frame(min(steps), max(steps), low, high, log)
+
+
+def _drawn_values(name: str, curve: Curve) -> list[float]:
+    return smoothed(curve.series.values) if curve.kind == "train" and name in _NOISY else curve.series.values
+
+
+def curves_svg(name: str, title: str, curves: Sequence[Curve]) -> str:
+    """All runs' curves in one frame: training solid (noisy ones as a running mean), the others dashed with points."""
+    frame = _frame(name, curves)
+    parts = [*_axes(frame)]
+    for curve in curves:
+        steps, values = _thinned(curve.series.steps, _drawn_values(name, curve))
+        dashed = curve.kind != "train" and any(other.kind == "train" for other in curves)
+        points = [(frame.x(s), frame.y(v)) for s, v in zip(steps, values, strict=True) if math.isfinite(v)]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        marks = ""
+        if curve.kind != "train" and len(points) <= 60:
+            told = [
+                f"{curve.label}: {v:.4g} at step {s:,}"
+                for s, v in zip(steps, values, strict=True)
+                if math.isfinite(v)
+            ]
+            marks = "".join(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{_text(words)}</title></circle>'
+                for (x, y), words in zip(points, told, strict=True)
+            )
+        kind = "curve dashed" if dashed else "curve"
+        parts.append(f'<g class="{kind} s{curve.run % 8}" data-run="{curve.run}"><polyline points="{line}"/>{marks}</g>')
+    label = f"{title} over steps {frame.first_step:,} to {frame.last_step:,}"
+    return _svg(WIDTH, HEIGHT, label, parts)
+
+
+def _axes(frame: _Frame) -> list[str]:
+    parts = []
+    bottom = HEIGHT - _BOTTOM
+    for value in _ticks(frame.low, frame.high, 5, frame.log):
+        y = frame.y(value)
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(value)}</text>')
+    for step in _ticks(frame.first_step, frame.last_step, 5):
+        x = frame.x(step)
+        # The outermost labels lean inwards, so that none is cut off.
+        anchor = "end" if x > WIDTH - 30 else "middle"
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{_number(step)}</text>')
+    parts.append(f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{bottom}" y2="{bottom}"/>')
+    parts.append(f'<text x="{(_LEFT + WIDTH) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">step</text>')
+    return parts
+
+
+def _ticks(low: float, high: float, count: int, log: bool = False) -> list[float]:
+    """Round numbers within the range, about `count` of them."""
+    if log:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        marks = [base * 10.0**power for power in powers for base in (1, 2, 5)]
+        return [mark for mark in marks if low <= mark <= high]
+    rough = (high - low) / count or 1.0
+    power = 10.0 ** math.floor(math.log10(rough))
+    stride = next(base * power for base in (1, 2, 5, 10) if base * power >= rough)
+    first = math.ceil(low / stride - 1e-9)
+    return [place * stride for place in range(first, math.floor(high / stride + 1e-9) + 1)]
+
+
+def _number(value: float) -> str:
+    size = abs(value)
+    if size >= 1e4:
+        return f"{value / 1e6:g}M" if size >= 1e6 else f"{value / 1e3:g}k"
+    return "0" if size < 1e-12 else f"{value:.3g}".replace("e-0", "e-") if size < 1000 else f"{value:.0f}"
+
+
+def _thinned(steps: Sequence[int], values: Sequence[float]) -> tuple[list[int], list[float]]:
+    """Every k-th point, always with the last, so that no curve has many more than `_MOST_POINTS`."""
+    keep = _spread(len(steps), _MOST_POINTS)
+    return [steps[place] for place in keep], [values[place] for place in keep]
+
+
+def _spread(count: int, most: int) -> list[int]:
+    stride = max(1, math.ceil(count / most))
+    return sorted({*range(0, count, stride), count - 1}) if count else []
+
+
+@dataclass
+class HeatMap:
+    """How far each layer has moved: a run's update norms as layers × steps."""
+
+    label: str
+    svg: str
+    most: str
+
+
+def heat_map(label: str, log: TrainingLog | None) -> HeatMap | None:
+    """The norm of every adapted layer's update over the steps; None where it was not logged."""
+    rows = log.series.get("update", {}) if log else {}
+    if not rows:
+        return None
+    steps = max((series.steps for series in rows.values()), key=len)
+    columns = [steps[place] for place in _spread(len(steps), _MOST_COLUMNS)]
+    most = max((value for series in rows.values() for value in series.values if math.isfinite(value)), default=0.0)
+    return HeatMap(label, _heat_svg(label, rows, columns, most), f"{most:.3g}")
+
+
+def _heat_svg(label: str, rows: Mapping[str, Series], columns: Sequence[int], most: float) -> str:
+    tall = 16 if len(rows) <= 16 else 10
+    left = 92
+    wide = (WIDTH - left - _RIGHT) / len(columns)
+    height = tall * len(rows) + 36
+    parts = []
+    for row, (name, series) in enumerate(rows.items()):
+        y = row * tall
+        if tall > 10 or row % 2 == 0:
+            parts.append(f'<text x="{left - 6}" y="{y + tall - 3.5:.1f}" text-anchor="end">{_text(_layer(name))}</text>')
+        values = dict(zip(series.steps, series.values, strict=True))
+        for column, step in enumerate(columns):
+            value = values.get(step, math.nan)
+            if math.isfinite(value):
+                share = value / most if most else 0.0
+                parts.append(
+                    f'<rect x="{left + column * wide:.1f}" y="{y}" width="{wide + 0.2:.1f}" height="{tall}" '
+                    f'fill-opacity="{share:.2f}"><title>{_text(_layer(name))}, step {step:,}: {value:.4g}</title></rect>'
+                )
+    bottom = tall * len(rows)
+    ends = [(left, columns[0], "start")] + ([(WIDTH - _RIGHT, columns[-1], "end")] if len(columns) > 1 else [])
+    parts += [f'<text x="{x}" y="{bottom + 16}" text-anchor="{side}">{_number(step)}</text>' for x, step, side in ends]
+    parts.append(f'<text x="{(left + WIDTH) / 2:.0f}" y="{bottom + 30}" text-anchor="middle">step</text>')
+    described = f"{label}: update norms of {len(rows)} layers, largest {most:.3g}"
+    return _svg(WIDTH, height, described, parts, "chart heat")
+
+
+def _layer(name: str) -> str:
+    """A layer's name without what all share: `transformer.h.11.attn.c_attn` is `11 c_attn`."""
+    parts = name.split(".")
+    numbers = [part for part in parts if part.isdigit()]
+    return " ".join([*numbers[:1], parts[-1]])[:14]
+
+
+def _svg(width: int, height: int, label: str, parts: Sequence[Any], kind: str = "chart") -> str:
+    return (
+        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{_text(label)}">'
+        + "".join(map(str, parts))
+        + "</svg>"
+    )
+
+
+def _text(text: str) -> str:
+    return escape(text, quote=True)
