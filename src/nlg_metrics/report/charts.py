@@ -207,12 +207,13 @@ def _spread(count: int, most: int) -> list[int]:
 class HeatMap:
     """How far each layer has moved: a run's update norms as layers × steps."""
 
+    run: int
     label: str
     svg: str
     most: str
 
 
-def heat_map(label: str, log: TrainingLog | None) -> HeatMap | None:
+def heat_map(run: int, label: str, log: TrainingLog | None) -> HeatMap | None:
     """The norm of every adapted layer's update over the steps; None where it was not logged."""
     rows = log.series.get("update", {}) if log else {}
     if not rows:
@@ -220,7 +221,7 @@ def heat_map(label: str, log: TrainingLog | None) -> HeatMap | None:
     steps = max((series.steps for series in rows.values()), key=len)
     columns = [steps[place] for place in _spread(len(steps), _MOST_COLUMNS)]
     most = max((value for series in rows.values() for value in series.values if math.isfinite(value)), default=0.0)
-    return HeatMap(label, _heat_svg(label, rows, columns, most), f"{most:.3g}")
+    return HeatMap(run, label, _heat_svg(label, rows, columns, most), f"{most:.3g}")
 
 
 def _heat_svg(label: str, rows: Mapping[str, Series], columns: Sequence[int], most: float) -> str:

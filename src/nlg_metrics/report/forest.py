@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nlg_metrics.report.published import COLUMNS, PUBLISHED, column_score, unit
@@ -14,99 +14,129 @@ _PRINTED = re.compile(r"(?P<value>[\d.]+)(?:±(?P<spread>[\d.]+))?$")
 
 
 @dataclass
-class ForestRow:
-    """A dot and its bar. `low`, `value` and `high` are also given in per cent of the plot's width, for drawing.
+class Dot:
+    """A score and its bar; `places` are low, value and high in per cent of the plot's width."""
+
+    value: float
+    low: float
+    high: float
+    shown: str
+    places: tuple[float, ...] = ()
+
+
+@dataclass
+class Row:
+    """A system's dots, one a column or None.
 
     Attributes:
         label: the run, or base and method of a published row.
         source: who reported it; empty for a run.
-        run: the run's place, None for a published row.
-        shown: the value as printed, with its interval or spread.
+        run: the run's place among the page's, None for a published row.
+        dots: in the order of the forest's titles.
     """
 
     label: str
     source: str
     run: int | None
-    value: float
-    low: float
-    high: float
-    shown: str
-    places: tuple[float, float, float] = (50.0, 50.0, 50.0)
+    dots: list[Dot | None]
 
 
 @dataclass
 class Forest:
-    """One metric's rows on one scale, from `first` to `last`."""
+    """All systems' scores; every column has a scale of its own."""
 
-    title: str
-    rows: list[ForestRow]
-    first: str
-    last: str
+    titles: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
 
-def forests(corpus: str | None, records: Sequence[tuple[int, str, Mapping[str, Any]]]) -> list[Forest]:
-    """A forest a metric, of (place, label, record as in scores.json) of every run that has scores.
+Records = Sequence[tuple[int, str, Mapping[str, Any]]]
+
+
+def forest(corpus: str | None, records: Records) -> Forest:
+    """The forest of (place, label, record as in scores.json) of every run that has scores.
 
     Args:
-        corpus: of `COLUMNS`, whose metrics are shown in the papers' units beside the published rows; None: every
-            metric of the records, and of their subsets, as the scorer prints it.
+        corpus: of `COLUMNS`, whose metrics are shown in the papers' units beside the published rows, and the others as
+            the scorer prints them; None: all metrics of the records and of their subsets.
         records: the runs' scores.
     """
-    if corpus is not None:
-        found = [_published(corpus, place, column, records) for place, column in enumerate(COLUMNS[corpus])]
-        covered = {column_score(corpus, column, records[0][2])["name"] for column in COLUMNS[corpus]
-                   if records and column_score(corpus, column, records[0][2])}  # fmt: skip
-        rest = _plain(records, without=covered)
-        return [forest for forest in found if forest] + [forest for forest in rest if "·" not in forest.title]
-    return _plain(records)
+    columns = _published(corpus, records) if corpus else []
+    covered = {_entry_name(corpus, column, records) for column in COLUMNS[corpus]} if corpus else set()
+    columns += [column for column in _plain(records, bool(corpus)) if column[0] not in covered]
+    rows = [Row(label, "", place, []) for place, label, _ in records]
+    rows += [Row(f"{row.model}, {row.method}", row.source, None, []) for row in (PUBLISHED[corpus] if corpus else ())]
+    for _, dots in columns:
+        _place([dot for dot in dots if dot])
+        for row, dot in zip(rows, [*dots, *[None] * len(rows)], strict=False):
+            row.dots.append(dot)
+    return Forest([title for title, _ in columns], rows if columns else [])
 
 
-def _plain(records: Sequence[tuple[int, str, Mapping[str, Any]]], without: set[str] | None = None) -> list[Forest]:
-    rows: dict[str, list[ForestRow]] = {}
-    for place, label, record in records:
-        parts = {"": record["scores"], **{f" · {n}": p["scores"] for n, p in record.get("subsets", {}).items()}}
-        for suffix, scores in parts.items():
-            for entry in scores.values():
-                if entry["name"] not in (without or ()):
-                    rows.setdefault(entry["name"] + suffix, []).append(_row(place, label, entry, 1.0))
-    return [_scaled(title, of) for title, of in rows.items()]
-
-
-def _published(
-    corpus: str, place: int, column: str, records: Sequence[tuple[int, str, Mapping[str, Any]]]
-) -> Forest | None:
-    entries = [(run, label, column_score(corpus, column, record)) for run, label, record in records]
-    rows = [_row(run, label, entry, unit(corpus, column)) for run, label, entry in entries if entry]
-    if not rows:
-        return None
-    for row in PUBLISHED[corpus]:
-        if match := _PRINTED.match(row.values[place]):
-            value, spread = float(match["value"]), float(match["spread"] or 0)
-            name = f"{row.model}, {row.method}"
-            rows.append(ForestRow(name, row.source, None, value, value - spread, value + spread, row.values[place]))
+def _published(corpus: str, records: Records) -> list[tuple[str, list[Dot | None]]]:
+    """Columns of the papers' tables: our dots, then the published ones."""
     named = {"U": "unseen", "S": "seen", "A": "all"}
-    metric, _, subset = column.partition(" ")
-    return _scaled(f"{metric} · {named[subset]}" if subset else metric, rows)
+    columns = []
+    for place, column in enumerate(COLUMNS[corpus]):
+        entries = [column_score(corpus, column, record) for _, _, record in records]
+        if not any(entries):
+            continue
+        dots = [_dot(entry, unit(corpus, column)) for entry in entries]
+        dots += [_printed(row.values[place]) for row in PUBLISHED[corpus]]
+        metric, _, subset = column.partition(" ")
+        columns.append((f"{metric}, {named[subset]}" if subset else metric, dots))
+    return columns
 
 
-def _row(place: int, label: str, entry: Mapping[str, Any], scale: float) -> ForestRow:
-    value = entry["value"] * scale
-    low, high = (end * scale for end in entry.get("interval") or (entry["value"], entry["value"]))
-    bounds = f" [{_short(low)}, {_short(high)}]" if entry.get("interval") else ""
-    return ForestRow(label, "", place, value, low, high, _short(value) + bounds)
+def _entry_name(corpus: str, column: str, records: Records) -> str:
+    entries = [column_score(corpus, column, record) for _, _, record in records]
+    return next((str(entry["name"]) for entry in entries if entry), "")
+
+
+def _plain(records: Records, whole: bool) -> list[tuple[str, list[Dot | None]]]:
+    """Columns as the scorer prints them; `whole`: without those of the subsets."""
+    titles: dict[str, tuple[str, str]] = {}
+    for _, _, record in records:
+        for subset, scores in _parts(record).items():
+            for key, entry in scores.items():
+                if not (whole and subset):
+                    titles[entry["name"] + (f", {subset}" if subset else "")] = (subset, key)
+    return [
+        (title, [_dot(_parts(record).get(subset, {}).get(key), 1.0) for _, _, record in records])
+        for title, (subset, key) in titles.items()
+    ]
+
+
+def _parts(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {"": record["scores"], **{name: part["scores"] for name, part in record.get("subsets", {}).items()}}
+
+
+def _dot(entry: Mapping[str, Any] | None, scale: float) -> Dot | None:
+    if entry is None:
+        return None
+    value, interval = entry["value"] * scale, entry.get("interval")
+    if not interval:
+        return Dot(value, value, value, _short(value))
+    low, high = (end * scale for end in interval)
+    return Dot(value, low, high, f"{_short(value)} [{_short(low)}, {_short(high)}]")
+
+
+def _printed(text: str) -> Dot | None:
+    match = _PRINTED.match(text)
+    if not match:
+        return None
+    value, spread = float(match["value"]), float(match["spread"] or 0)
+    return Dot(value, value - spread, value + spread, text)
 
 
 def _short(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
-def _scaled(title: str, rows: list[ForestRow]) -> Forest:
-    ends = [end for row in rows for end in (row.low, row.high) if math.isfinite(end)]
+def _place(dots: Sequence[Dot]) -> None:
+    """Give every dot of a column its place on their common scale."""
+    ends = [end for dot in dots for end in (dot.low, dot.high) if math.isfinite(end)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.5
-    first, span = low - margin, (high - low) + 2 * margin
-    for row in rows:
-        row.places = tuple(  # type: ignore[assignment]
-            round(100 * (end - first) / span, 2) if math.isfinite(end) else 50.0 for end in (row.low, row.value, row.high)
-        )
-    return Forest(title, rows, _short(low), _short(high))
+    for dot in dots:
+        shares = ((end - low + margin) / (high - low + 2 * margin) for end in (dot.low, dot.value, dot.high))
+        dot.places = tuple(round(100 * share, 2) if math.isfinite(share) else 50.0 for share in shares)

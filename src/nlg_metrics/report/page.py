@@ -20,7 +20,7 @@ from typing import Any
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap
 from nlg_metrics.report.charts import charts, heat_map
-from nlg_metrics.report.forest import forests
+from nlg_metrics.report.forest import forest
 from nlg_metrics.report.outputs import explorer, n_best_lists, packed
 from nlg_metrics.report.run_files import RunFiles
 from nlg_metrics.report.settings import decoding_note, described, loss_note, settings_of, split_settings
@@ -81,14 +81,22 @@ def build(contents: Contents) -> str:
     ]
     logs = [(run.label, run.files.log) for run in runs]
     packs = _packs(contents)
+    facts = [[*described(run.files, note), *_data_fact(contents)] for run, note in zip(runs, decodings, strict=True)]
+    common = [fact for fact in facts[0] if len(runs) > 1 and all(fact in other for other in facts)]
     return render(
         "page.html",
         title=runs[0].label if len(runs) == 1 else f"{len(runs)} runs side by side",
+        common=common,
         lines=[
-            {"label": run.label, "facts": [*described(run.files, note), *_data_fact(contents)]}
-            for run, note in zip(runs, decodings, strict=True)
+            {
+                "label": run.label,
+                "place": place,
+                "facts": [fact for fact in facts[place] if fact not in common],
+                "drawn": run.files.log is not None,
+            }
+            for place, run in enumerate(runs)
         ],
-        forests=forests(scored.corpus if scored else None, records),
+        forest=forest(scored.corpus if scored else None, records),
         level=f"{100 * contents.bootstrap.level:g}%",
         credited=bool(scored and scored.corpus),
         unavailable=scored.systems[0].outcome.unavailable if scored else {},
@@ -96,7 +104,7 @@ def build(contents: Contents) -> str:
         shared=shared,
         charts=charts(logs),
         notes=[(run.label, note) for run in runs if (note := loss_note(run.files))],
-        heat_maps=[found for label, log in logs if (found := heat_map(label, log))],
+        heat_maps=[found for place, (label, log) in enumerate(logs) if (found := heat_map(place, label, log))],
         texts=[(run.label, (run.files.log.texts if run.files.log else [])[-_MOST_TEXTS:]) for run in runs],
         provenance=[_provenance(run, by_place.get(place)) for place, run in enumerate(runs)],
         packs=packs,

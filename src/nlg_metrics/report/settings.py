@@ -31,9 +31,9 @@ def _model(run: RunFiles, decoding: Mapping[str, Any]) -> list[str]:
     facts = []
     if base.get("name"):
         size = f" ({shape['n_layer']} layers of {shape['n_embd']})" if {"n_layer", "n_embd"} <= shape.keys() else ""
-        facts.append(f"base {base['name']}{size}")
+        facts.append(f"base model {base['name']}{size}")
     elif run.settings.get("init_checkpoint"):
-        facts.append(f"base {run.settings['init_checkpoint']}")
+        facts.append(f"base model {run.settings['init_checkpoint']}")
     elif checkpoint := _mapping(decoding.get("model")).get("checkpoint"):
         facts.append(f"checkpoint {checkpoint}, no adapter" if not run.adapter else f"checkpoint {checkpoint}")
     return facts + adapter_facts(adapter)

@@ -3,8 +3,8 @@
 const MOST_CARRYING = 10;
 
 function lengthGroup(words) {
-  if (words <= 10) return "up to 10 words";
-  return words <= 20 ? "11 to 20 words" : words <= 30 ? "21 to 30 words" : "over 30 words";
+  if (words <= 10) return "1 to 10 words";
+  return words <= 20 ? "11 to 20 words" : words <= 30 ? "21 to 30 words" : "31 words and more";
 }
 
 /** [title, segment → group or null] of every way to group this data. */
@@ -90,8 +90,8 @@ function makeDifferences(data) {
       return;
     }
     const test = testOf(data, corpusKey, a, b);
-    const verdict = test ? `Over the corpus A−B is ${signed(test.difference, 4)} `
-      + `(${signed(test.low, 4)} to ${signed(test.high, 4)}), p ${test.p.toFixed(3)}. ` : "";
+    const verdict = test ? `Over the corpus A−B of ${corpusKey} is ${signed(test.difference, 4)} `
+      + `(${signed(test.low, 4)} to ${signed(test.high, 4)}), ${pValue(test.p)}. ` : "";
     const direction = higher ? "more is better" : "less is better";
     place.replaceChildren(
       make("p", {}, `A is ${data.systems[a]}, B is ${data.systems[b]}; ${name}, ${direction}. ${verdict}`),

@@ -35,6 +35,10 @@ function signed(value, digits = 3) {
   return (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(digits);
 }
 
+function pValue(p) {
+  return p < 0.001 ? "p < 0.001" : `p ${p.toFixed(3)}`;
+}
+
 function counted(count, word) {
   return `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 }

@@ -48,7 +48,7 @@ function showTests(data, baseline) {
     const better = test.difference > 0 === higher;
     const sure = test.p < SIGNIFICANT && test.difference !== 0;
     const verdict = sure ? (better ? "▲ " : "▼ ") : "";
-    const words = `${verdict}${signed(test.difference, 4)}, p ${test.p.toFixed(3)}`;
+    const words = `${verdict}${signed(test.difference, 4)}, ${pValue(test.p)}`;
     const interval = `interval ${signed(test.low, 4)} to ${signed(test.high, 4)}`;
     cell.append(make("span", { class: `test${sure ? (better ? " up" : " down") : ""}`, title: interval }, words));
   }
