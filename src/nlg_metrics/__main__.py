@@ -11,7 +11,7 @@ COMMANDS = {
     "e2e": "E2E: BLEU, NIST, METEOR, ROUGE_L and CIDEr as measure_scores.py has them",
     "webnlg": "WebNLG and DART: BLEU, METEOR, chrF++ and TER as GenerationEval has them",
     "compare": "is the difference between two systems more than chance?",
-    "report": "a run's curves, scores and outputs as one HTML page",
+    "report": "one run or many as one HTML page: scores, curves, every output, where they differ",
     "paper_table": "seeds beside the published rows",
     "ablation_table": "length penalty × checkpoint × seed",
 }

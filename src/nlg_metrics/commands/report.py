@@ -33,7 +33,10 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("runs", metavar="RUN", nargs="+", help="run directories of lora-nlg train or decode; or a folder of runs")
     add("--data", metavar="JSONL", help="the data file that was decoded; without it the page shows no outputs")
     add(
-        "--predictions", metavar="JSONL", nargs="+", help="a predictions file for each RUN (default RUN/predictions.jsonl)"
+        "--predictions",
+        metavar="JSONL",
+        nargs="+",
+        help="a predictions file for each RUN (default RUN/predictions.jsonl)",
     )
     add("--suite", choices=SUITES, help="whose metrics (default: by the form of the contexts; e2e if in doubt)")
     add_segments_flag(arguments)

@@ -6,7 +6,7 @@ A chart is drawn for a width of 400 units, that of a phone, so that its labels s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -27,10 +27,12 @@ _SKIPPED_KINDS = {"update"}  # has a heat map of its own
 _NOISY = {"loss", "grad_norm"}
 _LOWER_IS_BEST = {"loss", "ppl"}
 _MOST_POINTS = 400  # of a curve: one a unit of width
+_MOST_MARKS = 60  # points drawn on a curve
 _MOST_COLUMNS = 60  # of a heat map
 
 WIDTH, HEIGHT = 400, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 38
+_HEAT_LEFT = 92  # room for the layers' names
 
 
 @dataclass
@@ -106,10 +108,9 @@ class _Frame:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * (step - self.first_step) / span
 
     def y(self, value: float) -> float:
-        low, high, at = (
-            (math.log(self.low), math.log(self.high), math.log(value)) if self.log else (self.low, self.high, value)
-        )
-        return _TOP + (HEIGHT - _TOP - _BOTTOM) * (high - at) / (high - low)
+        scale = math.log if self.log else float
+        share = (scale(self.high) - scale(value)) / (scale(self.high) - scale(self.low))
+        return _TOP + (HEIGHT - _TOP - _BOTTOM) * share
 
 
 def _frame(name: str, curves: Sequence[Curve]) -> _Frame:
@@ -132,27 +133,24 @@ def _drawn_values(name: str, curve: Curve) -> list[float]:
 def curves_svg(name: str, title: str, curves: Sequence[Curve]) -> str:
     """All runs' curves in one frame: training solid (noisy ones as a running mean), the others dashed with points."""
     frame = _frame(name, curves)
-    parts = [*_axes(frame)]
+    parts = _axes(frame)
     for curve in curves:
         steps, values = _thinned(curve.series.steps, _drawn_values(name, curve))
-        dashed = curve.kind != "train" and any(other.kind == "train" for other in curves)
-        points = [(frame.x(s), frame.y(v)) for s, v in zip(steps, values, strict=True) if math.isfinite(v)]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        points = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+        line = " ".join(f"{frame.x(step):.1f},{frame.y(value):.1f}" for step, value in points)
         marks = ""
-        if curve.kind != "train" and len(points) <= 60:
-            told = [
-                f"{curve.label}: {v:.4g} at step {s:,}"
-                for s, v in zip(steps, values, strict=True)
-                if math.isfinite(v)
-            ]
-            marks = "".join(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{_text(words)}</title></circle>'
-                for (x, y), words in zip(points, told, strict=True)
-            )
-        kind = "curve dashed" if dashed else "curve"
-        parts.append(f'<g class="{kind} s{curve.run % 8}" data-run="{curve.run}"><polyline points="{line}"/>{marks}</g>')
+        if curve.kind != "train" and len(points) <= _MOST_MARKS:
+            marks = "".join(_mark(frame, curve.label, step, value) for step, value in points)
+        dashed = curve.kind != "train" and any(other.kind == "train" for other in curves)
+        kind = f"curve{' dashed' if dashed else ''} s{curve.run % 8}"
+        parts.append(f'<g class="{kind}" data-run="{curve.run}"><polyline points="{line}"/>{marks}</g>')
     label = f"{title} over steps {frame.first_step:,} to {frame.last_step:,}"
     return _svg(WIDTH, HEIGHT, label, parts)
+
+
+def _mark(frame: _Frame, label: str, step: int, value: float) -> str:
+    told = _text(f"{label}: {value:.4g} at step {step:,}")
+    return f'<circle cx="{frame.x(step):.1f}" cy="{frame.y(value):.1f}" r="3"><title>{told}</title></circle>'
 
 
 def _axes(frame: _Frame) -> list[str]:
@@ -226,29 +224,37 @@ def heat_map(run: int, label: str, log: TrainingLog | None) -> HeatMap | None:
 
 def _heat_svg(label: str, rows: Mapping[str, Series], columns: Sequence[int], most: float) -> str:
     tall = 16 if len(rows) <= 16 else 10
-    left = 92
-    wide = (WIDTH - left - _RIGHT) / len(columns)
-    height = tall * len(rows) + 36
+    bottom = tall * len(rows)
     parts = []
     for row, (name, series) in enumerate(rows.items()):
-        y = row * tall
-        if tall > 10 or row % 2 == 0:
-            parts.append(f'<text x="{left - 6}" y="{y + tall - 3.5:.1f}" text-anchor="end">{_text(_layer(name))}</text>')
-        values = dict(zip(series.steps, series.values, strict=True))
-        for column, step in enumerate(columns):
-            value = values.get(step, math.nan)
-            if math.isfinite(value):
-                share = value / most if most else 0.0
-                parts.append(
-                    f'<rect x="{left + column * wide:.1f}" y="{y}" width="{wide + 0.2:.1f}" height="{tall}" '
-                    f'fill-opacity="{share:.2f}"><title>{_text(_layer(name))}, step {step:,}: {value:.4g}</title></rect>'
-                )
-    bottom = tall * len(rows)
-    ends = [(left, columns[0], "start")] + ([(WIDTH - _RIGHT, columns[-1], "end")] if len(columns) > 1 else [])
+        if tall > 10 or row % 2 == 0:  # every second label, where rows are lower than text
+            y = row * tall + tall - 3.5
+            parts.append(f'<text x="{_HEAT_LEFT - 6}" y="{y:.1f}" text-anchor="end">{_text(_layer(name))}</text>')
+        parts += _heat_cells(_layer(name), series, columns, (row * tall, tall), most)
+    ends = [(_HEAT_LEFT, columns[0], "start")]
+    if len(columns) > 1:
+        ends.append((WIDTH - _RIGHT, columns[-1], "end"))
     parts += [f'<text x="{x}" y="{bottom + 16}" text-anchor="{side}">{_number(step)}</text>' for x, step, side in ends]
-    parts.append(f'<text x="{(left + WIDTH) / 2:.0f}" y="{bottom + 30}" text-anchor="middle">step</text>')
+    parts.append(f'<text x="{(_HEAT_LEFT + WIDTH) / 2:.0f}" y="{bottom + 30}" text-anchor="middle">step</text>')
     described = f"{label}: update norms of {len(rows)} layers, largest {most:.3g}"
-    return _svg(WIDTH, height, described, parts, "chart heat")
+    return _svg(WIDTH, bottom + 36, described, parts, "chart heat")
+
+
+def _heat_cells(layer: str, series: Series, columns: Sequence[int], row: tuple[int, int], most: float) -> Iterator[str]:
+    """A layer's rectangles; `row` is its top and height."""
+    top, tall = row
+    wide = (WIDTH - _HEAT_LEFT - _RIGHT) / len(columns)
+    values = dict(zip(series.steps, series.values, strict=True))
+    for column, step in enumerate(columns):
+        value = values.get(step, math.nan)
+        if not math.isfinite(value):
+            continue
+        share = value / most if most else 0.0
+        x = _HEAT_LEFT + column * wide
+        # A little wider than its place: no seams between neighbours.
+        place = f'x="{x:.1f}" y="{top}" width="{wide + 0.2:.1f}" height="{tall}"'
+        told = f"{_text(layer)}, step {step:,}: {value:.4g}"
+        yield f'<rect {place} fill-opacity="{share:.2f}"><title>{told}</title></rect>'
 
 
 def _layer(name: str) -> str:

@@ -1,7 +1,7 @@
 """Puts the report together: one HTML file of one run or many, with styles, scripts and data in it.
 
-Head, scores, table and curves are plain HTML and SVG, there at the first paint and without scripts; sorting, the outputs
-explorer and the comparison of systems are the scripts in `assets/`. The page forbids itself any request (its content
+Head, scores, table and curves are plain HTML and SVG, there at the first paint and without scripts; sorting, outputs
+and the comparison of systems are the scripts in `assets/`. The page forbids itself any request (its content
 security policy), so it can be mailed, kept and opened offline. It can be made while a run is still training; what isn't
 there yet is left out.
 """
@@ -76,9 +76,7 @@ def build(contents: Contents) -> str:
     settings = [settings_of(run.files, note) for run, note in zip(runs, decodings, strict=True)]
     differing, shared = split_settings(settings)
     by_place = {place: record for place, _, record in records}
-    columns = [
-        RunColumns(run.label, run.files, by_place.get(place), settings[place]) for place, run in enumerate(runs)
-    ]
+    columns = [RunColumns(run.label, run.files, by_place.get(place), settings[place]) for place, run in enumerate(runs)]
     logs = [(run.label, run.files.log) for run in runs]
     packs = _packs(contents)
     facts = [[*described(run.files, note), *_data_fact(contents)] for run, note in zip(runs, decodings, strict=True)]
@@ -125,17 +123,7 @@ def _without_outputs(contents: Contents) -> list[str]:
 
 def _records(contents: Contents) -> list[tuple[int, str, dict[str, Any]]]:
     """Place, label and scores of every run that has any: computed now, or those of its first scores file."""
-    computed = {}
-    for system in contents.scored.systems if contents.scored else ():
-        computed[system.label] = scores_record(
-            contents.scored.suite if contents.scored else "",
-            system.segments.unit,
-            system.segments.references,
-            system.outcome.all_results,
-            {},
-            contents.bootstrap,
-            system.outcome.subsets,
-        )
+    computed = _computed(contents.scored, contents.bootstrap) if contents.scored else {}
     records = []
     for place, run in enumerate(contents.runs):
         for name, record in run.files.scores.items():
@@ -144,6 +132,22 @@ def _records(contents: Contents) -> list[tuple[int, str, dict[str, Any]]]:
         if found:
             records.append((place, run.label, found))
     return records
+
+
+def _computed(scored: Scored, bootstrap: Bootstrap) -> dict[str, dict[str, Any]]:
+    """Label -> scores computed now, in the form of scores.json."""
+    return {
+        system.label: scores_record(
+            scored.suite,
+            system.segments.unit,
+            system.segments.references,
+            system.outcome.all_results,
+            {},
+            bootstrap,
+            system.outcome.subsets,
+        )
+        for system in scored.systems
+    }
 
 
 def _check(name: str, record: Mapping[str, Any]) -> None:
@@ -161,7 +165,9 @@ def _check(name: str, record: Mapping[str, Any]) -> None:
 
 def _provenance(run: Run, record: Mapping[str, Any] | None) -> dict[str, Any]:
     """A run's files, hashes and signatures."""
-    files = [(role, file["path"], file["sha256"]) for one in run.files.scores.values() for role, file in one["files"].items()]
+    files = [
+        (role, file["path"], file["sha256"]) for one in run.files.scores.values() for role, file in one["files"].items()
+    ]
     if run.files.predictions:
         stated = file_record({"predictions": run.files.predictions})["predictions"]
         files.append(("predictions", stated["path"], stated["sha256"]))

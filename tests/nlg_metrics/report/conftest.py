@@ -28,7 +28,7 @@ def write_log(folder: Path, steps: int = 300, layers: int = 2) -> None:
         lines.append({"kind": "train", "step": step, "loss": loss, "lr": 1e-4, "grad_norm": 1.0, "epoch": 1})
         if step % 100 == 0:
             lines.append({"kind": "valid", "step": step, "loss": loss + 0.1, "ppl": math.exp(loss)})
-            speed = {"tokens_per_s": 1000.0, "seconds": 61.5, "peak_memory_mib": 10}
+            speed = {"tokens_per_s": 1000.0, "seconds": 62.0, "peak_memory_mib": 10}
             lines.append({"kind": "speed", "step": step, **speed})
             norms = {f"transformer.h.{layer}.attn.c_attn": step / 100 + layer for layer in range(layers)}
             lines.append({"kind": "update", "step": step, **norms})

@@ -101,7 +101,7 @@ def test_text_category_and_errors_filter(page_file: Path, visit: Visit) -> None:
     # Every fourth of the poor run's areas is the wrong one, unless every fifth's text is another altogether.
     assert visit.segments() == [f"id {n}" for n in range(0, 60, 4) if n % 5]
     page.select_option("#problem", "repeats")
-    assert visit.segments() == [] or all(int(name.split()[1]) % 5 == 0 for name in visit.segments())
+    assert visit.segments() == [f"id {n}" for n in range(0, 60, 5) if n != 5]
 
 
 def test_sorting_by_score_difference_and_what_carries(page_file: Path, visit: Visit) -> None:
@@ -173,7 +173,10 @@ def test_slots_words_and_n_best_of_an_output(page_file: Path, visit: Visit) -> N
     assert good.locator(".realised").count() == 3
     assert good.locator(".missing").inner_text().endswith("food: Indian")
     good.locator("summary", has_text="n-best").click()
-    assert good.locator(".n-best li").all_inner_texts() == ["Pub 4 is a pub in the riverside . -0.500", "Second of 4 -1.500"]
+    assert good.locator(".n-best li").all_inner_texts() == [
+        "Pub 4 is a pub in the riverside . -0.500",
+        "Second of 4 -1.500",
+    ]
 
 
 def test_a_segment_is_copied_as_markdown(page_file: Path, browser: Any) -> None:
@@ -198,7 +201,9 @@ def test_wins_and_losses_by_group_add_up(page_file: Path, visit: Visit) -> None:
     page.select_option("#pair-a", label="poor")
     assert "different systems" in page.locator("#groups").inner_text()
     page.select_option("#pair-b", label="good")
-    swapped = [row.split("\t") for row in page.locator("#groups table").first.locator("tbody").inner_text().splitlines()]
+    swapped = [
+        row.split("\t") for row in page.locator("#groups table").first.locator("tbody").inner_text().splitlines()
+    ]
     assert {row[0]: [int(row[1]), int(row[4]), int(row[3]), int(row[2])] for row in swapped if len(row) > 4} == counts
 
 
