@@ -32,7 +32,7 @@ _MOST_COLUMNS = 60  # of a heat map
 
 WIDTH, HEIGHT = 400, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 38
-_HEAT_LEFT = 92  # room for the layers' names
+_HEAT_LEFT, _HEAT_TOP = 92, 4  # room for the layers' names
 
 
 @dataclass
@@ -184,10 +184,17 @@ def _ticks(low: float, high: float, count: int, log: bool = False) -> list[float
 
 
 def _number(value: float) -> str:
+    """At most seven signs, so that it fits beside an axis: `26.2k`, `1.5e-4`, `0.25`."""
     size = abs(value)
-    if size >= 1e4:
-        return f"{value / 1e6:g}M" if size >= 1e6 else f"{value / 1e3:g}k"
-    return "0" if size < 1e-12 else f"{value:.3g}".replace("e-0", "e-") if size < 1000 else f"{value:.0f}"
+    if size < 1e-12:
+        return "0"
+    if size < 1e-3 or size >= 1e9:
+        mantissa, power = f"{value:.1e}".split("e")
+        return f"{float(mantissa):g}e{int(power)}"
+    for unit, sign in ((1e6, "M"), (1e4, "k")):
+        if size >= unit:
+            return f"{value / (1e3 if sign == 'k' else unit):.3g}{sign}"
+    return f"{value:.3g}" if size < 1000 else f"{value:.0f}"
 
 
 def _thinned(steps: Sequence[int], values: Sequence[float]) -> tuple[list[int], list[float]]:
@@ -224,13 +231,13 @@ def heat_map(run: int, label: str, log: TrainingLog | None) -> HeatMap | None:
 
 def _heat_svg(label: str, rows: Mapping[str, Series], columns: Sequence[int], most: float) -> str:
     tall = 16 if len(rows) <= 16 else 10
-    bottom = tall * len(rows)
+    bottom = _HEAT_TOP + tall * len(rows)
     parts = []
     for row, (name, series) in enumerate(rows.items()):
         if tall > 10 or row % 2 == 0:  # every second label, where rows are lower than text
-            y = row * tall + tall - 3.5
+            y = _HEAT_TOP + (row + 1) * tall - 3.5
             parts.append(f'<text x="{_HEAT_LEFT - 6}" y="{y:.1f}" text-anchor="end">{_text(_layer(name))}</text>')
-        parts += _heat_cells(_layer(name), series, columns, (row * tall, tall), most)
+        parts += _heat_cells(_layer(name), series, columns, (_HEAT_TOP + row * tall, tall), most)
     ends = [(_HEAT_LEFT, columns[0], "start")]
     if len(columns) > 1:
         ends.append((WIDTH - _RIGHT, columns[-1], "end"))

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from nlg_metrics.commands import report
+from nlg_metrics.report.page import Contents, Run, build
+from nlg_metrics.report.run_files import read_run
 
 from .conftest import HOSTILE, write_log
 
@@ -287,3 +289,19 @@ def test_the_index_finds_runs(two_runs: Path, page_file: Path, tmp_path: Path, v
     page.fill("#find-run", "")
     page.get_by_role("link", name="other").click()
     assert page.title() == "its page"
+
+
+def test_a_page_of_a_run_that_goes_on_loads_itself_anew(tmp_path: Path, visit: Visit) -> None:
+    def write(steps: int) -> None:
+        write_log(tmp_path, steps)
+        (tmp_path / "report.html").write_text(build(Contents([Run("run", read_run(tmp_path))], refresh=1)))
+
+    write(50)
+    page = visit.open(tmp_path / "report.html")
+    page.get_by_text("50 steps").wait_for()
+    write(70)
+    page.get_by_text("70 steps").wait_for()
+    page.locator("#refreshing").uncheck()
+    write(90)
+    page.wait_for_timeout(1500)
+    assert page.get_by_text("70 steps").count() == 1

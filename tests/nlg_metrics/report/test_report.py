@@ -209,9 +209,13 @@ def test_labels_lie_inside_their_drawing(tmp_path: Path) -> None:
         log = read_log(tmp_path / "metrics.jsonl")
         for chart in charts([("a", log), ("none", None)]):
             assert "nan" not in chart.svg
-            for x, y in re.findall(r'<text x="([\d.-]+)" y="([\d.-]+)"', chart.svg):
-                assert 0 <= float(x) <= 400
+            for x, y, anchor, text in re.findall(
+                r'<text x="([\d.-]+)" y="([\d.-]+)" text-anchor="(\w+)">([^<]*)', chart.svg
+            ):
                 assert 0 <= float(y) <= 240
+                wide = 6.6 * len(text)  # digits of 12 units
+                left = float(x) - {"start": 0.0, "middle": wide / 2, "end": wide}[anchor]
+                assert 0 <= left <= left + wide <= 400
 
 
 def test_all_layers_share_one_heat_map(tmp_path: Path) -> None:
