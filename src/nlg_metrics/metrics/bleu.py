@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nlg_metrics.metrics.base import Array, Metric, Preparation
-from nlg_metrics.metrics.ngrams import Ints, SegmentNgrams, segment_ngrams
+from nlg_metrics.metrics.ngrams import Ints, SegmentNgrams, segment_ngrams, short_outputs_caveat
 from nlg_metrics.tokenizers.mteval import MtevalTokenizer, PerlMtevalTokenizer, Tokenizer
 
 MAX_ORDER = 5
@@ -90,17 +90,7 @@ class Bleu(Metric):
 
     def caveat(self, statistics: Array) -> str:
         """See `Metric.caveat`: where short outputs have taken so many n-grams away that the score means nothing."""
-        totals = statistics.sum(axis=0)
-        hits, n_ngrams = totals[: self.max_order], totals[self.max_order : 2 * self.max_order]
-        wrong = np.flatnonzero((n_ngrams <= 0) | (hits > n_ngrams))
-        if not len(wrong):
-            return ""
-        order = int(wrong[0]) + 1
-        short = int((statistics[:, self.max_order] < self.max_order).sum())
-        return (
-            f"{short:,} of {len(statistics):,} outputs have fewer than {self.max_order} words, and each takes n-grams "
-            f"away in this formula: {hits[order - 1]:,.0f} matches of {n_ngrams[order - 1]:,.0f} {order}-grams"
-        )
+        return short_outputs_caveat(statistics[:, self.max_order : 2 * self.max_order])
 
     def _precisions(self, totals: Array) -> Array:
         hits = np.maximum(totals[..., : self.max_order] + self.smoothing, TINY_HITS)
