@@ -5,6 +5,7 @@ A small twin of lora_nlg.files: the scorers are usable alone, without the traini
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -187,7 +188,10 @@ def write_text(path: str | Path, text: str) -> None:
             with open(path, "wb") as file:
                 file.write(content)
         else:
-            _replace(Path(os.path.realpath(path)), content)
+            target = Path(os.path.realpath(path))
+            if target.is_symlink():
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            _replace(target, content)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror}") from None
 
