@@ -148,7 +148,9 @@ def _entry_problem(entry: Any) -> str:
     if not all(isinstance(entry.get(name, ""), str) for name in ("name", "signature", "caveat")):
         return '"name", "signature" and "caveat" must be strings'
     interval = entry.get("interval")
-    if interval is not None and not (isinstance(interval, list) and len(interval) == 2 and all(map(_is_score, interval))):
+    if interval is not None and not (
+        isinstance(interval, list) and len(interval) == 2 and all(map(_is_score, interval))
+    ):
         return '"interval" must be null or two numbers'
     return ""
 

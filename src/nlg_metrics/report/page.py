@@ -158,7 +158,9 @@ def adapter_facts(adapter: Mapping[str, Any]) -> list[str]:
         try:
             shown = ", ".join(f"{key} {target[key]:g}" for key in ("r", "alpha", "scaling"))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{ADAPTER}: target {name!r} needs numbers r, alpha and scaling ({_reason(error)})") from None
+            raise InputError(
+                f"{ADAPTER}: target {name!r} needs numbers r, alpha and scaling ({_reason(error)})"
+            ) from None
         settings.setdefault(shown, []).append(name)
     facts = [f"adapter step {adapter['step']:,}"] if isinstance(adapter.get("step"), int) else []
     return facts + [f"adapter on {', '.join(names)}: {shown}" for shown, names in settings.items()]

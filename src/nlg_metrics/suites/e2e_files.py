@@ -89,7 +89,9 @@ def _rows(path: str | Path, lines: list[str]) -> list[list[str]]:
     except csv.Error as error:
         raise InputError(f"{path} is not a table: {error} (line {reader.line_num})") from None
     if read - before > 1 and "".join(lines[before:]).count('"') % 2:
-        raise InputError(f"{path}: row {len(rows)} opens a quote that is never closed and takes in the rest of the file")
+        raise InputError(
+            f"{path}: row {len(rows)} opens a quote that is never closed and takes in the rest of the file"
+        )
     return rows
 
 

@@ -28,7 +28,11 @@ _KINDS: tuple[tuple[str, Callable[[str], bool], str], ...] = (
     ("half a character (a lone surrogate)", lambda text: bool(LONE_SURROGATE.search(text)), "look where it was cut"),
     ("a replacement character (U+FFFD)", lambda text: "\ufffd" in text, "look where they were decoded"),
     ("control characters", lambda text: bool(_CONTROL.search(text)), "strip them first"),
-    ("marks of a subword vocabulary (\u2581, \u0120, @@)", lambda text: bool(_SUBWORD.search(text)), "detokenise first"),
+    (
+        "marks of a subword vocabulary (\u2581, \u0120, @@)",
+        lambda text: bool(_SUBWORD.search(text)),
+        "detokenise first",
+    ),
 )
 
 
@@ -42,7 +46,9 @@ def text_notes(segments: Segments) -> list[str]:
     references = [text for group in segments.references for text in group]
     notes = [*_token_notes(outputs, references)]
     for name, has, advice in _KINDS:
-        notes += _holding(name, sum(map(has, outputs)), len(outputs), sum(map(has, references)), len(references), advice)
+        notes += _holding(
+            name, sum(map(has, outputs)), len(outputs), sum(map(has, references)), len(references), advice
+        )
     echoed = sum(map(_echoes, outputs, segments.contexts, segments.references))
     if echoed:
         notes.append(f"{echoed:,} of {len(outputs):,} outputs begin with their context; cut it off first")
@@ -59,7 +65,9 @@ def _token_notes(outputs: Sequence[str], references: Sequence[str]) -> list[str]
         if "<" in text or "[" in text:
             for token in {_bare(match) for match in _TOKEN.findall(text)}:
                 found[token] = found.get(token, 0) + 1
-    in_references = {_bare(match) for text in references if "<" in text or "[" in text for match in _TOKEN.findall(text)}
+    in_references = {
+        _bare(match) for text in references if "<" in text or "[" in text for match in _TOKEN.findall(text)
+    }
     return [
         f"{count:,} of {len(outputs):,} outputs hold {token}; strip it first"
         for token, count in found.items()

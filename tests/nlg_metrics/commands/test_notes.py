@@ -27,8 +27,7 @@ def records(folder: Path, references: list[list[str]], outputs: list[str]) -> tu
     data, predictions = folder / "data.jsonl", folder / "predictions.jsonl"
     ids = [f"r{number}" for number in range(len(outputs))]
     rows = [
-        {"id": id_, "context": f"c : {id_}", "references": group}
-        for id_, group in zip(ids, references, strict=True)
+        {"id": id_, "context": f"c : {id_}", "references": group} for id_, group in zip(ids, references, strict=True)
     ]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     predictions.write_text(

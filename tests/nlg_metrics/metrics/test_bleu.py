@@ -43,7 +43,9 @@ def test_the_clipped_bleu_never_passes_one() -> None:
 def test_a_score_without_meaning_says_why() -> None:
     references = [[REFERENCE]] * 100
     caveat = Bleu().caveat(Bleu().statistics(collapsed(88), references))
-    assert caveat.startswith("88 of 100 outputs have fewer than 4 words") and caveat.endswith("-68 4-grams count where there are 108")
+    assert caveat.startswith("88 of 100 outputs have fewer than 4 words") and caveat.endswith(
+        "-68 4-grams count where there are 108"
+    )
     assert Bleu().caveat(Bleu().statistics([GOOD] * 100, references)) == ""
     # One short output among long ones is no reason.
     assert Bleu().caveat(Bleu().statistics(["", *[GOOD] * 99], references)) == ""
