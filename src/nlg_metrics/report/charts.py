@@ -30,9 +30,16 @@ _MOST_POINTS = 400  # of a curve: one a unit of width
 _MOST_MARKS = 60  # points drawn on a curve
 _MOST_COLUMNS = 60  # of a heat map
 
+_DRAWN = 1e30  # an axis that reaches further overflows
+
 WIDTH, HEIGHT = 400, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 38
 _HEAT_LEFT, _HEAT_TOP = 92, 4  # room for the layers' names
+
+
+def _drawable(value: float) -> bool:
+    """Whether a number is finite and its axis would be too."""
+    return abs(value) < _DRAWN
 
 
 @dataclass
@@ -76,13 +83,13 @@ def _chart(name: str, curves: Sequence[Curve]) -> Chart:
     title, unit = MEASURES.get(name, (name.replace("_", " "), ""))
     titled = f"{title} ({unit})" if unit else title
     facts = [_fact(name, curve) for curve in curves if curve.kind != "train" or len(curve.series.steps) == 1]
-    drawn = [curve for curve in curves if sum(map(math.isfinite, curve.series.values)) > 1]
+    drawn = [curve for curve in curves if sum(map(_drawable, curve.series.values)) > 1]
     return Chart(titled, curves_svg(name, titled, curves) if drawn else "", facts)
 
 
 def _fact(name: str, curve: Curve) -> str:
     pairs = [(value, step) for value, step in zip(curve.series.values, curve.series.steps, strict=True)]
-    finite = [pair for pair in pairs if math.isfinite(pair[0])]
+    finite = [pair for pair in pairs if _drawable(pair[0])]
     who = f"{curve.label}, {'validation' if curve.kind == 'valid' else curve.kind}"
     if not finite:
         return f"{who}: no finite value"
@@ -115,7 +122,7 @@ class _Frame:
 
 def _frame(name: str, curves: Sequence[Curve]) -> _Frame:
     steps = [step for curve in curves for step in (curve.series.steps[0], curve.series.steps[-1])]
-    values = [value for curve in curves for value in _drawn_values(name, curve) if math.isfinite(value)]
+    values = [value for curve in curves for value in _drawn_values(name, curve) if _drawable(value)]
     low, high = min(values), max(values)
     log = name == "loss" and low > 0 and high > 20 * low
     if not log:
@@ -136,7 +143,7 @@ def curves_svg(name: str, title: str, curves: Sequence[Curve]) -> str:
     parts = _axes(frame)
     for curve in curves:
         steps, values = _thinned(curve.series.steps, _drawn_values(name, curve))
-        points = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+        points = [(step, value) for step, value in zip(steps, values, strict=True) if _drawable(value)]
         line = " ".join(f"{frame.x(step):.1f},{frame.y(value):.1f}" for step, value in points)
         marks = ""
         if curve.kind != "train" and len(points) <= _MOST_MARKS:
@@ -225,7 +232,7 @@ def heat_map(run: int, label: str, log: TrainingLog | None) -> HeatMap | None:
         return None
     steps = max((series.steps for series in rows.values()), key=len)
     columns = [steps[place] for place in _spread(len(steps), _MOST_COLUMNS)]
-    most = max((value for series in rows.values() for value in series.values if math.isfinite(value)), default=0.0)
+    most = max((value for series in rows.values() for value in series.values if _drawable(value)), default=0.0)
     return HeatMap(run, label, _heat_svg(label, rows, columns, most), f"{most:.3g}")
 
 
@@ -254,7 +261,7 @@ def _heat_cells(layer: str, series: Series, columns: Sequence[int], row: tuple[i
     values = dict(zip(series.steps, series.values, strict=True))
     for column, step in enumerate(columns):
         value = values.get(step, math.nan)
-        if not math.isfinite(value):
+        if not _drawable(value):
             continue
         share = value / most if most else 0.0
         x = _HEAT_LEFT + column * wide

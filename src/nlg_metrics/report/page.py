@@ -26,7 +26,7 @@ from nlg_metrics.report.run_files import RunFiles
 from nlg_metrics.report.settings import decoding_note, described, loss_note, settings_of, split_settings
 from nlg_metrics.report.systems import Scored, paired_tests
 from nlg_metrics.report.table import RunColumns, run_table
-from nlg_metrics.scores_file import file_record, scores_record
+from nlg_metrics.scores_file import caveats, file_record, scores_record
 
 ASSETS = Path(__file__).with_name("assets")
 SCRIPTS = (
@@ -98,6 +98,7 @@ def build(contents: Contents) -> str:
         level=f"{100 * contents.bootstrap.level:g}%",
         credited=bool(scored and scored.corpus),
         unavailable=scored.systems[0].outcome.unavailable if scored else {},
+        caveats=[caveat for _, label, record in records for caveat in caveats(label, record)],
         table=run_table(columns, differing),
         shared=shared,
         charts=charts(logs),
@@ -151,16 +152,14 @@ def _computed(scored: Scored, bootstrap: Bootstrap) -> dict[str, dict[str, Any]]
 
 
 def _check(name: str, record: Mapping[str, Any]) -> None:
+    """Refuse what `read_scores` lets through and the page needs: names, signatures and the files' hashes."""
     try:
-        _ = record["tool"], record["segments"]["count"], record["files"].items()
-        for scores in (record["scores"], *(part["scores"] for part in record["subsets"].values())):
-            for entry in scores.values():
-                _ = entry["name"], entry["signature"], float(entry["value"])
-                if entry["interval"] is not None:
-                    low, high = entry["interval"]
-                    _ = float(low), float(high)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{name} is not a record of scores as --scores writes it (no {error})") from None
+        parts = [record["scores"], *(part["scores"] for part in record.get("subsets", {}).values())]
+        _ = [(entry["name"], entry["signature"]) for scores in parts for entry in scores.values()]
+        _ = [(file["path"], file["sha256"]) for file in record["files"].values()]
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{name} is not a record of scores as --scores writes it ({reason})") from None
 
 
 def _provenance(run: Run, record: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -44,10 +44,10 @@ def adapter_facts(adapter: Mapping[str, Any]) -> list[str]:
     settings: dict[str, list[str]] = {}
     for name, target in _mapping(adapter.get("targets")).items():
         stated = [(word, _mapping(target).get(key)) for word, key in _TARGET_WORDS]
-        shown = ", ".join(f"{word} {value:g}" for word, value in stated if isinstance(value, int | float))
-        settings.setdefault(shown, []).append(str(name))
+        told = ", ".join(f"{word} {shown(value)}" for word, value in stated if value is not None)
+        settings.setdefault(told, []).append(str(name))
     method = {"lora": "LoRA", "dora": "DoRA"}.get(str(adapter.get("variant", "lora")), str(adapter.get("variant")))
-    return [f"{method} on {', '.join(names)}: {shown}" for shown, names in settings.items()]
+    return [f"{method} on {', '.join(names)}: {told}" for told, names in settings.items()]
 
 
 _TARGET_WORDS = (("r", "r"), ("alpha", "alpha"), ("scale", "scaling"))

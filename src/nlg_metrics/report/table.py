@@ -79,7 +79,8 @@ def _setting(one: RunColumns, name: str) -> Cell:
 
 def _scale(adapter: Mapping[str, Any] | None) -> Cell:
     targets = adapter.get("targets") if adapter else None
-    scales = [target["scaling"] for target in targets.values() if "scaling" in target] if targets else []
+    found = targets.values() if isinstance(targets, dict) else ()
+    scales = [target["scaling"] for target in found if isinstance(target, dict) and "scaling" in target]
     text = ", ".join(dict.fromkeys(shown(scale) for scale in scales))
     return Cell(text, text)
 
