@@ -1,7 +1,8 @@
-.PHONY: help setup setup-dev demo test test-faults lint bench clean
+.PHONY: help setup setup-dev demo playground test test-faults lint bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CHECKPOINT ?= runs/demo/lora
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 help: ## list the targets (the default)
@@ -24,13 +25,18 @@ $(VENV)/.installed: requirements.txt pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --quiet --no-deps -e .
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt requirements-playground.txt $(VENV)/.installed
 	@echo "== Installing what tests need (requirements-dev.txt)"
 	@$(PIP) install -r requirements-dev.txt
 	@touch $@
 
 demo: setup ## train on the built-in sample, decode it, score it: about two minutes
 	scripts/demo.sh
+
+playground: setup ## a local page to try a run on; CHECKPOINT=runs/e2e for another than the demo's
+	@$(PIP) install --quiet -r requirements-playground.txt
+	@test -e $(CHECKPOINT) || { echo "no run at $(CHECKPOINT): make demo trains one, or give CHECKPOINT=RUN"; exit 1; }
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/lora-nlg playground --checkpoint $(CHECKPOINT) $(ARGS)
 
 test: setup-dev lint ## lint, then run the tests; ARGS="-k beam" goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not gpu" $(ARGS)

@@ -27,7 +27,10 @@ python eval/e2e.py --data "$OUT/data/test.jsonl" --predictions "$OUT/lora/predic
 
 echo; echo "== Base and LoRA side by side"
 python eval/compare.py e2e "$OUT/base/predictions.jsonl" "$OUT/lora/predictions.jsonl" --data "$OUT/data/test.jsonl"
+python eval/report.py "$OUT/base" "$OUT/lora" --data "$OUT/data/test.jsonl" --out "$OUT/report.html"
 echo; echo "Written to $OUT:"
+echo "  report.html        both beside each other: scores, curves, every output; open it in a browser"
 echo "  data/              the sample's records"
 echo "  base/, lora/       predictions.jsonl, scores.json"
 echo "  lora/              adapter.safetensors, adapter.json, config.yaml, metrics.jsonl, tb/ (TensorBoard)"
+echo; echo "Try it on a local page: make playground"

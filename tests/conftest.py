@@ -6,7 +6,9 @@ import csv
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -67,6 +69,21 @@ def released_csv(path: Path, records: list, n: int) -> None:
         for number, record in enumerate(records[:n]):
             for text in record.references:
                 writer.writerow([f"name[Boat {number}], area[riverside]", text])
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The system's Chromium, driven by Playwright."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
+    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    path = next((name for name in found if name), None)
+    if path is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=flags)
+        yield running
+        running.close()
 
 
 @pytest.fixture

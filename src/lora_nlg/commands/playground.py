@@ -95,7 +95,10 @@ def recorded_data(checkpoint: str) -> str | None:
         described = read_json(file)
         places.append(described.get("data", {}).get("path") if isinstance(described, dict) else None)
     if (folder / CONFIG).is_file():
-        described = yaml.safe_load(read_text(folder / CONFIG))
+        try:
+            described = yaml.safe_load(read_text(folder / CONFIG))
+        except yaml.YAMLError:  # damaged, which is not what this command is about
+            described = None
         places.append(described.get("valid_data") if isinstance(described, dict) else None)
     return next((place for place in places if isinstance(place, str) and Path(place).is_file()), None)
 
@@ -135,5 +138,5 @@ def _flags(settings: RunArguments | BeamSettings | SamplingSettings, skip: Seque
     for own in fields(settings):
         value = getattr(settings, own.name)
         if own.name not in skip and value != own.default:
-            words += [f"--{own.name}", str(value).lower() if isinstance(value, bool) else f"{value}"]
+            words += [f"--{own.name}", value if isinstance(value, str) else str(value).lower().removesuffix(".0")]
     return words

@@ -77,9 +77,10 @@ class Meter:
         self._shown = f"loss {rows[-1][0]:.4f}, lr {pending[-1].rate:.2e}"
 
     def log_speed(self, step: int) -> None:
-        """Log tokens a second since the last call, and the most memory held so far."""
+        """Log seconds of training since the last call, tokens a second in them, and the most memory held so far."""
         now = time.perf_counter()
-        self._speed = round(self._tokens / max(now - self._since, 1e-9), 1)
+        seconds = max(now - self._since, 1e-9)
+        self._speed = round(self._tokens / seconds, 1)
         self._since, self._tokens = now, 0
         if self.device.type == "cuda":
             memory = torch.cuda.max_memory_allocated(self.device) / 2**20
@@ -87,7 +88,8 @@ class Meter:
             import resource
 
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-        self.tracker.log("speed", step, {"tokens_per_s": self._speed, "peak_memory_mib": memory})
+        numbers = {"tokens_per_s": self._speed, "seconds": round(seconds, 3), "peak_memory_mib": memory}
+        self.tracker.log("speed", step, numbers)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

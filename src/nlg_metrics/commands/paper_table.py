@@ -13,32 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nlg_metrics.commands.wrapper import run_command
+from nlg_metrics.commands.wrapper import run_command, say
 from nlg_metrics.errors import InputError
 from nlg_metrics.files import write_text
-from nlg_metrics.report.published import COLUMNS, PUBLISHED
-from nlg_metrics.scores_file import read_scores
+from nlg_metrics.report.published import COLUMNS, PUBLISHED, column_score, unit
+from nlg_metrics.scores_file import caveats, read_scores
 
-SUBSETS = {"U": "unseen", "S": "seen", "A": None}
-KEYS = {
-    "e2e": {"BLEU": "BLEU", "NIST": "NIST", "METEOR": "METEOR", "ROUGE-L": "ROUGE_L", "CIDEr": "CIDEr"},
-    "webnlg": {"BLEU": "bleu", "METEOR": "meteor", "TER": "ter"},
-    "dart": {"BLEU": "bleu", "METEOR": "meteor", "TER": "ter"},
-}
-"""Column → key in `scores.json`."""
-E2E_PERCENT = ("BLEU", "METEOR", "ROUGE-L")
-"""What the papers print in points where the official tool prints fractions."""
 FILE_HASH = re.compile(r"\|(data|predictions|references|hypotheses):[0-9a-f]+")
-
-
-def column_score(corpus: str, column: str, record: dict[str, Any]) -> dict[str, Any] | None:
-    """The entry of `scores.json` a column shows, or None where the metric was not computed."""
-    metric, _, subset = column.partition(" ")
-    scores = record["scores"]
-    if name := SUBSETS.get(subset) if subset else None:
-        scores = record.get("subsets", {}).get(name, {}).get("scores", {})
-    entry: dict[str, Any] | None = scores.get(KEYS[corpus][metric])
-    return entry
 
 
 def cell(corpus: str, column: str, records: Sequence[dict[str, Any]]) -> str:
@@ -51,14 +32,14 @@ def cell(corpus: str, column: str, records: Sequence[dict[str, Any]]) -> str:
     present = [entry for entry in entries if entry is not None]
     if len(present) < len(entries) or not present:
         return "–"
-    signatures = {FILE_HASH.sub("", entry["signature"]) for entry in present}
+    signatures = {FILE_HASH.sub("", entry.get("signature", "")) for entry in present}
     if len(signatures) > 1:
         raise InputError(
             f"{column} was computed in different ways: {'; '.join(sorted(signatures))}; score all runs alike"
         )
-    percent = corpus == "e2e" and column in E2E_PERCENT
-    values = [entry["value"] * (100 if percent else 1) for entry in present]
-    digits = 1 if percent or column.startswith("BLEU") else 2
+    scale = unit(corpus, column)
+    values = [entry["value"] * scale for entry in present]
+    digits = 1 if scale > 1 or column.startswith("BLEU") else 2
     mean = f"{statistics.fmean(values):.{digits}f}"
     return mean if len(values) == 1 else f"{mean}±{statistics.stdev(values):.{digits + 1}f}"
 
@@ -89,6 +70,9 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     """Print the table."""
     records = [read_scores(path) for path in options.scores]
+    for path, record in zip(options.scores, records, strict=True):
+        for caveat in caveats(path, record):
+            say(f"note: {caveat}")
     shown = table(options.corpus, records, options.base, options.label)
     if options.out:
         write_text(options.out, shown + "\n")

@@ -1,1 +1,1 @@
-"""A run as one HTML page."""
+"""One run or many as one HTML page."""

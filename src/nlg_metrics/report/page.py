@@ -1,175 +1,217 @@
-"""Makes one HTML page of a run: scores with intervals, training curves, outputs beside their references, settings.
+"""Puts the report together: one HTML file of one run or many, with styles, scripts and data in it.
 
-The page is self-contained: images and styles are in it, so it can be mailed or kept. It can be made while a run is
-still training; what isn't there yet is left out.
+Head, scores, table and curves are plain HTML and SVG, there at the first paint and without scripts; sorting, outputs
+and the comparison of systems are the scripts in `assets/`. The page forbids itself any request (its content
+security policy), so it can be mailed, kept and opened offline. It can be made while a run is still training; what isn't
+there yet is left out.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nlg_metrics.errors import InputError
-from nlg_metrics.metrics.chrf import ChrF
-from nlg_metrics.report.plots import curves, intervals
+from nlg_metrics.evaluation import Bootstrap
+from nlg_metrics.report.charts import charts, heat_map
+from nlg_metrics.report.forest import forest
+from nlg_metrics.report.outputs import explorer, n_best_lists, packed
 from nlg_metrics.report.run_files import RunFiles
-from nlg_metrics.segments import Segments
+from nlg_metrics.report.settings import decoding_note, described, loss_note, settings_of, split_settings
+from nlg_metrics.report.systems import Scored, paired_tests
+from nlg_metrics.report.table import RunColumns, run_table
+from nlg_metrics.scores_file import caveats, file_record, scores_record
 
-TEMPLATE = Path(__file__).with_name("template.html")
+ASSETS = Path(__file__).with_name("assets")
+SCRIPTS = (
+    *("dom.js", "data.js", "words.js", "query.js", "tables.js"),
+    *("segment.js", "controls.js", "explorer.js", "differences.js", "main.js"),
+)
+"""The page's scripts, in the order in which they need each other."""
 _MOST_TEXTS = 40
 
 
-def examples(segments: Segments, count: int) -> tuple[list[dict[str, Any]], str]:
-    """Outputs to look at: half of `count` evenly spread over the data, half those of lowest chrF++ among the others.
+@dataclass(frozen=True)
+class Run:
+    """A run under the name it has on the page."""
 
-    Returns:
-        The outputs in the data's order, and a sentence saying how they were chosen.
+    label: str
+    files: RunFiles
+
+
+@dataclass
+class Contents:
+    """What a page is made of.
+
+    Attributes:
+        runs: in the page's order.
+        scored: the outputs of those that have predictions; None without a data file.
+        data: the data file.
+        bootstrap: how intervals and tests are made.
+        refresh: seconds after which the page loads itself anew; 0: never.
     """
-    metric = ChrF()
-    scores = metric.segment_scores(metric.statistics(segments.hypotheses, segments.references))
-    total = len(segments)
-    if total <= count:
-        chosen, note = set(range(total)), f"All {total:,} outputs."
-    else:
-        chosen = {int(place) for place in np.linspace(0, total - 1, count - count // 2)}
-        worst = [int(place) for place in np.argsort(scores, kind="stable") if int(place) not in chosen]
-        chosen.update(worst[: count // 2])
-        note = (
-            f"{len(chosen)} of {total:,} outputs: {count - count // 2} evenly spread over the data, "
-            f"{count // 2} of the lowest chrF++."
-        )
-    rows = [
-        {
-            "id": segments.ids[place],
-            "context": segments.contexts[place],
-            "hypothesis": segments.hypotheses[place],
-            "references": list(dict.fromkeys(segments.references[place])),
-            "chrf": float(scores[place]),
-        }
-        for place in sorted(chosen)
-    ]
-    return rows, note
+
+    runs: Sequence[Run]
+    scored: Scored | None = None
+    data: str | None = None
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    refresh: int = 0
 
 
-def score_section(label: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template needs of one scores file.
+def build(contents: Contents) -> str:
+    """The page's HTML.
 
     Raises:
-        InputError: an entry lacks its value, signature or interval.
+        InputError: a scores file lacks an entry's value, signature or interval.
     """
-    try:
-        segments, bootstrap = record["segments"], record["bootstrap"]
-        counts = segments["references"]
-        groups = [_group("all", segments["count"], record["scores"])]
-        groups += [_group(name, part["segments"], part["scores"]) for name, part in record["subsets"].items()]
-        return {
-            "label": label,
-            "facts": [
-                record["tool"],
-                f"{segments['count']:,} segments ({segments['unit']})",
-                f"{counts['min']} to {counts['max']} references each, {counts['total']:,} in all",
-                f"{bootstrap['resamples']:,} bootstrap resamples, seed {bootstrap['seed']}",
-                *_decoding_facts(record.get("decoding")),
-            ],
-            "level": f"{100 * bootstrap['level']:g}%",
-            "groups": groups,
-            "figures": _subset_figures(record),
-            "signatures": [
-                {"name": entry["name"], "signature": entry["signature"]} for entry in record["scores"].values()
-            ],
-            "files": [(role, file["path"], file["sha256"]) for role, file in record["files"].items()],
-        }
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{label} is not a record of scores as --scores writes it (no {error})") from None
-
-
-def _decoding_facts(decoding: Mapping[str, Any] | None) -> list[str]:
-    """How the scored predictions were made, where the scorer knew."""
-    if decoding is None:
-        return []
-    model, search, sampling = decoding["model"], decoding["search"], decoding["sampling"]
-    found = f"beam {search['beam']}, length penalty {search['length_penalty']:g}"
-    if sampling:
-        found = f"sampled: temperature {sampling['temperature']:g}, top-p {sampling['top_p']:g}"
-    return [f"decoded from step {model['step']:,}" if model["step"] else "decoded", found]
-
-
-def _group(name: str, segments: int, scores: Mapping[str, Any]) -> dict[str, Any]:
-    rows = []
-    for entry in scores.values():
-        interval = entry["interval"]
-        rows.append(
+    runs, scored = contents.runs, contents.scored
+    decodings = [decoding_note(run.files) for run in runs]
+    records = _records(contents)
+    settings = [settings_of(run.files, note) for run, note in zip(runs, decodings, strict=True)]
+    differing, shared = split_settings(settings)
+    by_place = {place: record for place, _, record in records}
+    columns = [RunColumns(run.label, run.files, by_place.get(place), settings[place]) for place, run in enumerate(runs)]
+    logs = [(run.label, run.files.log) for run in runs]
+    packs = _packs(contents)
+    facts = [[*described(run.files, note), *_data_fact(contents)] for run, note in zip(runs, decodings, strict=True)]
+    common = [fact for fact in facts[0] if len(runs) > 1 and all(fact in other for other in facts)]
+    return render(
+        "page.html",
+        title=runs[0].label if len(runs) == 1 else f"{len(runs)} runs side by side",
+        common=common,
+        lines=[
             {
-                "name": entry["name"],
-                "value": f"{entry['value']:.4f}",
-                "interval": "" if interval is None else f"{interval[0]:.4f} – {interval[1]:.4f}",
+                "label": run.label,
+                "place": place,
+                "facts": [fact for fact in facts[place] if fact not in common],
+                "drawn": run.files.log is not None,
             }
+            for place, run in enumerate(runs)
+        ],
+        forest=forest(scored.corpus if scored else None, records),
+        level=f"{100 * contents.bootstrap.level:g}%",
+        credited=bool(scored and scored.corpus),
+        unavailable=scored.systems[0].outcome.unavailable if scored else {},
+        caveats=[caveat for _, label, record in records for caveat in caveats(label, record)],
+        table=run_table(columns, differing),
+        shared=shared,
+        charts=charts(logs),
+        notes=[(run.label, note) for run in runs if (note := loss_note(run.files))],
+        heat_maps=[found for place, (label, log) in enumerate(logs) if (found := heat_map(place, label, log))],
+        texts=[(run.label, (run.files.log.texts if run.files.log else [])[-_MOST_TEXTS:]) for run in runs],
+        provenance=[_provenance(run, by_place.get(place)) for place, run in enumerate(runs)],
+        packs=packs,
+        systems=[system.label for system in scored.systems] if scored else [],
+        without_outputs=_without_outputs(contents),
+        refresh=contents.refresh,
+    )
+
+
+def _data_fact(contents: Contents) -> list[str]:
+    return [f"outputs for {'/'.join(Path(contents.data).parts[-2:])}"] if contents.data else []
+
+
+def _without_outputs(contents: Contents) -> list[str]:
+    shown = {system.label for system in contents.scored.systems} if contents.scored else set()
+    return [run.label for run in contents.runs if run.label not in shown] if contents.data else []
+
+
+def _records(contents: Contents) -> list[tuple[int, str, dict[str, Any]]]:
+    """Place, label and scores of every run that has any: computed now, or those of its first scores file."""
+    computed = _computed(contents.scored, contents.bootstrap) if contents.scored else {}
+    records = []
+    for place, run in enumerate(contents.runs):
+        for name, record in run.files.scores.items():
+            _check(f"{run.files.folder / name}", record)
+        found = computed.get(run.label) or next(iter(run.files.scores.values()), None)
+        if found:
+            records.append((place, run.label, found))
+    return records
+
+
+def _computed(scored: Scored, bootstrap: Bootstrap) -> dict[str, dict[str, Any]]:
+    """Label -> scores computed now, in the form of scores.json."""
+    return {
+        system.label: scores_record(
+            scored.suite,
+            system.segments.unit,
+            system.segments.references,
+            system.outcome.all_results,
+            {},
+            bootstrap,
+            system.outcome.subsets,
         )
-    return {"name": name, "segments": f"{segments:,}", "rows": rows}
+        for system in scored.systems
+    }
 
 
-def _subset_figures(record: Mapping[str, Any]) -> list[dict[str, str]]:
-    """A figure a metric with the intervals of all segments and of each subset; none without subsets."""
-    groups = {"all": record["scores"], **{name: part["scores"] for name, part in record["subsets"].items()}}
-    figures = []
-    for key, entry in record["scores"].items():
-        rows = {
-            name: (scores[key]["value"], *scores[key]["interval"])
-            for name, scores in groups.items()
-            if key in scores and scores[key]["interval"] is not None
-        }
-        if len(rows) > 1:
-            figures.append({"title": entry["name"], "image": intervals(rows)})
-    return figures
+def _check(name: str, record: Mapping[str, Any]) -> None:
+    """Refuse what `read_scores` lets through and the page needs: names, signatures and the files' hashes."""
+    try:
+        parts = [record["scores"], *(part["scores"] for part in record.get("subsets", {}).values())]
+        _ = [(entry["name"], entry["signature"]) for scores in parts for entry in scores.values()]
+        _ = [(file["path"], file["sha256"]) for file in record["files"].values()]
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{name} is not a record of scores as --scores writes it ({reason})") from None
 
 
-def facts_of(run: RunFiles) -> list[str]:
-    """The line under the page's title."""
-    facts = []
-    if run.log is not None:
-        facts.append(f"{run.log.last_step:,} steps")
-        valid = run.log.series.get("valid", {}).get("loss")
-        finite = [value for value in valid.values if np.isfinite(value)] if valid else []
-        if finite:
-            facts.append(f"best validation loss {min(finite):.4f}")
-    if run.adapter is not None:
-        facts += adapter_facts(run.adapter)
-    return facts
+def _provenance(run: Run, record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A run's files, hashes and signatures."""
+    files = [
+        (role, file["path"], file["sha256"]) for one in run.files.scores.values() for role, file in one["files"].items()
+    ]
+    if run.files.predictions:
+        stated = file_record({"predictions": run.files.predictions})["predictions"]
+        files.append(("predictions", stated["path"], stated["sha256"]))
+    return {
+        "label": run.label,
+        "folder": str(run.files.folder),
+        "config": run.files.config,
+        "adapter": json.dumps(run.files.adapter, indent=2, ensure_ascii=False) if run.files.adapter else None,
+        "signatures": [(entry["name"], entry["signature"]) for entry in record["scores"].values()] if record else [],
+        "files": list(dict.fromkeys(files)),
+    }
 
 
-def adapter_facts(adapter: Mapping[str, Any]) -> list[str]:
-    """What an adapter.json says of its step and of rank, alpha and scaling, target by target where they differ."""
-    targets = adapter.get("targets")
-    settings: dict[str, list[str]] = {}
-    for name, target in targets.items() if isinstance(targets, dict) else ():
-        shown = ", ".join(f"{key} {target[key]:g}" for key in ("r", "alpha", "scaling"))
-        settings.setdefault(shown, []).append(name)
-    facts = [f"adapter step {adapter['step']:,}"] if isinstance(adapter.get("step"), int) else []
-    return facts + [f"adapter on {', '.join(names)}: {shown}" for shown, names in settings.items()]
+def _packs(contents: Contents) -> dict[str, str]:
+    """Element id -> packed data for the scripts."""
+    scored = contents.scored
+    if scored is None:
+        return {}
+    tests = paired_tests(scored, contents.bootstrap) if len(scored.systems) > 1 else {}
+    labels = [run.label for run in contents.runs]
+    packs = {"data": packed(explorer(scored, [labels.index(system.label) for system in scored.systems], tests))}
+    paths = {run.label: run.files.predictions for run in contents.runs if run.files.predictions}
+    if lists := n_best_lists(scored, paths):
+        packs["n-best"] = packed(lists)
+    return packs
 
 
-def build(run: RunFiles, segments: Segments | None, example_count: int) -> str:
-    """The page's HTML."""
+def render(template: str, **values: Any) -> str:
+    """A page from a template in `assets/`, with the styles and scripts inlined."""
     jinja2 = importlib.import_module("jinja2")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    rows, note = examples(segments, example_count) if segments and example_count else ([], "")
-    texts = run.log.texts[-_MOST_TEXTS:] if run.log else []
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        title=f"Run {run.folder.resolve().name}",
-        facts=facts_of(run),
-        scores=[score_section(label, record) for label, record in run.scores.items()],
-        curves=curves(run.log) if run.log else [],
-        texts=texts,
-        examples=rows,
-        examples_note=note,
-        config=run.config,
-        adapter=json.dumps(run.adapter, indent=2, ensure_ascii=False) if run.adapter else None,
-        folder=str(run.folder),
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(ASSETS),
+    )
+    script = '"use strict";\n(() => {\n' + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();\n"
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    page = environment.get_template(template).render(
+        style=_asset("style.css"), script=script, script_hash=f"sha256-{digest}", **values
     )
     # Lone surrogates (JSON can hold them) have no UTF-8 form.
     return str(page).encode("utf-8", "replace").decode("utf-8")
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")

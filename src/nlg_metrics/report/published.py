@@ -7,7 +7,9 @@ seeds, each at its best epoch by validation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 COLUMNS = {
     "e2e": ("BLEU", "NIST", "METEOR", "ROUGE-L", "CIDEr"),
@@ -19,6 +21,15 @@ COLUMNS = {
     "dart": ("BLEU", "METEOR", "TER"),
 }
 """The columns of the papers' tables; U, S and A are unseen, seen and all categories."""
+SUBSETS = {"U": "unseen", "S": "seen", "A": None}
+KEYS = {
+    "e2e": {"BLEU": "BLEU", "NIST": "NIST", "METEOR": "METEOR", "ROUGE-L": "ROUGE_L", "CIDEr": "CIDEr"},
+    "webnlg": {"BLEU": "bleu", "METEOR": "meteor", "TER": "ter"},
+    "dart": {"BLEU": "bleu", "METEOR": "meteor", "TER": "ter"},
+}
+"""Column → key in `scores.json`."""
+E2E_PERCENT = ("BLEU", "METEOR", "ROUGE-L")
+"""What the papers print in points where the official tool prints fractions."""
 
 
 @dataclass(frozen=True)
@@ -72,3 +83,18 @@ PUBLISHED = {
     ),
 }
 """Corpus → rows, weakest base last."""
+
+
+def column_score(corpus: str, column: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The entry of `scores.json` a column shows, or None where the metric was not computed."""
+    metric, _, subset = column.partition(" ")
+    scores = record["scores"]
+    if name := SUBSETS.get(subset) if subset else None:
+        scores = record.get("subsets", {}).get(name, {}).get("scores", {})
+    entry: dict[str, Any] | None = scores.get(KEYS[corpus][metric])
+    return entry
+
+
+def unit(corpus: str, column: str) -> float:
+    """What a score of `scores.json` is multiplied by to be in the papers' units."""
+    return 100.0 if corpus == "e2e" and column in E2E_PERCENT else 1.0

@@ -6,6 +6,7 @@ those of `lora-nlg train`, `lora-nlg decode` and the scorers.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from collections.abc import Iterator
@@ -14,16 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from nlg_metrics.errors import InputError
-from nlg_metrics.files import read_json, read_text
+from nlg_metrics.files import parse_json, read_json, read_text
 from nlg_metrics.scores_file import read_scores
 
 # Names of files in a run directory, as lora_nlg.run_folder has them.
 CONFIG = "config.yaml"
 ADAPTER = "adapter.json"
+ADAPTER_WEIGHTS = "adapter.safetensors"
 METRICS = "metrics.jsonl"
 PREDICTIONS = "predictions.jsonl"
 SCORES = "scores*.json"
 REPORT = "report.html"
+MOST_STEPS = 10**12
+"""No run has more; larger numbers can't be drawn."""
+
+_LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
 
 
 @dataclass
@@ -59,46 +65,78 @@ class RunFiles:
     Attributes:
         folder: the directory.
         config: text of config.yaml.
+        settings: value of config.yaml, name -> value.
         adapter: value of adapter.json.
+        parameters: how many numbers the adapter holds.
         log: metrics.jsonl.
         scores: file name -> record of a scores file.
+        predictions: path of the predictions file.
     """
 
     folder: Path
     config: str | None
+    settings: dict[str, Any]
     adapter: dict[str, Any] | None
+    parameters: int | None
     log: TrainingLog | None
     scores: dict[str, dict[str, Any]]
+    predictions: Path | None
 
 
-def read_run(folder: str | Path, scores: list[str] | None = None) -> RunFiles:
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds anything to report on."""
+    return any((folder / name).is_file() for name in (METRICS, PREDICTIONS)) or any(folder.glob(SCORES))
+
+
+def read_run(folder: str | Path, predictions: str | Path | None = None) -> RunFiles:
     """Read what there is.
 
     Args:
         folder: the run directory.
-        scores: scores files; default: every scores*.json in the directory.
+        predictions: predictions file; default: predictions.jsonl in the directory, if it is there.
 
     Raises:
         InputError: no such directory, nothing in it to report on, or a file that is there can't be read.
     """
     path = Path(folder)
     if not path.is_dir():
-        raise InputError(f"no run directory {path}; give the --work_dir of lora-nlg train")
-    chosen = [Path(name) for name in scores] if scores else sorted(path.glob(SCORES))
-    found = RunFiles(
+        raise InputError(f"no run directory {path}; give the `work_dir` of lora-nlg train")
+    if not is_run(path) and predictions is None:
+        raise InputError(f"{path} has neither {METRICS}, {PREDICTIONS} nor {SCORES}; train, decode or score first")
+    config = read_text(path / CONFIG) if (path / CONFIG).is_file() else None
+    outputs = Path(predictions) if predictions else path / PREDICTIONS
+    return RunFiles(
         path,
-        read_text(path / CONFIG) if (path / CONFIG).is_file() else None,
+        config,
+        _settings(config, path / CONFIG),
         _adapter(path / ADAPTER),
+        _parameters(path / ADAPTER_WEIGHTS),
         read_log(path / METRICS) if (path / METRICS).is_file() else None,
-        {_label(name, path): read_scores(name) for name in chosen},
+        {str(name.relative_to(path)): read_scores(name) for name in sorted(path.glob(SCORES))},
+        outputs if predictions or outputs.is_file() else None,
     )
-    if found.log is None and not found.scores:
-        raise InputError(f"{path} has neither {METRICS} nor {SCORES}; train or score first")
-    return found
 
 
-def _label(path: Path, folder: Path) -> str:
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+def _settings(config: str | None, path: Path) -> dict[str, Any]:
+    if config is None:
+        return {}
+    yaml = importlib.import_module("yaml")
+    try:
+        value = yaml.safe_load(config)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        raise InputError(f"{path} is not YAML; it is written by lora-nlg train") from None
+    return {str(name): setting for name, setting in value.items()} if isinstance(value, dict) else {}
+
+
+def _parameters(path: Path) -> int | None:
+    """How many numbers a safetensors file holds, by its header (https://huggingface.co/docs/safetensors)."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _adapter(path: Path) -> dict[str, Any] | None:
@@ -127,8 +165,15 @@ def read_log(path: str | Path) -> TrainingLog:
                 continue
             one = log.series.setdefault(kind, {}).setdefault(name, Series())
             one.steps.append(step)
-            one.values.append(float(value))
+            one.values.append(_number(value))
     return log
+
+
+def _number(value: int | float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # JSON's integers have no limit
+        return math.copysign(math.inf, value)
 
 
 def _log_lines(path: str | Path) -> Iterator[dict[str, Any]]:
@@ -137,13 +182,15 @@ def _log_lines(path: str | Path) -> Iterator[dict[str, Any]]:
         if not text.strip():
             continue
         try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
+            value = parse_json(text)
+        except InputError as error:
             if number == len(lines):
                 return
-            raise InputError(f"{path}, line {number}: not JSON") from None
+            raise InputError(f"{path}, line {number}: not JSON ({error})") from None
         if not isinstance(value, dict) or "kind" not in value or not isinstance(value.get("step"), int):
             raise InputError(f'{path}, line {number}: a log line needs "kind" and "step"')
+        if not 0 <= value["step"] <= MOST_STEPS:
+            raise InputError(f'{path}, line {number}: "step" must be 0 to {MOST_STEPS:,}')
         yield value
 
 

@@ -75,3 +75,12 @@ def test_no_command_needs_torch(installed: Path, tmp_path: Path, command: str) -
     done = run(installed, tmp_path, str(installed / "bin" / "python"), "-c", BLOCKER, command, "--help")
     assert done.returncode == 0, done.stderr
     assert f"nlg-score {command}" in done.stdout
+
+
+def test_the_wheel_has_what_the_report_is_made_of(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "step": 1, "loss": 1.0}\n')
+    done = run(installed, tmp_path, str(installed / "bin" / "python"), "-c", BLOCKER, "report", ".")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report.html").read_text()
+    assert "function unpack(" in page
+    assert "color-scheme" in page

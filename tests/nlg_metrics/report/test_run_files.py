@@ -12,5 +12,6 @@ run_folder = pytest.importorskip("lora_nlg.run_folder", reason="the training pac
 def test_both_packages_name_the_same_files() -> None:
     assert run_files.CONFIG == run_folder.CONFIG
     assert run_files.ADAPTER == run_folder.ADAPTER_DESCRIPTION
+    assert run_files.ADAPTER_WEIGHTS == run_folder.ADAPTER
     assert run_files.METRICS == run_folder.METRICS
     assert run_files.PREDICTIONS == run_folder.PREDICTIONS

@@ -83,7 +83,7 @@ export class Side {
     const own = this.answer.hypotheses[index];
     const words = this.said[index];
     const text = make("p", { className: "text" });
-    if (words) text.append(...words.map((word) => this.shaded(word)));
+    if (words) text.append(...words.flatMap((word, at) => this.shaded(word, at)));
     else text.textContent = own.text;
     const numbers = [
       `score ${score === null ? "none" : score.toFixed(4)}`, `log-probability ${own.log_prob.toFixed(2)}`,
@@ -100,11 +100,14 @@ export class Side {
     return item;
   }
 
-  shaded(word) {
+  // The space before a word stays outside its shade; the first word has none to show.
+  shaded(word, at) {
     const ended = word.text === "";
-    const span = make("span", { text: ended ? " ∎" : word.text, title: `${ended ? "the end: " : ""}${percent(word.log_prob)}` });
+    const text = word.text.trimStart();
+    const space = at ? word.text.slice(0, word.text.length - text.length) : "";
+    const span = make("span", { text: ended ? "∎" : text, title: `${ended ? "the end: " : ""}${percent(word.log_prob)}` });
     span.style.setProperty("--doubt", (1 - Math.exp(word.log_prob)).toFixed(3));
-    return span;
+    return [ended ? " " : space, span];
   }
 
   async copy() {
