@@ -89,6 +89,11 @@ class Playground:
         self.find_slots, self.command = find_slots, command
         self._lock = threading.Lock()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a question is being answered."""
+        return self._lock.locked()
+
     def ask(self, question: Question) -> Answer:
         """Search, or sample; rank by every penalty of `PENALTIES` and the question's own.
 

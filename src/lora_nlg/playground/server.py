@@ -8,10 +8,14 @@ is told by `Content-Security-Policy` to load and call nothing but this server.
 from __future__ import annotations
 
 import json
+import logging
+import math
+import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import uvicorn
@@ -27,6 +31,8 @@ from lora_nlg import __version__
 from lora_nlg.decoding import BeamSettings, SamplingSettings
 from lora_nlg.errors import InputError
 from lora_nlg.playground.engine import MOST_BEAMS, PENALTIES, Playground, Question
+
+log = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parent / "assets"
 HOST = "127.0.0.1"
@@ -72,15 +78,29 @@ def serve(playground: Playground, listening: socket.socket, factor: float = 1.0)
         listening: as `listening_socket` gives it; closed in the end.
         factor: where the first dial stands. Default: 1, as trained.
     """
-    config = uvicorn.Config(
-        application(playground, factor), log_level="warning", access_log=False, timeout_graceful_shutdown=1
-    )
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if playground.is_busy:  # a search can't be broken off, and there is nothing to save
+                log.info("stopped")
+                os._exit(0)
+            super().handle_exit(sig, frame)
+
+    # Logging stays as the command has set it up.
+    config = uvicorn.Config(application(playground, factor), log_config=None, access_log=False)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     with listening:
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config).run(sockets=[listening])
 
 
-def application(playground: Playground, factor: float = 1.0) -> Starlette:
-    """The page as an ASGI application."""
+def application(playground: Playground, factor: float = 1.0, first: BeamSettings = FIRST) -> Starlette:
+    """The page as an ASGI application.
+
+    Args:
+        playground: what it asks.
+        factor: where the first dial stands. Default: 1, as trained.
+        first: the search it starts with. Default: that of `lora-nlg decode`, with five texts.
+    """
 
     async def page(request: Request) -> Response:
         name = request.path_params.get("name", "index.html")
@@ -89,7 +109,7 @@ def application(playground: Playground, factor: float = 1.0) -> Starlette:
         return FileResponse(ASSETS / name, headers=HEADERS)
 
     async def start(request: Request) -> Response:
-        return JSONResponse(start_values(playground, factor), headers=HEADERS)
+        return JSONResponse(start_values(playground, factor, first), headers=HEADERS)
 
     def answer(value: Mapping[str, Any]) -> dict[str, Any]:
         found = playground.ask(question_from(value))
@@ -115,7 +135,7 @@ def application(playground: Playground, factor: float = 1.0) -> Starlette:
     )
 
 
-def start_values(playground: Playground, factor: float) -> dict[str, Any]:
+def start_values(playground: Playground, factor: float, first: BeamSettings) -> dict[str, Any]:
     """What the page is built from: systems, contexts, known values, settings and their defaults."""
     systems = [
         {
@@ -135,7 +155,7 @@ def start_values(playground: Playground, factor: float) -> dict[str, Any]:
         "contexts": [{"context": context, "references": own} for context, own in corpus.contexts.items()],
         "width": corpus.width,
         "values": corpus.values,
-        "search": asdict(FIRST),
+        "search": asdict(first),
         "sampling": asdict(SamplingSettings()),
         "penalties": PENALTIES,
         "most_beams": MOST_BEAMS,
@@ -172,7 +192,8 @@ def _settings(kind: type[S], value: Any) -> S:
 
 
 def _number(name: str, value: Any, whole: bool) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float) or (whole and int(value) != value):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or (whole and int(value) != value):
         raise InputError(f"`{name}` must be a {'whole ' if whole else ''}number")
     return int(value) if whole else float(value)
 

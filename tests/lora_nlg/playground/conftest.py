@@ -1,4 +1,4 @@
-"""A small random base, two adapters on it of different rank, and records to ask about."""
+"""Two random adapters of different rank on the sample's base, and records to ask about."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lora_nlg.corpora.record import Record, read_records, write_records
-from lora_nlg.gpt2 import GPT2Config, empty_gpt2, lora_targets
+from lora_nlg.gpt2 import lora_targets
 from lora_nlg.lora import LoRASpec, inject
 from lora_nlg.playground import Corpus, Playground, load_systems
 from lora_nlg.tokenizers import load_tokenizer
@@ -20,10 +20,9 @@ from lora_nlg.weights import (
     load_base,
     load_run,
     save_adapter,
-    save_base,
 )
 
-VOCABULARY = Path(__file__).resolve().parents[3] / "data" / "sample" / "base"
+BASE = Path(__file__).resolve().parents[3] / "data" / "sample" / "base"
 HOSTILE = "</script><img src=x onerror=\"document.title='hacked'\"><b>Café</b> & \u2028 \U0001f600"
 """What the page must show as it is."""
 CONTEXTS = ("name : Red Lantern | fare : 3 crowns", "name : Gull", f"name : {HOSTILE} | fare : free")
@@ -39,28 +38,20 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`base/`, the runs `one` (r = 4) and `two` (r = 2), `test.jsonl`. Not to be written to."""
+    """The runs `one` (r = 4) and `two` (r = 2), `test.jsonl`. Not to be written to."""
     folder = tmp_path_factory.mktemp("playground")
-    tokenizer = load_tokenizer(VOCABULARY)
+    tokenizer, base = load_tokenizer(BASE), load_base(BASE)
     torch.manual_seed(0)
-    config = GPT2Config(n_layer=2, n_embd=32, n_head=2, vocab_size=tokenizer.vocab_size, n_positions=128)
-    model = empty_gpt2(config)
-    model.reset_parameters()
-    with torch.no_grad():
-        model.transformer.wte.weight.normal_(0, 0.2)
-    save_base(model, folder / "base")
-    tokenizer.save(folder / "base")
     for name, r in (("one", 4), ("two", 2)):
         specs = {"q": LoRASpec(r, 32.0), "v": LoRASpec(r, 32.0)}
-        adapted = load_base(folder / "base")
-        inject(adapted, lora_targets(config, specs))
+        adapted = load_base(BASE)
+        inject(adapted, lora_targets(base.config, specs))
         with torch.no_grad():
             for key, parameter in adapted.named_parameters():
                 if "lora_B" in key:
-                    parameter.normal_(0, 0.2)
-        base, vocabulary = describe_base(model, folder / "base"), describe_tokenizer(tokenizer, VOCABULARY)
-        save_adapter(folder / name, adapted, AdapterInfo(specs, base, vocabulary))
-        tokenizer.save(folder / name / "tokenizer")
+                    parameter.normal_(0, 0.02)
+        info = AdapterInfo(specs, describe_base(base, BASE), describe_tokenizer(tokenizer, BASE))
+        save_adapter(folder / name, adapted, info)
     records = [Record(f"r{i}", context, [f"Text {i}.", HOSTILE]) for i, context in enumerate(CONTEXTS)]
     write_records(folder / "test.jsonl", records)
     return folder

@@ -22,6 +22,8 @@ from lora_nlg.playground.slots import literal_states
 from lora_nlg.playground.words import words
 from lora_nlg.weights import load_run
 
+from .conftest import BASE
+
 SEARCH = BeamSettings(beam=4, n_best=3, eval_len=12)
 CONTEXT = "name : Red Lantern | fare : 3 crowns"
 
@@ -43,7 +45,7 @@ def test_the_dial_gives_what_decode_writes(playground: Playground, runs: Path, t
     trained = texts(playground, 1.0)
     half = texts(playground, 0.5)
     assert trained == decoded(runs / "one", data, out)
-    assert texts(playground, 0.0) == decoded(runs / "base", data, out)
+    assert texts(playground, 0.0) == decoded(BASE, data, out)
     assert half == decoded(runs / "one", data, out, "--scale_factor", "0.5")
     assert texts(playground, 1.0, "two") == decoded(runs / "two", data, out)
     assert texts(playground, 1.0) == trained  # turned back, and another run asked in between
@@ -52,10 +54,11 @@ def test_the_dial_gives_what_decode_writes(playground: Playground, runs: Path, t
 
 def test_another_ranking_equals_a_search_of_its_own(playground: Playground, runs: Path) -> None:
     run = load_run(runs / "one")
-    answer = playground.ask(Question("one", 1.0, CONTEXT, SEARCH))
+    search = replace(SEARCH, eval_len=48)  # room for ends of several lengths
+    answer = playground.ask(Question("one", 1.0, CONTEXT, search))
     orders = set()
     for penalty in (0.0, 0.8, 1.3, 2.0):
-        decoder = Decoder(fold_for_decoding(run.model), run.tokenizer, replace(SEARCH, length_penalty=penalty))
+        decoder = Decoder(fold_for_decoding(run.model), run.tokenizer, replace(search, length_penalty=penalty))
         ((_, alone),) = decoder.decode([CONTEXT])
         ranking = answer.rankings[penalty]
         assert [(answer.hypotheses[index].tokens, score) for index, score in ranking] == [
@@ -132,7 +135,7 @@ def test_samples_are_ranked_by_their_own_penalty_alone(playground: Playground) -
         ({"system": "three"}, "no run 'three' here; there are one, two"),
         ({"factor": -0.5}, "`scale_factor` must be 0"),
         ({"factor": float("nan")}, "`scale_factor` must be 0"),
-        ({"search": replace(SEARCH, eval_len=128)}, "`eval_len` 128 leaves no room"),
+        ({"search": replace(SEARCH, eval_len=512)}, "`eval_len` 512 leaves no room"),
     ],
 )
 def test_what_cannot_be_asked_is_said(playground: Playground, change: dict, said: str) -> None:
@@ -148,8 +151,8 @@ def test_a_context_too_long_is_noted(playground: Playground) -> None:
     assert playground.ask(Question("one", 1.0, CONTEXT, SEARCH)).note == ""
 
 
-def test_a_model_trained_whole_has_no_dial(runs: Path) -> None:
-    (system,) = load_systems({"base": load_run(runs / "base")})
+def test_a_model_trained_whole_has_no_dial() -> None:
+    (system,) = load_systems({"base": load_run(BASE)})
     assert system.fixed and system.scaling is None
     assert Playground([system]).ask(Question("base", 1.0, CONTEXT, SEARCH)).hypotheses
     with pytest.raises(InputError, match="can't be scaled"):
@@ -176,9 +179,8 @@ def test_values_are_looked_for_word_for_word() -> None:
 
 
 def test_the_corpus_knows_its_form_and_values() -> None:
-    slots = Corpus.of(
-        [Record("1", "name : A | fare : free", ["a"]), Record("2", "name : B", []), Record("3", "name : B")]
-    )
+    given = [("1", "name : A | fare : free", ["a"]), ("2", "name : B", []), ("3", "name : B", [])]
+    slots = Corpus.of(Record(*own) for own in given)
     assert slots.width == 2 and slots.values == {"name": ["A", "B"], "fare": ["free"]}
     assert slots.contexts == {"name : A | fare : free": ["a"], "name : B": []}
     triples = Corpus.of([Record("1", "A : r : B | A : s : C")])

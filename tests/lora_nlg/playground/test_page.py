@@ -22,16 +22,19 @@ pytest.importorskip("starlette", reason="needs starlette (requirements-playgroun
 
 from lora_nlg.decoding import BeamSettings  # noqa: E402 (behind what it needs)
 from lora_nlg.playground import Answer, Playground, Question  # noqa: E402
-from lora_nlg.playground.server import FIRST, application, listening_socket  # noqa: E402
+from lora_nlg.playground.server import application, listening_socket  # noqa: E402
 
 from .conftest import CONTEXTS, HOSTILE  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[3]
+FIRST = BeamSettings(beam=4, n_best=3, eval_len=48)
 
 
 @pytest.fixture(scope="module")
 def address(playground: Playground) -> Iterator[str]:
     """The page, served by a thread of this process."""
     listening = listening_socket()
-    server = uvicorn.Server(uvicorn.Config(application(playground), log_level="error", access_log=False))
+    server = uvicorn.Server(uvicorn.Config(application(playground, first=FIRST), log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
@@ -67,7 +70,9 @@ def settled(page: Any) -> None:
 
 
 def shown(page: Any, side: int) -> list[str]:
-    return [own.removesuffix(" ∎") for own in page.locator(".side").nth(side).locator(".text").all_text_contents()]
+    return [
+        own.removesuffix(" ∎").strip() for own in page.locator(".side").nth(side).locator(".text").all_text_contents()
+    ]
 
 
 def expected(answer: Answer, penalty: float = FIRST.length_penalty) -> list[str]:
@@ -288,24 +293,19 @@ def test_foreign_pages_and_odd_questions_are_refused(address: str) -> None:
 
 
 def test_ctrl_c_ends_it_also_in_the_middle_of_a_search(runs: Path) -> None:
-    flags = [
-        "--checkpoint",
-        f"{runs / 'one'},{runs / 'two'}",
-        "--data",
-        str(runs / "test.jsonl"),
-        "--open_browser",
-        "false",
-    ]
+    names = [str(runs / "one"), str(runs / "two")]
+    flags = ["--checkpoint", ",".join(names), "--data", str(runs / "test.jsonl"), "--open_browser", "false"]
     command = [sys.executable, "-m", "lora_nlg", "playground", *flags]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "src"})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
     try:
         line = process.stderr.readline()
         assert "playground at http://127.0.0.1:" in line
         address = line.split()[2]
-        assert [own["name"] for own in json.loads(call(f"{address}start")[1])["systems"]] == flags[1].split(",")
+        assert [own["name"] for own in json.loads(call(f"{address}start")[1])["systems"]] == names
         search = {"beam": 100, "n_best": 100, "eval_len": 100, "no_repeat_ngram_size": 0}
-        question = {"system": flags[1].split(",")[0], "factor": 1, "context": "name : Gull", "search": search}
+        question = {"system": names[0], "factor": 1, "context": "name : Gull", "search": search}
         body = json.dumps(question).encode()
         asking = threading.Thread(target=lambda: suppressed(f"{address}ask", body))
         asking.start()
@@ -332,6 +332,7 @@ def test_without_its_package_the_command_says_what_to_install(
     from lora_nlg.__main__ import main
 
     monkeypatch.delitem(sys.modules, "lora_nlg.playground.server")
+    monkeypatch.delattr("lora_nlg.playground.server")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["playground", "--checkpoint", str(runs / "one")]) == 1
     assert "requirements-playground.txt" in capsys.readouterr().err
@@ -346,7 +347,3 @@ def test_a_port_that_is_taken_is_said(
     for given in (port, "99999"):
         assert main(["playground", "--checkpoint", str(runs / "one"), "--port", given]) == 1
         assert f"--port {given} can't be used" in capsys.readouterr().err
-
-
-def test_settings_start_where_decode_does() -> None:
-    assert BeamSettings(n_best=FIRST.n_best) == FIRST

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, targets_of
+from lora_nlg.gpt2 import GPT2, lora_targets, targets_of
+from lora_nlg.lora import LoRASpec, inject, lora_layers
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights import (
     AdapterInfo,
@@ -23,6 +24,7 @@ from lora_nlg.weights import (
     save_base,
     save_full_model,
 )
+from lora_nlg.weights.run import Run, rescaled
 
 Adapted = Callable[..., GPT2]
 Logits = Callable[[GPT2], Tensor]
@@ -151,3 +153,63 @@ def test_what_is_no_run(tmp_path: Path, run: Path) -> None:
     (run / "adapter.safetensors").unlink()
     with pytest.raises(InputError, match=r"is not a trained run: .*e\.g\. .*best"):
         load_run(run)
+
+
+def test_another_run_of_the_base_shares_it_and_leaves_the_first_alone(
+    run: Path, base: Path, adapted: Adapted, logits: Logits, vocabulary: Tokenizer, tmp_path: Path
+) -> None:
+    model = adapted("k,o:r=2", seed=3)
+    info = AdapterInfo(targets_of(model, model.config), describe_base(model, base), describe_tokenizer(vocabulary, run))
+    save_adapter(tmp_path / "other", model, info)
+    first = load_run(run, tokenizer=run / "tokenizer")
+    before = logits(first.model)
+    for place, own in ((run / "best", adapted(seed=2)), (tmp_path / "other", model)):
+        second = load_run(place, tokenizer=run / "tokenizer", before=first)
+        assert torch.equal(logits(second.model), logits(own)) and torch.equal(logits(first.model), before)
+        assert second.model.transformer.wte.weight is first.model.transformer.wte.weight
+    # A model that was trained whole is nobody's base.
+    whole = Run(load_base(base), vocabulary, AdapterInfo(targets={}, base=first.info.base))
+    with torch.no_grad():
+        whole.model.transformer.wte.weight.add_(1.0)
+    assert torch.equal(logits(load_run(run, before=whole).model), before)
+
+
+@pytest.mark.parametrize("variant", ["lora", "pissa", "dora"])
+@pytest.mark.parametrize("rule", ["alpha/r", "rslora", "none"])
+def test_a_rescaled_update_is_the_update_of_another_alpha(
+    variant: str, rule: str, base: Path, vocabulary: Tokenizer, logits: Logits
+) -> None:
+    model = load_base(base)
+    specs = {"q": LoRASpec(4, 16.0, rule=rule), "v": LoRASpec(2, 16.0, rule=rule)}
+    inject(model, lora_targets(model.config, specs), variant)
+    with torch.no_grad():
+        for layer in lora_layers(model).values():
+            layer.lora_B.add_(torch.randn_like(layer.lora_B) * 0.1)
+    run = Run(model.eval(), vocabulary, AdapterInfo(specs, variant=variant))
+    before = logits(model)
+    assert rescaled(run, 1.0) is run
+    half, none = rescaled(run, 0.5), rescaled(run, 0.0)
+    assert torch.equal(logits(none.model), logits(load_base(base))) and not none.info.targets
+    for name, layer in lora_layers(model).items():
+        halved = lora_layers(half.model)[name].delta_weight()
+        if variant == "dora":  # its update is no multiple: m·(W + s·BA)/‖W + s·BA‖ − W, row by row
+            rows = layer.slices[0].columns
+            (_, A, B, scaling), magnitude = layer.trained_factors()[0], layer.lora_magnitude[layer.slices[0].rows]
+            V = layer.weight[rows] + 0.5 * scaling * B @ A
+            expected = V * (magnitude / V.norm(dim=1))[:, None] - layer.weight[rows]
+            torch.testing.assert_close(halved[rows], expected)
+        else:
+            torch.testing.assert_close(halved, 0.5 * layer.delta_weight())
+    for name, spec in half.info.targets.items():
+        assert spec.scaling == pytest.approx(0.5 * specs[name].scaling)
+    assert torch.equal(logits(model), before) and not torch.allclose(logits(half.model), before)
+
+
+def test_what_cannot_be_rescaled(run: Path, base: Path, vocabulary: Tokenizer) -> None:
+    with pytest.raises(InputError, match="`scale_factor` must be 0"):
+        rescaled(load_run(run), -1.0)
+    with pytest.raises(InputError, match="the whole model was trained"):
+        rescaled(Run(load_base(base), vocabulary, AdapterInfo(targets={})), 0.5)
+    adapter = load_run(run)
+    with pytest.raises(InputError, match="biases were trained"):
+        rescaled(adapter._replace(info=AdapterInfo(adapter.info.targets, bias="all")), 0.5)

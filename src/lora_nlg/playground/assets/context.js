@@ -47,19 +47,21 @@ function step(by, changed) {
 }
 
 function choose(index, changed) {
-  const { context, references } = start.contexts[index];
   byId("contexts").value = index;
-  byId("context").value = context;
+  byId("context").value = start.contexts[index].context;
   showParts();
-  byId("references").hidden = references.length === 0;
-  byId("references").querySelector("summary").textContent = `What people wrote (${references.length})`;
-  byId("references").querySelector("ul").replaceChildren(...references.map((text) => make("li", { text })));
   changed?.();
 }
 
+function showReferences() {
+  const references = start.contexts.find((own) => own.context === context())?.references ?? [];
+  byId("references").hidden = references.length === 0;
+  byId("references").querySelector("summary").textContent = `What people wrote (${references.length})`;
+  byId("references").querySelector("ul").replaceChildren(...references.map((text) => make("li", { text })));
+}
+
 function showParts() {
-  const known = start.contexts.find((own) => own.context === context());
-  if (!known) byId("references").hidden = true;
+  showReferences();
   if (start.width === 0) return;
   const parts = context().split(" | ").filter((text) => text.trim()).map((text) => {
     const fields = text.split(" : ").map((field) => field.trim());
@@ -96,6 +98,5 @@ function part(fields) {
 function join() {
   const rows = [...byId("parts").children].map((row) => [...row.querySelectorAll("input")].map((input) => input.value.trim()));
   byId("context").value = rows.filter((fields) => fields.some(Boolean)).map((fields) => fields.join(" : ")).join(" | ");
-  const known = start.contexts.some((own) => own.context === context());
-  if (!known) byId("references").hidden = true;
+  showReferences();
 }
