@@ -30,7 +30,7 @@ class System:
         scalings = {spec.scaling for spec in run.info.targets.values()}
         self.scaling = scalings.pop() if len(scalings) == 1 and not self.fixed else None
         self._at: tuple[float, Decoder] | None = None
-        self._base = share._base if share is not None else None
+        self._base: Decoder | None = None if share is None else share._base
         if self._base is None and not self.fixed:
             self._base = self._laid_out(0.0)
 
