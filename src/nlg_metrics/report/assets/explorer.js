@@ -22,14 +22,14 @@ function makeExplorer(data) {
     const size = Number(choice.size), first = (page - 1) * size;
     const shown = numbers.slice(first, first + size);
     list.replaceChildren(...shown.map((n) => segmentElement(data, view(), n)));
-    const range = shown.length ? `, ${(first + 1).toLocaleString("en")} to ${(first + shown.length).toLocaleString("en")}` : "";
-    const all = numbers.length === data.ids.length ? "all" : "of";
-    const total = data.ids.length.toLocaleString("en");
-    byId("shown").textContent = all === "all" ? `All ${total} ${data.unit}${range}`
-      : `${numbers.length.toLocaleString("en")} of ${total} ${data.unit}${range}`;
+    const number = (value) => value.toLocaleString("en");
+    const total = `${number(data.ids.length)} ${data.unit}`;
+    const found = numbers.length === data.ids.length ? `All ${total}` : `${number(numbers.length)} of ${total}`;
+    const range = shown.length ? `, ${number(first + 1)} to ${number(first + shown.length)}` : "";
+    byId("shown").textContent = found + range;
     byId("page-number").value = page;
     byId("page-number").max = pages;
-    byId("pages").textContent = `of ${pages.toLocaleString("en")}`;
+    byId("pages").textContent = `of ${number(pages)}`;
     byId("previous").disabled = page === 1;
     byId("next").disabled = page === pages;
   }
