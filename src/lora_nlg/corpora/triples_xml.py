@@ -20,7 +20,6 @@ from defusedxml import DefusedXmlException
 from lora_nlg.corpora.release import clean
 from lora_nlg.errors import InputError
 
-
 MOST_DEPTH = 100
 """Of elements inside each other; a release has seven."""
 _TRIPLES = ("mtriple", "otriple")
