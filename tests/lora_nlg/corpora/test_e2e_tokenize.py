@@ -65,8 +65,8 @@ def test_train_reads_like_valid(shared_data):
 
 @given(st.text(st.sampled_from("aZé5£$ .,;:!?'\"-()\n\u00a0_")))
 def test_tokenising_only_moves_blanks(text):
-    for tokenize in (tokenize_aggressive, tokenize_affixes):
-        tokens = tokenize(text).split(" ")
+    for convention in (tokenize_aggressive, tokenize_affixes):
+        tokens = convention(text).split(" ")
         assert "".join(tokens) == "".join(text.split())
         assert all(tokens) or tokens == [""]
 

@@ -128,5 +128,5 @@ def test_the_work_of_many_segments_has_one_limit(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("nlg_metrics.metrics.ter.WORK_LIMIT", 100_000)
     text, reference = "a b " * 15, ["b a c " * 10]
     assert Ter().statistics([text], [reference])[0, 0] > 0
-    with pytest.raises(InputError, match="segment [0-9]+: TER"):
+    with pytest.raises(InputError, match=r"segment [0-9]+: TER"):
         Ter().statistics([text] * 1000, [reference] * 1000)

@@ -1,4 +1,4 @@
-"""The normaliser's own stand-in for runs of dots as a word of the input; expected lines are replies of METEOR 1.5's jar."""
+"""The normaliser's own stand-in for dots as a word of the input; the lines are replies of METEOR 1.5's jar."""
 
 from __future__ import annotations
 
