@@ -170,6 +170,7 @@ def test_slots_words_and_n_best_of_an_output(page_file: Path, visit: Visit) -> N
     page = visit.open(page_file, "#seg-id%204")
     poor = page.locator(".segment.linked .text").nth(1)
     assert poor.locator(".wrong").inner_text().endswith("area: city centre, not riverside")
+    poor.locator("mark").first.wait_for()
     assert poor.locator("mark").all_text_contents() == ["city centre"]
     good = page.locator(".segment.linked .text").first
     assert good.locator(".realised").count() == 3

@@ -2,7 +2,7 @@
 
 function makeExplorer(data) {
   const list = byId("segments"), pager = byId("pager");
-  let page = 1, numbers = [], pages = 1;
+  let page = 1, numbers = [], pages = 1, drawn = 0;
 
   function view() {
     return {
@@ -21,7 +21,10 @@ function makeExplorer(data) {
   function draw(choice) {
     const size = Number(choice.size), first = (page - 1) * size;
     const shown = numbers.slice(first, first + size);
-    list.replaceChildren(...shown.map((n) => segmentElement(data, view(), n)));
+    const how = view();
+    list.replaceChildren(...shown.map((n) => segmentElement(data, how, n)));
+    drawn++;
+    if (how.mark) markFrom(shown, 0, drawn);
     const number = (value) => value.toLocaleString("en");
     const total = `${number(data.ids.length)} ${data.unit}`;
     const found = numbers.length === data.ids.length ? `All ${total}` : `${number(numbers.length)} of ${total}`;
@@ -32,6 +35,15 @@ function makeExplorer(data) {
     byId("pages").textContent = `of ${number(pages)}`;
     byId("previous").disabled = page === 1;
     byId("next").disabled = page === pages;
+  }
+
+  /** Comparing words takes longer than drawing: segment by segment, when the page is idle, until drawn anew. */
+  function markFrom(shown, place, drawing) {
+    whenIdle(() => {
+      if (drawing !== drawn || place === shown.length) return;
+      markSegment(data, list.children[place], shown[place]);
+      markFrom(shown, place + 1, drawing);
+    });
   }
 
   function show(choice) {
@@ -100,4 +112,5 @@ function makeExplorer(data) {
   writeControls(EVERYTHING);
   addEventListener("hashchange", follow);
   follow();
+  prepareQueries(data);
 }
