@@ -69,9 +69,7 @@ def added_tokens(folder: Path, vocabulary: dict[str, int], config: dict[str, Any
         if (known.id, known.lstrip, known.rstrip, known.single_word) != (
             token.id, token.lstrip, token.rstrip, token.single_word,
         ) or vocabulary.get(token.content, token.id) != token.id:  # fmt: skip
-            raise InputError(
-                f"{source} says something else of the added token {token.content!r} than the other files do"
-            )
+            raise InputError(f"{source} contradicts the other files about the added token {token.content!r}")
     for content, source in _special_tokens(folder):
         if content in vocabulary:
             found.setdefault(content, Added(content, vocabulary[content], special=True, normalized=False))
@@ -104,7 +102,7 @@ def _tokens_with_ids(folder: Path, config: dict[str, Any] | None) -> Iterator[tu
             flags = {"special": content in special, "normalized": content not in special}
             yield _added({"content": content, **flags}, number, source), source
         elif all(token.get("content") != content or int(index) != number for index, token in by_id.items()):
-            raise InputError(f"{source} says something else of the added token {content!r} than {CONFIG}")
+            raise InputError(f"{source} contradicts {CONFIG} about the added token {content!r}")
 
 
 def _added(entry: Any, number: Any, source: str) -> Added:

@@ -203,7 +203,7 @@ def _check(vocabulary: dict[str, int], merges: Merges, added: Sequence[Added], s
     made = alphabet | {a + b for a, b in merges} | {token.content for token in added} | {END_OF_TEXT}
     if unmade := [token for token in vocabulary if token not in made]:
         raise InputError(
-            f"{source}: no merge makes {len(unmade)} of the tokens ({show(unmade)}), so no text is encoded to them; the "
+            f"{source}: no merge makes {len(unmade)} of the tokens ({show(unmade)}), so no text becomes them; the "
             f"list of merges was cut short, or they were added, and {TOKENIZER_JSON} or added_tokens.json must say so"
         )
 

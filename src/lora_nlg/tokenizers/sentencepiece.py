@@ -87,7 +87,7 @@ class SentencePieceTokenizer:
         return str(self._processor.decode(ids))
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write `sentencepiece.model` and, for transformers, `tokenizer.json` with its settings. Returns their paths."""
+        """Write `sentencepiece.model` and, for transformers, `tokenizer.json` with its settings."""
         path = Path(folder) / MODEL_FILE
         with atomic_write(path, "wb") as file:
             file.write(self._model)
@@ -95,7 +95,7 @@ class SentencePieceTokenizer:
             log.warning("%s has no equal form as %s: transformers can't read this vocabulary", path, TOKENIZER_JSON)
             return [path]
         write_json(Path(folder) / TOKENIZER_JSON, content)
-        write_json(Path(folder) / CONFIG, tokenizer_config())
+        write_json(Path(folder) / CONFIG, tokenizer_config(self._processor))
         return [path, Path(folder) / TOKENIZER_JSON, Path(folder) / CONFIG]
 
     def pieces(self) -> dict[str, int]:
@@ -127,10 +127,11 @@ def read_model(path: Path) -> SentencePieceTokenizer:
         tokenizer = SentencePieceTokenizer(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None
-    if added := added_tokens(path.parent, tokenizer.pieces()):
+    added = [token for token in added_tokens(path.parent, tokenizer.pieces()) if token.id != tokenizer.eos_id]
+    if added:
         raise InputError(
-            f"{path} comes with the added token {added[0].content!r}, which SentencePiece doesn't know; train a vocabulary "
-            "that has it as text (`lora-nlg train-tokenizer`)"
+            f"{path} comes with the added token {added[0].content!r}, which SentencePiece doesn't know; train a "
+            "vocabulary that has it as text (`lora-nlg train-tokenizer`)"
         )
     if (path.parent / TOKENIZER_JSON).is_file():
         tokenizer.check_twin(path.parent / TOKENIZER_JSON)

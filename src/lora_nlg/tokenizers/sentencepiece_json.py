@@ -14,8 +14,6 @@ from typing import Any
 from sentencepiece import SentencePieceProcessor
 from tokenizers import AddedToken, Tokenizer, decoders, models
 
-from lora_nlg.tokenizers.base import END_OF_TEXT
-
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece spells a space inside its pieces
 
 
@@ -55,11 +53,12 @@ def tokenizer_json(processor: SentencePieceProcessor) -> dict[str, Any] | None:
     return content
 
 
-def tokenizer_config() -> dict[str, Any]:
+def tokenizer_config(processor: SentencePieceProcessor) -> dict[str, Any]:
     """What `tokenizer_config.json` must say, so that AutoTokenizer takes the file as it is."""
+    end = processor.id_to_piece(processor.eos_id())
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": END_OF_TEXT,
-        "eos_token": END_OF_TEXT,
+        "bos_token": end,
+        "eos_token": end,
         "clean_up_tokenization_spaces": False,
     }

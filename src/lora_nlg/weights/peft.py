@@ -158,9 +158,7 @@ def _check_modules(options: PeftOptions, pairs: Mapping[str, tuple[Tensor, Tenso
         if not options.adapts(module):
             raise InputError(f"{folder} holds an update of {module}, which its target_modules don't name")
         if (r := options.rank(module)) != A.shape[0]:
-            raise InputError(
-                f"{folder}: {module} has r={A.shape[0]}, but {CONFIG} says {r}; they don't belong together"
-            )
+            raise InputError(f"{folder}: {module} has r={A.shape[0]}, {CONFIG} says {r}; they don't belong together")
     blocks = sorted({match[1] for module in pairs if (match := re.match(r"transformer\.h\.(\d+)\.", module))})
     leaves = ("attn.c_attn", *LAYERS.values())
     possible = ["transformer.wte", "transformer.wpe", "lm_head"]

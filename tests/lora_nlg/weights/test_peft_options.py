@@ -1,4 +1,4 @@
-"""Every option of PEFT's LoRA: either the adapter computes here what PEFT computes, or the option is named in one line."""
+"""Every option of PEFT's LoRA: the adapter computes here what PEFT computes, or the option is named in one line."""
 
 from __future__ import annotations
 
@@ -144,9 +144,9 @@ def test_an_option_that_computes_something_else_is_named(
         ({"rank_pattern": {"h.1.attn.c_attn": 2}}, r"h\.1\.attn\.c_attn has r=4, adapter_config\.json says 2"),
         ({"rank_pattern": [1]}, "rank_pattern must be an object of patterns"),
         ({"alpha_pattern": {"c_attn": "x"}}, "alpha_pattern must be a positive number, got 'x'"),
-        ({"alpha_pattern": {"(((a+)+)+)+b": 3}}, "alpha_pattern must be made of names and simple patterns"),
+        ({"alpha_pattern": {"(((a+)+)+)+b": 3}}, "alpha_pattern must be of names and simple patterns"),
         ({"alpha_pattern": {"h.1.attn.c_attn": 3}}, "a rank or alpha for each block are not supported"),
-        ({"target_modules": "(.*.*.*)*x"}, "target_modules must be made of names and simple patterns"),
+        ({"target_modules": "(.*.*.*)*x"}, "target_modules must be of names and simple patterns"),
         ({"target_modules": ["c_fc"]}, r"holds an update of transformer\.h\.0\.attn\.c_attn, which its target_modules"),
         ({"target_modules": ["c_attn", "c_fc"]}, r"lacks transformer\.h\.0\.mlp\.c_fc, which its target_modules name"),
         ({"target_modules": 3}, "target_modules must be a list of module names or a pattern"),
