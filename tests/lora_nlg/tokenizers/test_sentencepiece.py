@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lora_nlg.commands.train_tokenizer import main, training_texts
 from lora_nlg.corpora.record import Record, write_records
 from lora_nlg.errors import InputError
-from lora_nlg.tokenizers import load_tokenizer
+from lora_nlg.tokenizers import END_OF_TEXT, load_tokenizer
 from lora_nlg.tokenizers.sentencepiece import PROBE, SentencePieceTokenizer, train_sentencepiece
 
 TEXTS = [
@@ -96,10 +96,14 @@ def test_transformers_reads_the_saved_vocabulary_and_gives_the_same_ids(tokenize
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert (len(theirs), theirs.eos_token_id) == (tokenizer.vocab_size, tokenizer.eos_id)
     random = Random(0)
-    texts = [PROBE, *("".join(random.choices("the islandé😀▁<0x41>  \n\t,.A", k=30)) for _ in range(500))]
+    texts = [
+        PROBE.replace(END_OF_TEXT, ""),
+        *("".join(random.choices("the islandé😀▁<0x41>  \n\t,.A", k=30)) for _ in range(500)),
+    ]
     for text in texts:
         assert theirs.encode(text) == tokenizer.encode(text), text
         assert theirs.decode(tokenizer.encode(text)) == text
+    assert theirs.encode(f"a{END_OF_TEXT}") == tokenizer.encode(f"a{END_OF_TEXT}", allow_special=True)
 
 
 def test_a_vocabulary_without_an_equal_form_is_saved_alone(tmp_path, caplog):
