@@ -76,11 +76,23 @@ def read_json(path: str | Path) -> Any:
     Raises:
         InputError: the file is absent or is not JSON; the message names it.
     """
-    text = read_text(path)
+    return parse_json(read_text(path), str(path))
+
+
+def parse_json(text: str, source: str) -> Any:
+    """A JSON text's value.
+
+    Raises:
+        InputError: not JSON, nested too deep, or a number of thousands of digits; the message names `source`.
+    """
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        raise InputError(f"{source} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise InputError(f"{source} is not JSON that can be read: it is nested too deep") from None
+    except ValueError:  # Python reads no whole number of more than 4,300 digits
+        raise InputError(f"{source} is not JSON that can be read: it holds a number of thousands of digits") from None
 
 
 def read_text(path: str | Path) -> str:
