@@ -1,7 +1,10 @@
-"""Files every room reads and writes: atomic replacement, hashes, JSON and JSON lines.
+"""Files every room reads and writes: atomic replacement, hashes, JSON and JSON lines, YAML.
 
 A reader never sees half a file: everything is written under a temporary name in the same folder, flushed to
 disk (fsync) and renamed over the target, which POSIX makes atomic.
+
+What is read may be damaged or made to harm. JSON and YAML are bounded before they become values: how deep they nest,
+how long a number is, what an alias may multiply, and text that no file can hold.
 """
 
 from __future__ import annotations
@@ -9,13 +12,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 from lora_nlg.errors import InputError
+
+DEEPEST = 64
+"""Lists and objects in one another that a JSON or YAML text may hold; what this project writes needs ten."""
+LONGEST_VALUE = 8192
+"""Characters of a flag's value or a value in YAML: twice the longest path."""
+_LONGEST_YAML = 1 << 20
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""Where an escape of half a character (a surrogate) may begin; a good pair begins so too."""
 
 
 @contextmanager
@@ -70,26 +85,126 @@ def sha256_file(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def parse_json(text: str | bytes, where: str) -> Any:
+    """A JSON text's value, if reading it is harmless.
+
+    Args:
+        text: UTF-8 where it is bytes.
+        where: what it is, for the message.
+
+    Raises:
+        InputError: no JSON; nested deeper than `DEEPEST`; a whole number beyond 64 bits; half a character (a lone
+            surrogate), which no file can hold.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")
+        value = json.loads(text, parse_int=_whole_number)
+        if text.count("[") + text.count("{") > DEEPEST and _nests_deeper(value, DEEPEST):
+            raise RecursionError
+        if _HALF.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except RecursionError:
+        reason = f"nested more than {DEEPEST} deep"
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise InputError(f"{where} holds half a character (the lone surrogate {half}); take it out") from None
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start} is not UTF-8"
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if "\n" in error.doc else ""
+        reason = f"{error.msg} at {line}column {error.colno}"
+    except ValueError as error:
+        reason = str(error)
+    raise InputError(f"{where} is not JSON ({reason})")
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > 20 or not -(1 << 63) <= int(digits) < 1 << 64:
+        raise ValueError(f"a whole number of {len(digits.lstrip('-'))} digits; 64 bits hold no such number")
+    return int(digits)
+
+
+def _nests_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
+
+
 def read_json(path: str | Path) -> Any:
     """A JSON file's value.
 
     Raises:
-        InputError: the file is absent or is not JSON; the message names it.
+        InputError: the file is absent, or `parse_json` refuses it; the message names it.
+    """
+    return parse_json(read_text(path), str(path))
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """The value of a JSON file that must be an object, `{…}`.
+
+    Raises:
+        InputError: as `read_json`; or it is a list, a number, …
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold a JSON object, {{…}}, not {type(value).__name__}")
+    return value
+
+
+def check_yaml(text: str, where: str) -> None:
+    """Refuse YAML that building would choke on: the C library follows nesting until the stack ends.
+
+    Raises:
+        InputError: no YAML; more than a mebibyte, or a value of more than `LONGEST_VALUE`; nested deeper than
+            `DEEPEST`; anchors or aliases, with which a few lines stand for gigabytes.
+    """
+    if len(text) > _LONGEST_YAML:
+        raise InputError(f"{where} is {len(text):,} characters long; YAML of at most {_LONGEST_YAML:,} is read")
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise InputError(f"{where} is nested more than {DEEPEST} deep")
+            if len(getattr(event, "value", "")) > LONGEST_VALUE:
+                raise InputError(f"{where} has a value of more than {LONGEST_VALUE:,} characters")
+            if getattr(event, "anchor", None) is not None:
+                raise InputError(f"{where} has the anchor or alias {event.anchor!r}; write the value out where it stands")
+    except (yaml.YAMLError, UnicodeError) as error:  # UnicodeError: a lone surrogate
+        raise InputError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def read_yaml(path: str | Path) -> Any:
+    """A YAML file's value.
+
+    Raises:
+        InputError: the file is absent, or `check_yaml` refuses it, or a value in it is none; the message names it.
     """
     text = read_text(path)
+    check_yaml(text, str(path))
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date like 2020-13-45, a number of 5,000 digits
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def read_text(path: str | Path) -> str:
     """A UTF-8 text file's content, a byte order mark dropped.
 
     Raises:
-        InputError: the file is absent, is a folder, or is not UTF-8; the message names it.
+        InputError: the file is absent, is a folder or a device, or is not UTF-8; the message names it.
     """
     try:
+        if stat.S_ISCHR(os.stat(path).st_mode):  # /dev/zero never ends
+            raise InputError(f"{path} is a device, not a file")
         return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None
@@ -110,15 +225,11 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, Any]]:
     """Yield `(line number, value)` for every line of a JSON lines file; line numbers start at 1.
 
     Raises:
-        InputError: the file is absent or not UTF-8, or a line is not JSON; the message names file and line.
+        InputError: the file is absent or not UTF-8, or `parse_json` refuses a line; the message names file and line.
     """
     for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error.msg})") from None
+        if line.strip():
+            yield number, parse_json(line, f"{path}, line {number}")
 
 
 def write_jsonl(path: str | Path, values: Iterable[Any]) -> int:

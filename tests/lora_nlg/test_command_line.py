@@ -1,5 +1,6 @@
 """Every command explains itself, and every mistake ends in one line and a non-zero exit status."""
 
+import os
 import subprocess
 import sys
 
@@ -65,6 +66,12 @@ DECODE = ["decode", "--checkpoint", "x", "--data", "x"]
         ([*TRAIN, "--lora_dim", "4.5"], "--lora_dim must be a whole number, got 4.5"),
         ([*TRAIN, "--max_step", "ten"], "--max_step must be a whole number, got ten"),
         ([*TRAIN, "--shuffle", "maybe"], "--shuffle must be true or false, got maybe"),
+        ([*TRAIN, "--lora_dim", "9" * 30], "--lora_dim must fit into 64 bits, got a number of 30 digits"),
+        ([*TRAIN, "--lora_dim", "9" * 5000], "--lora_dim: "),
+        ([*TRAIN, "--lr", "nan"], "--lr must be a number, got nan"),
+        ([*TRAIN, "--lr", "[" * 100_000], "has 100,000 characters; a word may have 8,192"),
+        ([*TRAIN, "--lr", "[" * 8000], "--lr must be a number, got [[["),
+        ([*DECODE, "--threads", "1000000"], "--threads must be from 1 to 1024, got 1000000"),
         ([*TRAIN, "--config", "nowhere.yaml"], "--config: File does not exist"),
         (["decode", "--data", "x"], "the following arguments are required: --checkpoint (see"),
         (["prepare"], "the following arguments are required: corpus, --out (see"),
@@ -80,6 +87,35 @@ def test_an_unknown_name_in_a_config_file_is_explained_too(tmp_path, capsys):
     (tmp_path / "c.yaml").write_text("lora_din: 3\n")
     assert main([*TRAIN, "--config", str(tmp_path / "c.yaml")]) == 1
     assert "in --config, no flag --lora_din; did you mean --lora_dim?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr: " + "[" * 100_000, "nested more than 64 deep"),
+        ("lr: &a [1]\nlora_dim: *a\n", "the anchor or alias 'a'"),
+        (f"lr: '{'[' * 100_000}'", "a value of more than 8,192 characters"),
+        ("lora_dim: " + "9" * 5000, "digits"),
+        ('lr: "\\ud83c"', "is not YAML"),
+    ],
+)
+def test_a_hostile_config_file_is_one_line(text, message, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(text)
+    assert main([*TRAIN, "--config", str(tmp_path / "c.yaml")]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line and len(line) < 800
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_terminal_that_lacks_a_character_shows_its_number(encoding, tmp_path):
+    (tmp_path / "train.txt").write_text("name : A | Type : pub||A is a pub .\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "lora_nlg", "prepare", "e2e", "--raw", tmp_path, "--out", tmp_path / "out"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"texts in train.txt \\u2192 1 records" in done.stdout
 
 
 def test_as_a_process_without_traceback():

@@ -7,7 +7,17 @@ import pytest
 
 from lora_nlg.corpora.record import Record, read_records, write_records
 from lora_nlg.errors import InputError
-from lora_nlg.files import atomic_write, read_json, read_jsonl, read_text, sha256_file, write_json
+from lora_nlg.files import (
+    atomic_write,
+    parse_json,
+    read_json,
+    read_json_object,
+    read_jsonl,
+    read_text,
+    read_yaml,
+    sha256_file,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -36,12 +46,72 @@ def test_sha256_of_a_known_string(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b'{"a": 1}\n{"b": \n', "line 2: not JSON"), (b"\xff\xfe\x00", "is not UTF-8")],
+    [(b'{"a": 1}\n{"b": \n', "line 2 is not JSON"), (b"\xff\xfe\x00", "is not UTF-8")],
 )
 def test_unreadable_lines_are_named(tmp_path, content, message):
     (tmp_path / "x.jsonl").write_bytes(content)
     with pytest.raises(InputError, match=message):
         list(read_jsonl(tmp_path / "x.jsonl"))
+
+
+HOSTILE = [
+    ("[" * 100_000, "nested more than 64 deep"),
+    ('{"a":' * 65 + "1" + "}" * 65, "nested more than 64 deep"),
+    ("9" * 5000, "a whole number of 5000 digits"),
+    ("[18446744073709551616]", "a whole number of 20 digits"),
+    ('{"text": "Zi \\ud83c"}', "half a character .the lone surrogate .ud83c"),
+    ('{"\\udf7b": 1}', "half a character .the lone surrogate .udf7b"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), HOSTILE)
+def test_hostile_json_is_one_line(tmp_path, text, message):
+    for name, read in (("x.json", read_json), ("x.jsonl", lambda path: list(read_jsonl(path)))):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match=rf"{name}.* {message}|{name}.*\({message}") as caught:
+            read(tmp_path / name)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 300 + len(str(tmp_path))
+    with pytest.raises(InputError, match=message):
+        parse_json(text.encode(), "the header")
+
+
+def test_what_json_may_hold_comes_out():
+    deepest, pair = "[" * 64 + "]" * 64, '["\\ud83c\\udf7b", "\\\\ud83c", 18446744073709551615, -9223372036854775808, NaN]'
+    assert json.dumps(parse_json(deepest, "x")) == deepest
+    assert str(parse_json(pair, "x")) == str(json.loads(pair))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested more than 64 deep"),
+        ("- " * 50_000, "nested more than 64 deep"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "has the anchor or alias 'a'"),
+        (f"lr: '{'[' * 100_000}'", "has a value of more than 8,192 characters"),
+        ('lr: "\\ud83c"', "is not YAML"),
+        ("lr: [", "is not YAML"),
+        ("r: " + "9" * 5000, "is not YAML"),
+        ("since: 2020-13-45", "is not YAML"),
+        ("run: !!python/object/apply:os.getcwd []", "is not YAML"),
+        ("a: b\n" * 300_000, "1,500,000 characters long"),
+    ],
+)
+def test_hostile_yaml_is_one_line(tmp_path, text, message):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(InputError, match=rf"x.yaml .*{message}") as caught:
+        read_yaml(tmp_path / "x.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_object_is_asked_for(tmp_path):
+    (tmp_path / "x.json").write_text("[]")
+    with pytest.raises(InputError, match=r"x.json must hold a JSON object, .* not list"):
+        read_json_object(tmp_path / "x.json")
+
+
+def test_a_device_is_not_read():
+    with pytest.raises(InputError, match="/dev/zero is a device"):
+        read_text("/dev/zero")
 
 
 def test_missing_file_and_folder_are_named(tmp_path):

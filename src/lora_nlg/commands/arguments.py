@@ -10,19 +10,36 @@ at least 1". `naming_flags`, around a command's `main`, turns it into `--beam`.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, set_parsing_settings
+import yaml
+from jsonargparse import ArgumentParser, get_loader, set_loader, set_parsing_settings
 
 from lora_nlg.commands.usage_errors import explain
 from lora_nlg.errors import InputError
+from lora_nlg.files import LONGEST_VALUE, check_yaml
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+_load_yaml = get_loader("yaml")
+
+
+def _bounded_yaml(text: str) -> Any:
+    """jsonargparse's own reading of a `--config` file, made harmless.
+
+    A flag's value is YAML to it as well, read by another way; its length is bounded, so the depth is.
+    """
+    check_yaml(text, "this")
+    return _load_yaml(text)
+
+
+set_loader("yaml", _bounded_yaml, (yaml.YAMLError, ValueError))
+_LONGEST_MESSAGE = 600
 _FLAGS = {"base": "init_checkpoint"}
 """Fields whose flag has another name."""
 
@@ -89,18 +106,32 @@ def parse_arguments(
     for group in groups:
         parser.add_class_arguments(group, skip=set(skip) & {field.name for field in fields(group)})
     hint = f"(see: lora-nlg {command} --help)"
+    if long := next((word for word in argv if len(word) > LONGEST_VALUE), None):
+        raise InputError(f"{long[:40]}… has {len(long):,} characters; a word may have {LONGEST_VALUE:,} {hint}")
     try:
         spelled = _spell_out_booleans(argv, groups, stray=bool(positionals))
         namespace = parser.parse_args(_gather_lists(spelled, groups))
     except Exception as error:  # jsonargparse raises several kinds, all of them about the command line
         flags = ["config", *(name for group in groups for name in _flags(group, skip))]
         problem = explain(" ".join(str(error).split()), flags, positionals or {})
-        raise InputError(f"{problem} {hint}") from None
+        shown = problem if len(problem) <= _LONGEST_MESSAGE else f"{problem[:_LONGEST_MESSAGE]}…"
+        raise InputError(f"{shown} {hint}") from None
     instances = []
     for group in groups:
         with naming_flags():
-            instances.append(group(**{name: namespace[name] for name in _flags(group, skip)}))
+            values = {name: namespace[name] for name in _flags(group, skip)}
+            _check_range(values)
+            instances.append(group(**values))
     return Parsed(parser, namespace, instances, {name: namespace[name] for name in positionals or {}})
+
+
+def _check_range(values: Mapping[str, Any]) -> None:
+    """Refuse numbers that no computation takes, whatever they are for."""
+    for name, value in values.items():
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise InputError(f"`{name}` must fit into 64 bits, got a number of {len(str(abs(value)))} digits")
+        if isinstance(value, float) and math.isnan(value):
+            raise InputError(f"`{name}` must be a number, got nan")
 
 
 def _flags(group: type, skip: Collection[str]) -> list[str]:

@@ -31,6 +31,8 @@ from lora_nlg.run_folder import PREDICTIONS, ranked_predictions
 from lora_nlg.weights.run import Run, load_run
 
 log = logging.getLogger(__name__)
+MOST_THREADS = 1024
+"""More than any machine's cores; OpenMP ends the process where it can't make the threads it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class RunArguments:
     """CPU threads. Default: torch's."""
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"--threads must be at least 1, got {self.threads}")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise InputError(f"--threads must be from 1 to {MOST_THREADS}, got {self.threads}")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lora_nlg.batching import Example, read_examples
 from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.distributed import pick_device
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_json, sha256_file, write_json, write_jsonl
+from lora_nlg.files import read_json_object, sha256_file, write_json, write_jsonl
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.progress import progress_bar
 from lora_nlg.sweep.engine import train_group
@@ -188,7 +188,7 @@ def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
     """Refuse to mix members of different settings in one folder; the grid itself may grow."""
     path = folder / PLAN
     if path.is_file():
-        before = read_json(path)
+        before = read_json_object(path)
         if differ := [name for name in plan if before.get(name) != plan[name]]:
             shown = "; ".join(f"{name}: {before.get(name)} there, {plan[name]} now" for name in differ)
             raise InputError(f"{folder} holds members trained with other settings ({shown}); use another --work_dir")

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lora_nlg.batching import Batch, Example, Sampler, make_batch, validation_batches
+from lora_nlg.errors import InputError
+from lora_nlg.files import parse_json
 from lora_nlg.gpt2 import GPT2, FlatAttention, lora_targets
 from lora_nlg.lora import FusedLinear, inject, lora_layers, pack_frozen, strip
 from lora_nlg.lora.batched import BatchedLinear, Rows
@@ -281,13 +283,16 @@ def _save(group: Group, path: Path) -> None:
 
 @torch.no_grad()
 def _restore(group: Group, path: Path) -> None:
-    with safe_open(path, framework="pt") as file:
-        state = json.loads(file.metadata()["group"])
     tensors = read_tensors(path)
-    group.step, group.losses = state["step"], state["losses"]
-    group.value.copy_(tensors["value"])
-    for n, parameters in enumerate(group.optimizer.param_groups):
-        parameter = parameters["params"][0]
-        step = torch.tensor(float(group.step), device=parameter.device if parameter.is_cuda else "cpu")
-        moments = {key: tensors[f"{key}/{n}"].to(parameter.device) for key in MOMENTS}
-        group.optimizer.state[parameter] = {"step": step, **moments}
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = parse_json(file.metadata()["group"], str(path))
+        group.step, group.losses = state["step"], state["losses"]
+        group.value.copy_(tensors["value"])
+        for n, parameters in enumerate(group.optimizer.param_groups):
+            parameter = parameters["params"][0]
+            step = torch.tensor(float(group.step), device=parameter.device if parameter.is_cuda else "cpu")
+            moments = {key: tensors[f"{key}/{n}"].to(parameter.device) for key in MOMENTS}
+            group.optimizer.state[parameter] = {"step": step, **moments}
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} is no state of this sweep ({type(error).__name__}); delete it to begin anew") from None
