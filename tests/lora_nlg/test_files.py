@@ -76,7 +76,10 @@ def test_hostile_json_is_one_line(tmp_path, text, message):
 
 
 def test_what_json_may_hold_comes_out():
-    deepest, pair = "[" * 64 + "]" * 64, '["\\ud83c\\udf7b", "\\\\ud83c", 18446744073709551615, -9223372036854775808, NaN]'
+    deepest, pair = (
+        "[" * 64 + "]" * 64,
+        '["\\ud83c\\udf7b", "\\\\ud83c", 18446744073709551615, -9223372036854775808, NaN]',
+    )
     assert json.dumps(parse_json(deepest, "x")) == deepest
     assert str(parse_json(pair, "x")) == str(json.loads(pair))
 

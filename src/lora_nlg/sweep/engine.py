@@ -295,4 +295,6 @@ def _restore(group: Group, path: Path) -> None:
             moments = {key: tensors[f"{key}/{n}"].to(parameter.device) for key in MOMENTS}
             group.optimizer.state[parameter] = {"step": step, **moments}
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} is no state of this sweep ({type(error).__name__}); delete it to begin anew") from None
+        raise InputError(
+            f"{path} is no state of this sweep ({type(error).__name__}); delete it to begin anew"
+        ) from None
