@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass
 
 import pytest
 
 from lora_nlg.__main__ import COMMANDS, main
+from lora_nlg.commands import decode, train_arguments
+from lora_nlg.commands.usage_errors import RENAMED
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -52,6 +55,15 @@ DECODE = ["decode", "--checkpoint", "x", "--data", "x"]
             "--clip is --grad_clip here; --adam_epislon is --adam_epsilon",
         ),
         ([*TRAIN, "--fp16"], "--fp16 is --dtype fp16 here"),
+        ([*TRAIN, "--seed", "1"], "--seed is --random_seed here"),
+        ([*TRAIN, "--learning_rate=1e-3"], "--learning_rate is --lr here"),
+        ([*TRAIN, "--batch_size", "4"], "--batch_size is --train_batch_size here"),
+        ([*TRAIN, "--target-modules", "q"], "--target-modules is --lora_targets here"),
+        ([*TRAIN, "--work-dir", "x"], "--work-dir is --work_dir here"),
+        ([*DECODE, "--num_beams", "5"], "--num_beams is --beam here"),
+        ([*DECODE, "--seed", "1"], "--seed is --random_seed here"),
+        (["generate", "a : b", "--checkpoint", "x", "--num_beams", "5"], "--num_beams is --beam here"),
+        ([*TRAIN, "--num_beams", "5"], "no flag --num_beams"),
         ([*TRAIN, "--platform", "local"], "no flag --platform: leave it out"),
         ([*DECODE, "--local_rank=0"], "no flag --local_rank: leave it out"),
         ([*DECODE, "--output_file", "x"], "--output_file is --out here"),
@@ -81,6 +93,14 @@ def test_what_is_wrong_is_said_in_words(arguments, message, capsys):
     assert main(arguments) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line and "<class" not in line and "typing" not in line
+
+
+def test_every_other_name_leads_to_a_flag():
+    """An alias of a flag that no command has would never be shown, and one that is a flag itself never asked for."""
+    classes = [value for module in (train_arguments, decode) for value in vars(module).values() if is_dataclass(value)]
+    flags = {field.name for group in classes for field in fields(group)}
+    targets = {target.partition(" ")[0] for targets in RENAMED.values() for target in targets}
+    assert targets <= flags
 
 
 def test_an_unknown_name_in_a_config_file_is_explained_too(tmp_path, capsys):

@@ -28,6 +28,7 @@ from lora_nlg.weights.run import load_run
 
 OLDEST_TORCH = (2, 10)
 SPLITS = ("train", "valid", "test")
+_WORD = re.compile(r"\w")
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def path_checks(path: Path, base: str | None) -> Iterator[Check]:
     splits = [path / f"{split}.jsonl" for split in SPLITS if (path / f"{split}.jsonl").is_file()]
     if splits:
         for file in splits:
-            yield _guarded(str(file), partial(_records, file))
+            yield from _record_checks(file)
         return
     try:
         identity = identify(path)
@@ -192,11 +193,31 @@ def _guarded(name: str, run: Callable[[], str]) -> Check:
         return Check(name, "FAIL", str(error))
 
 
-def _records(file: Path) -> str:
-    records = read_records(file)
-    references = sum(len(record.references) for record in records)
+def _record_checks(file: Path) -> Iterator[Check]:
+    """What training will read, and what the scorers will refuse or count for nothing afterwards."""
+    try:
+        records = read_records(file)
+    except (InputError, OSError) as error:
+        yield Check(str(file), "FAIL", str(error))
+        return
+    references = [text for record in records for text in record.references]
     contexts = len({record.context for record in records})
-    return f"{len(records):,} records, {contexts:,} contexts, {references:,} references"
+    found = f"{len(records):,} records, {contexts:,} contexts, {len(references):,} references"
+    without = sum(not record.references for record in records)
+    if not references and file.stem == "train":
+        yield Check(str(file), "FAIL", f"{found}: nothing to train on; a record needs texts in its references")
+    elif without:
+        yield Check(str(file), "note", f"{found}; {without:,} records have none and can be decoded, not scored")
+    else:
+        yield Check(str(file), "ok", found)
+    wordless = [record.id for record in records if any(not _WORD.search(text) for text in record.references)]
+    if wordless:
+        yield Check(
+            f"{file}: references",
+            "note",
+            f"{len(wordless):,} records have a reference without a word (first: id {wordless[0]!r}); take these texts "
+            "out: they teach the model to say nothing, and the scorers can't use them",
+        )
 
 
 def _decodable(path: Path, base: str | None) -> str:

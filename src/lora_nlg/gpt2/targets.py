@@ -21,6 +21,13 @@ from lora_nlg.lora.inject import Target
 QKV = ("q", "k", "v")
 LAYERS = {"o": "attn.c_proj", "fc": "mlp.c_fc", "proj": "mlp.c_proj"}
 TARGETS = (*QKV, *LAYERS, "wte")
+OTHER_NAMES = {
+    "q_proj": "q", "k_proj": "k", "v_proj": "v", "query": "q", "key": "k", "value": "v",
+    "o_proj": "o", "out_proj": "o", "attn.c_proj": "o", "c_attn": "q,k,v", "attn.c_attn": "q,k,v", "c_fc": "fc",
+    "mlp.c_fc": "fc", "up_proj": "fc", "c_proj": "o,proj", "mlp.c_proj": "proj", "down_proj": "proj",
+    "embed_tokens": "wte", "all-linear": "q,k,v,o,fc,proj",
+}  # fmt: skip
+"""What PEFT's configurations and other models call these layers -> targets here."""
 _SETTINGS: dict[str, Callable[[str], Any]] = {"r": int, "alpha": float}
 _BLOCK_LAYER = re.compile(r"transformer\.h\.\d+\.(.+)")
 
@@ -45,7 +52,8 @@ def parse_targets(text: str, default: LoRASpec) -> dict[str, LoRASpec]:
     for item in text.split(","):
         name, *settings = (part.strip() for part in item.split(":"))
         if name not in TARGETS:
-            raise InputError(f"unknown LoRA target {name!r} in {text!r}; choose from {', '.join(TARGETS)}, e.g. q,v")
+            hint = f"; {name} is {OTHER_NAMES[name]} here" if name in OTHER_NAMES else ", e.g. q,v"
+            raise InputError(f"unknown LoRA target {name!r} in {text!r}; choose from {', '.join(TARGETS)}{hint}")
         if name in specs:
             raise InputError(f"LoRA target {name} is given twice in {text!r}")
         spec = default

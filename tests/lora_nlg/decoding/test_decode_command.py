@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import shutil
@@ -266,6 +267,29 @@ def test_generate_prints_scores_and_texts(runs: Path, capsys: pytest.CaptureFixt
     lines = capsys.readouterr().out.splitlines()
     scores = [float(line.split()[0]) for line in lines]
     assert len(lines) == 3 and scores == sorted(scores, reverse=True)
+
+
+def test_generate_reads_lines_and_the_bracket_form(runs, capsys, monkeypatch, caplog) -> None:
+    """What comes through a pipe or in brackets gives what the same context gives as an argument in the trained form."""
+    flags = ["--checkpoint", str(runs / "one"), "--eval_len", "8"]
+    contexts = ["name : Blue Spice | Type : pub", "name : Gull"]
+    alone = []
+    for context in contexts:
+        assert main(["generate", context, *flags]) == 0
+        alone.append(capsys.readouterr().out)
+    caplog.set_level("INFO")
+    for given in (["-"], []):
+        piped = io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfname[Blue Spice], eatType[pub]\r\n\nname : Gull\n"))
+        monkeypatch.setattr(sys, "stdin", piped)
+        assert main(["generate", *given, *flags]) == 0
+        assert capsys.readouterr().out == f"{contexts[0]}\n{alone[0]}{contexts[1]}\n{alone[1]}"
+    assert "note: read as: name : Blue Spice | Type : pub" in caplog.text
+    assert main(["generate", "Name[Blue]", *flags]) == 0
+    assert "taken as it stands, since it is not E2E's bracket form: unknown attribute 'Name'" in caplog.text
+    for content, message in ((b" \n", "the input is empty"), (b"\xff", "not UTF-8 text (byte 0)")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert main(["generate", *flags]) == 1
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
