@@ -198,17 +198,22 @@ def make_decoder(
     batch_size: int = 1,
     share: Decoder | None = None,
 ) -> Decoder:
-    """A decoder for a run as flags ask for it, its LoRA layers merged into a copy; the main rank says so."""
-    adapted = len(lora_layers(run.model))
+    """A decoder for a run as flags ask for it, its LoRA layers merged into a copy where the type allows; the main rank says so."""
+    dtype = named_dtype(arguments.dtype)
+    model = fold_for_decoding(run.model, dtype)
+    adapted, apart = len(lora_layers(run.model)), len(lora_layers(model))
     if adapted and world.is_main:
-        log.info("LoRA merged into a copy of %d layers for decoding", adapted)
+        if apart < adapted:
+            log.info("LoRA merged into a copy of %d layers for decoding", adapted - apart)
+        if apart:
+            log.info("LoRA kept apart in %d layers, since %s would round it away", apart, arguments.dtype)
     return Decoder(
-        fold_for_decoding(run.model).to(world.device),
+        model.to(world.device),
         run.tokenizer,
         replace(search, end_ids=text.end_ids(run.tokenizer.eos_id)),
         batch_size=batch_size,
         seq_len=text.seq_len,
-        dtype=named_dtype(arguments.dtype),
+        dtype=dtype,
         sampling=sampling if text.sample else None,
         share=share,
     )

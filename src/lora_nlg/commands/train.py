@@ -44,7 +44,7 @@ from lora_nlg.training import (
 from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer
 from lora_nlg.weights.base import build_base, find_weights
 from lora_nlg.weights.run import save_model
-from nlg_metrics.metrics.bleu import Bleu
+from nlg_metrics.metrics.bleu import ClippedBleu
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ def _beside_checkpoint(model: ModelArguments) -> Path:
 def _validations(
     arguments: Arguments, step: EagerStep, tokenizer: Tokenizer, valid: Sequence[Example]
 ) -> dict[str, Validation]:
-    """What the flags ask to validate: by the loss, and by generation with the E2E scorer's BLEU."""
+    """What the flags ask to validate: by the loss, and by generation with a BLEU that empty outputs can't raise."""
     data, found = arguments.data, dict[str, Validation]()
     if valid:
         batches = validation_batches(valid, data.valid_batch_size)
@@ -204,7 +204,7 @@ def _validations(
             read_records(data.valid_data),
             settings=arguments.generation,
             seq_len=data.seq_len,
-            score=lambda texts, references: Bleu().score(texts, references).value,
+            score=lambda texts, references: ClippedBleu().score(texts, references).value,
             world=step.world,
         )
     return found

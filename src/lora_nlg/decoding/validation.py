@@ -24,7 +24,9 @@ class GenerationSettings:
     """Validation by generation."""
 
     valid_bleu: bool = False
-    """Decode the validation contexts with beam search and score BLEU (the E2E scorer's), every epoch."""
+    """Decode the validation contexts with beam search and score BLEU, every epoch: the E2E scorer's, save that an
+    empty output has no n-gram instead of less than none. Decoded in fp32 whatever --dtype, as `decode` does, from the
+    weights as they are held."""
     valid_beam: int = 4
     """Beam size of validation by generation."""
     valid_eval_len: int = 64
@@ -86,4 +88,4 @@ class GenerationValidation:
 
     def describe(self, values: Mapping[str, float]) -> str:
         """Its values in words."""
-        return f"generated: bleu {values['bleu']:.4f}"
+        return f"generated in fp32: bleu {values['bleu']:.4f}"
