@@ -67,6 +67,17 @@ def predictions_config(predictions: str | Path) -> Path:
     return path.with_name(path.name.removesuffix(".jsonl") + ".config.json")
 
 
+def run_lock(folder: str | Path) -> Path:
+    """The file that a process locks while it trains in a run's folder."""
+    return Path(folder) / ".lock"
+
+
+def predictions_lock(predictions: str | Path) -> Path:
+    """The file that a process locks while it decodes into a predictions file."""
+    path = Path(predictions)
+    return path.with_name(f".{path.name}.lock")
+
+
 def journal_folder(predictions: str | Path) -> Path:
     """Where a decode that isn't done keeps what it has found."""
     path = Path(predictions)
