@@ -20,7 +20,6 @@ from typing import IO, Any, TypeVar
 
 from lora_nlg.errors import InputError
 
-
 T = TypeVar("T")
 
 

@@ -1,8 +1,8 @@
 """One process at a time in a folder, or at a file: a lock that names its owner and dies with it.
 
-An advisory lock of the system (flock) on a small file that says who holds it. The system lets go of it when the process
-ends, however it ends. On NFS, Linux passes it on to the server, so it holds between machines where the server keeps locks;
-where it doesn't, that is said and the work goes on without.
+An advisory lock of the system (flock) on a small file that says who holds it. The system lets go of it when the
+process ends, however it ends. On NFS, Linux passes it on to the server, so it holds between machines where the server
+keeps locks; where it doesn't, that is said and the work goes on without.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def _lock(path: Path, what: str) -> int:
             owner = os.read(file, 200).decode("utf-8", "replace").strip()
             os.close(file)
             raise InputError(
-                f"{what} is being written by another process ({owner or 'which has just begun'}); wait for it, stop it, "
-                "or write elsewhere"
+                f"{what} is being written by another process ({owner or 'just begun'}); wait for it, stop it, or write "
+                "elsewhere"
             ) from None
         except OSError as error:
             if error.errno not in _UNSUPPORTED:

@@ -176,7 +176,9 @@ def check_outputs(paths: Sequence[Path]) -> None:
         if path.is_dir():
             raise InputError(f"--out {path} is a folder; name a file, such as {path / PREDICTIONS}")
     if len(paths) > 1 and is_stream(paths[0]):
-        raise InputError(f"--out {paths[0]} is no regular file and takes one ranking; leave out --more_length_penalties")
+        raise InputError(
+            f"--out {paths[0]} is no regular file and takes one ranking; leave out --more_length_penalties"
+        )
 
 
 @contextmanager
@@ -280,7 +282,10 @@ def make_decoder(
     batch_size: int = 1,
     share: Decoder | None = None,
 ) -> Decoder:
-    """A decoder for a run as flags ask for it, its LoRA layers merged into a copy where the type allows; the main rank says so."""
+    """A decoder for a run as flags ask for it, its LoRA layers merged into a copy where the type allows.
+
+    The main rank says which.
+    """
     dtype = named_dtype(arguments.dtype)
     model = fold_for_decoding(run.model, dtype)
     adapted, apart = len(lora_layers(run.model)), len(lora_layers(model))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 
 import torch
@@ -46,9 +46,7 @@ def fold_for_decoding(model: GPT2, dtype: torch.dtype = torch.float32) -> GPT2:
         return model
     if dtype == torch.float32:
         return fold(model)
-    return fold(
-        model, [name for name, own in layers.items() if can_stay_apart(own) and own.lost_in(dtype) > MOST_LOST]
-    )
+    return fold(model, [name for name, own in layers.items() if can_stay_apart(own) and own.lost_in(dtype) > MOST_LOST])
 
 
 class Decoder:
@@ -171,6 +169,7 @@ def decode_n_best(
     batch_size: int = 32,
     seq_len: int = SEQ_LEN,
     dtype: torch.dtype = torch.float32,
+    finished: Callable[[], object] = lambda: None,
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of every context, best first; each distinct context is searched once.
 
@@ -180,6 +179,7 @@ def decode_n_best(
         contexts: linearised meaning representations.
         settings: of the search. Default: `BeamSettings()` with the tokenizer's end tokens.
         batch_size, seq_len, dtype: as for `Decoder`.
+        finished: called as each distinct context's search ends. Default: does nothing.
 
     Returns:
         One list for each context, in order; equal contexts share one list.
@@ -193,7 +193,10 @@ def decode_n_best(
         seq_len=seq_len,
         dtype=dtype,
     )
-    found = {distinct[index]: hypotheses for index, hypotheses in decoder.decode(distinct)}
+    found = {}
+    for index, hypotheses in decoder.decode(distinct):
+        found[distinct[index]] = hypotheses
+        finished()
     return [found[context] for context in contexts]
 
 
@@ -206,13 +209,16 @@ def decode_contexts(
     batch_size: int = 32,
     seq_len: int = SEQ_LEN,
     dtype: torch.dtype = torch.float32,
+    finished: Callable[[], object] = lambda: None,
 ) -> list[Hypothesis]:
     """The best hypothesis of every context, in order; otherwise as `decode_n_best`.
 
     Example:
         `[h.text for h in decode_contexts(model, tokenizer, ["name : Blue Spice | Type : pub"])]`
     """
-    found = decode_n_best(model, tokenizer, contexts, settings, batch_size=batch_size, seq_len=seq_len, dtype=dtype)
+    found = decode_n_best(
+        model, tokenizer, contexts, settings, batch_size=batch_size, seq_len=seq_len, dtype=dtype, finished=finished
+    )
     return [hypotheses[0] for hypotheses in found]
 
 

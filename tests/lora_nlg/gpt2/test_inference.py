@@ -87,7 +87,6 @@ def test_adapters_of_one_base_share_what_is_not_adapted(model: GPT2) -> None:
     assert after.blocks[1].fc is before.blocks[1].fc
 
 
-
 @pytest.mark.parametrize("size", [0.001, 0.01, 0.5])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_16_bits_keep_a_small_update(model: GPT2, size: float, dtype: torch.dtype) -> None:
