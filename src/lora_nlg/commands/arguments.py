@@ -23,6 +23,7 @@ from lora_nlg.commands.usage_errors import explain
 from lora_nlg.errors import InputError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+_LARGEST = 2**53
 _FLAGS = {"base": "init_checkpoint"}
 """Fields whose flag has another name."""
 
@@ -98,9 +99,17 @@ def parse_arguments(
         raise InputError(f"{problem} {hint}") from None
     instances = []
     for group in groups:
+        for name in _flags(group, skip):
+            _check_size(name, namespace[name])
         with naming_flags():
             instances.append(group(**{name: namespace[name] for name in _flags(group, skip)}))
     return Parsed(parser, namespace, instances, {name: namespace[name] for name in positionals or {}})
+
+
+def _check_size(name: str, value: Any) -> None:
+    """Refuse whole numbers that no tensor's size and no counter is, before they overflow somewhere."""
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise InputError(f"--{name} {str(value)[:24]}… is out of range; whole numbers go up to {_LARGEST}")
 
 
 def _flags(group: type, skip: Collection[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
+from lora_nlg.commands.memory import naming_what_to_lower
 from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import Record, read_records
 from lora_nlg.decoding import (
@@ -61,8 +63,9 @@ class RunArguments:
     """CPU threads. Default: torch's."""
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"--threads must be at least 1, got {self.threads}")
+        most = max(64, 4 * (os.cpu_count() or 1))
+        if self.threads is not None and not 1 <= self.threads <= most:
+            raise InputError(f"--threads must lie in 1 … {most} on this machine, got {self.threads}")
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class DecodeArguments:
 
 
 @naming_flags()
+@naming_what_to_lower("--batch_size, --beam or --eval_len")
 def main(argv: Sequence[str]) -> int:
     """Decode and write predictions; returns the exit status."""
     parsed = parse_arguments(

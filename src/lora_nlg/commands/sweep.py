@@ -13,6 +13,7 @@ from typing import Any
 
 from lora_nlg.batching import Example, read_examples
 from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
+from lora_nlg.commands.memory import naming_what_to_lower
 from lora_nlg.distributed import pick_device
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_hashed, read_json, write_json, write_jsonl
@@ -96,6 +97,7 @@ class SweepArguments:
 
 
 @naming_flags()
+@naming_what_to_lower("--group, --train_batch_size, --valid_batch_size or --seq_len")
 def main(argv: Sequence[str]) -> int:
     """Train what isn't trained yet, then write table and figure; returns the exit status."""
     parsed = parse_arguments(

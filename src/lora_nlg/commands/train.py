@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lora_nlg.batching import Example, Loader, Sampler, read_examples, validation_batches
 from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
+from lora_nlg.commands.memory import naming_what_to_lower
 from lora_nlg.commands.train_arguments import Arguments, DataArguments, ModelArguments, RunArguments
 from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import read_records
@@ -53,6 +54,10 @@ log = logging.getLogger(__name__)
 
 
 @naming_flags()
+@naming_what_to_lower(
+    "--train_batch_size (a higher --grad_acc keeps the global batch), --valid_batch_size or --seq_len, or add "
+    "--gradient_checkpointing true"
+)
 def main(argv: Sequence[str]) -> int:
     """Train. Returns 0 when finished, 130 or 143 after a snapshot on SIGINT or SIGTERM."""
     groups = (

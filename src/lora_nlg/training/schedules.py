@@ -47,7 +47,7 @@ class Schedule:
         if self.name != "cycle" and not 0 <= self.warmup_step <= self.max_step:
             raise InputError(
                 f"`warmup_step` {self.warmup_step} must lie between 0 and the run's {self.max_step} steps; "
-                "for a short run give a fraction of it, `warmup_step` 0.1, or 0"
+                "for a short run add `warmup_step` 0, or a fraction of it such as 0.1"
             )
         if (self.name == "cycle") != bool(self.points):
             raise InputError("`i_steps` and `i_lrs` give the points of `scheduler` cycle, and only of it")
