@@ -1,7 +1,8 @@
 """Files every room reads and writes: atomic replacement, hashes, JSON and JSON lines, YAML.
 
 A reader never sees half a file: everything is written under a temporary name in the same folder, flushed to
-disk (fsync) and renamed over the target, which POSIX makes atomic.
+disk (fsync) and renamed over the target, which POSIX makes atomic. A symbolic link stays: what it points to is
+replaced. What isn't a regular file (a pipe, a terminal, `/dev/stdout`) is written straight into.
 
 What is read may be damaged or made to harm. JSON and YAML are bounded before they become values: how deep they nest,
 how long a number is, what an alias may multiply, and text that no file can hold.
@@ -14,15 +15,18 @@ import json
 import os
 import re
 import stat
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import yaml
 
 from lora_nlg.errors import InputError
+
+T = TypeVar("T")
 
 DEEPEST = 64
 """Lists and objects in one another that a JSON or YAML text may hold; what this project writes needs ten."""
@@ -38,18 +42,28 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file that becomes `path` when the block ends without an exception.
 
     Args:
-        path: the file to write or replace; its folder is made if absent.
+        path: the file to write or replace; its folder is made if absent. A link is followed; what isn't a regular
+            file is opened itself.
         mode: `"w"` (UTF-8 text) or `"wb"`.
 
     Raises:
-        OSError: the folder can't be written or the disk is full; `path` is then as it was before.
+        OSError: it is a folder, the folder it lies in can't be written or the disk is full; `path` is then as it was
+            before.
     """
-    path = Path(path)
+    encoding = None if "b" in mode else "utf-8"
+    if is_stream(path):
+        with os.fdopen(_stream(path), mode, encoding=encoding) as file:
+            yield file
+        return
+    path = Path(os.path.realpath(path))
+    if path.is_dir() or path.is_symlink():  # still a link: one that leads to itself
+        raise IsADirectoryError(f"{path} is {'a folder' if path.is_dir() else 'a link to itself'}, not a file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    # The name of a temporary file must not be longer than the file system allows, where the file's own is not.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:200]}.", suffix=".tmp")
     try:
         os.fchmod(descriptor, 0o666 & ~_umask())
-        with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with os.fdopen(descriptor, mode, encoding=encoding) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -59,6 +73,35 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+def is_stream(path: str | Path) -> bool:
+    """Whether a path, its links followed, is there and neither a regular file nor a folder, or is an output of ours."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)) or _standard_output(found) is not None
+
+
+def _stream(path: str | Path) -> int:
+    """A descriptor to write into."""
+    own = _standard_output(os.stat(path))
+    if own is None:
+        return os.open(path, os.O_WRONLY)
+    # Shared, not opened anew: behind what was printed, also where the output goes to a regular file.
+    for output in (sys.stdout, sys.stderr):
+        output.flush()
+    return os.dup(own)
+
+
+def _standard_output(found: os.stat_result) -> int | None:
+    """The descriptor of standard output or error, if it is the file given."""
+    for descriptor in (1, 2):
+        with suppress(OSError):  # closed
+            if os.path.samestat(os.fstat(descriptor), found):
+                return descriptor
+    return None
 
 
 def _umask() -> int:
@@ -83,6 +126,23 @@ def sha256_file(path: str | Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def read_hashed(path: str | Path, read: Callable[[], T]) -> tuple[T, str]:
+    """What is read from a file, and the SHA-256 of the very bytes it was read from.
+
+    Args:
+        path: the file.
+        read: reads it.
+
+    Raises:
+        InputError: the file changed meanwhile.
+    """
+    before = sha256_file(path)
+    value = read()
+    if sha256_file(path) != before:
+        raise InputError(f"{path} changed while it was read; run this again when nothing writes to it any more")
+    return value, before
 
 
 def parse_json(text: str | bytes, where: str) -> Any:

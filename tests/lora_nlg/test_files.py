@@ -2,6 +2,10 @@
 
 import json
 import os
+import pty
+import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +14,7 @@ from lora_nlg.errors import InputError
 from lora_nlg.files import (
     atomic_write,
     parse_json,
+    read_hashed,
     read_json,
     read_json_object,
     read_jsonl,
@@ -152,3 +157,69 @@ def test_what_is_not_a_record_is_refused(tmp_path, lines, message):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(InputError, match=message):
         read_records(path)
+
+
+def test_a_link_is_followed_and_stays(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    target, link, dangling = tmp_path / "elsewhere" / "real.json", tmp_path / "link.json", tmp_path / "dangling.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    dangling.symlink_to(tmp_path / "elsewhere" / "new.json")
+    for path in (link, dangling):
+        write_json(path, [1])
+        assert path.is_symlink() and read_json(path) == [1]
+    assert read_json(target) == [1] and sorted(os.listdir(tmp_path / "elsewhere")) == ["new.json", "real.json"]
+    itself = tmp_path / "itself"
+    itself.symlink_to(itself)
+    with pytest.raises(OSError, match="a link to itself"):
+        write_json(itself, [1])
+    assert itself.is_symlink()
+    with pytest.raises(OSError, match="is a folder"):
+        write_json(tmp_path / "elsewhere", [1])
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+def test_a_pipe_is_written_into_and_stays(tmp_path, through_link):
+    pipe = path = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if through_link:
+        path = tmp_path / "link"
+        path.symlink_to(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # so that opening it for writing doesn't wait
+    try:
+        write_json(path, {"BLEU": 0.7})
+        assert json.loads(os.read(reader, 1000)) == {"BLEU": 0.7}
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode) and len(os.listdir(tmp_path)) == 1 + through_link
+
+
+def test_a_terminal_is_written_into(tmp_path):
+    ours, theirs = pty.openpty()
+    try:
+        (tmp_path / "terminal").symlink_to(os.ttyname(theirs))
+        write_json(tmp_path / "terminal", [1])
+        shown = b""
+        while not shown.rstrip().endswith(b"]"):  # a terminal gives what has come so far
+            shown += os.read(ours, 1000)
+        assert shown.split() == [b"[", b"1", b"]"]
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (tmp_path / "terminal").is_symlink()
+
+
+def test_standard_output_into_a_file_keeps_what_was_printed(tmp_path):
+    """`command --json /dev/stdout > FILE`: one file, in order, neither replaced nor written over."""
+    code = "from lora_nlg.files import write_json; print('a'); write_json('/proc/self/fd/1', 1); print('b')"
+    with open(tmp_path / "out", "w") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+    assert (tmp_path / "out").read_text() == "a\n1\nb\n"
+
+
+def test_a_hash_is_of_what_was_read(tmp_path):
+    path = tmp_path / "data"
+    path.write_text("abc")
+    assert read_hashed(path, path.read_text) == ("abc", sha256_file(path))
+    with pytest.raises(InputError, match="changed while it was read"):
+        read_hashed(path, lambda: path.write_text("abcd"))

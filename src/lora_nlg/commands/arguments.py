@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -40,6 +40,7 @@ def _bounded_yaml(text: str) -> Any:
 
 set_loader("yaml", _bounded_yaml, (yaml.YAMLError, ValueError))
 _LONGEST_MESSAGE = 600
+_LARGEST = 2**53
 _FLAGS = {"base": "init_checkpoint"}
 """Fields whose flag has another name."""
 
@@ -118,20 +119,20 @@ def parse_arguments(
         raise InputError(f"{shown} {hint}") from None
     instances = []
     for group in groups:
+        for name in _flags(group, skip):
+            _check_size(name, namespace[name])
         with naming_flags():
-            values = {name: namespace[name] for name in _flags(group, skip)}
-            _check_range(values)
-            instances.append(group(**values))
+            instances.append(group(**{name: namespace[name] for name in _flags(group, skip)}))
     return Parsed(parser, namespace, instances, {name: namespace[name] for name in positionals or {}})
 
 
-def _check_range(values: Mapping[str, Any]) -> None:
-    """Refuse numbers that no computation takes, whatever they are for."""
-    for name, value in values.items():
-        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-            raise InputError(f"`{name}` must fit into 64 bits, got a number of {len(str(abs(value)))} digits")
-        if isinstance(value, float) and math.isnan(value):
-            raise InputError(f"`{name}` must be a number, got nan")
+def _check_size(name: str, value: Any) -> None:
+    """Refuse whole numbers that no tensor's size and no counter is, before they overflow somewhere; and what is no
+    number."""
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise InputError(f"--{name} {str(value)[:24]}… is out of range; whole numbers go up to {_LARGEST}")
+    if isinstance(value, float) and math.isnan(value):
+        raise InputError(f"--{name} must be a number, got nan")
 
 
 def _flags(group: type, skip: Collection[str]) -> list[str]:

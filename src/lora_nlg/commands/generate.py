@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.commands.decode import RunArguments, TextArguments, make_decoder, open_run, split_checkpoints
+from lora_nlg.commands.memory import naming_what_to_lower
 from lora_nlg.corpora.e2e import linearise_mr
 from lora_nlg.decoding import BeamSettings, SamplingSettings
 from lora_nlg.distributed import World, pick_device
@@ -20,6 +21,7 @@ _BRACKETS = re.compile(r"\s*\w[\w ]*\[[^\[\]]*\]")
 
 
 @naming_flags()
+@naming_what_to_lower("--beam, --n_best or --eval_len")
 def main(argv: Sequence[str]) -> int:
     """Print the best hypotheses with their scores; returns the exit status.
 

@@ -56,6 +56,10 @@ class BeamSettings:
             problems.append(f"`no_repeat_ngram_size` must be 0 (off) or more, got {self.no_repeat_ngram_size}")
         if self.min_length < 0:
             problems.append(f"`min_length` must be 0 or more, got {self.min_length}")
+        elif self.semantics == "lora" and self.min_length > self.eval_len:
+            problems.append(
+                f"`min_length` {self.min_length} leaves no end token room within `eval_len` {self.eval_len}"
+            )
         if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
             problems.append(f"`repetition_penalty` must be above 0 (1 is off), got {self.repetition_penalty}")
         if not -100 <= self.length_penalty <= 100:  # so that length^penalty is neither zero nor infinite

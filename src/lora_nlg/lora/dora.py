@@ -55,7 +55,7 @@ class DoRALinear(FusedLinear):
     @torch.no_grad()
     def delta_weight(self) -> Tensor:
         """m·V/‖V‖ − W, shape (out_features, in_features)."""
-        delta = torch.zeros_like(self.weight)
+        delta = torch.zeros_like(self.weight, dtype=self.update_dtype)
         for part, own in zip(self.slices, self.trained_factors(), strict=True):
             W = self.weight[part.columns].float()
             V = W + own.product()

@@ -27,7 +27,7 @@ from lora_nlg.lora import FusedLinear, inject, lora_layers, pack_frozen, strip
 from lora_nlg.lora.batched import BatchedLinear, Rows
 from lora_nlg.sweep.grid import Member
 from lora_nlg.sweep.settings import SweepSettings
-from lora_nlg.training import Schedule
+from lora_nlg.training import Schedule, warmup_steps
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.optim import MOMENTS, make_optimizer
 from lora_nlg.training.step import seed_step
@@ -143,7 +143,8 @@ def train_group(
         _restore(group, snapshot)
     if bar is not None:
         bar.update(group.step * len(members))
-    schedules = [Schedule(settings.scheduler, member.lr, settings.max_step, settings.warmup_step) for member in members]
+    warmup = warmup_steps(settings.warmup_step, settings.max_step)
+    schedules = [Schedule(settings.scheduler, member.lr, settings.max_step, warmup) for member in members]
     lengths = [example.n_inputs for example in train]
     samplers = {member.seed: Sampler(lengths, settings.train_batch_size, member.seed) for member in members}
     loss = TargetLoss(settings.label_smooth)

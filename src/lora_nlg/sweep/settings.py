@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import parse_targets
 from lora_nlg.lora import LoRASpec
+from lora_nlg.training import warmup_steps
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class SweepSettings:
     """Examples of each member's validation batch."""
     scheduler: Literal["linear", "cosine", "constant", "inv_sqrt"] = "linear"
     """linear, cosine, constant or inv_sqrt."""
-    warmup_step: int = 0
-    """Steps of linear warm-up."""
+    warmup_step: int | float = 0
+    """Steps of linear warm-up; below 1 a fraction of max_step, such as 0.1."""
     lora_dropout: float = 0.0
     """Dropout on the input of the low-rank branch."""
     label_smooth: float = 0.0
@@ -45,6 +46,7 @@ class SweepSettings:
         for name in ("max_step", "train_batch_size", "valid_batch_size", "save_interval"):
             if getattr(self, name) < 1:
                 raise InputError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        warmup_steps(self.warmup_step, self.max_step)
         specs = parse_targets(self.lora_targets, LoRASpec())
         if any(spec != LoRASpec() for spec in specs.values()):
             raise InputError("`lora_targets`: in a sweep the grid sets r and alpha; name the targets alone")

@@ -10,7 +10,7 @@ from lora_nlg.training.loop import Trainer
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.meter import Meter
 from lora_nlg.training.optim import MOMENTS, OPTIMIZERS, AdamWLoRA, FlatParameters, make_optimizer
-from lora_nlg.training.schedules import SCHEDULES, Schedule, parse_points
+from lora_nlg.training.schedules import LONG_WARMUP, SCHEDULES, Schedule, parse_points, warmup_steps
 from lora_nlg.training.settings import LoopSettings, OptimisationSettings, Outcome
 from lora_nlg.training.snapshots import Snapshot, latest_snapshot, load_snapshot, save_snapshot
 from lora_nlg.training.state import TrainingState
@@ -20,6 +20,7 @@ from lora_nlg.training.tracking import JsonlTracker, TensorBoardTracker, Tracker
 from lora_nlg.training.validation import LossValidation, Validation
 
 __all__ = [
+    "LONG_WARMUP",
     "MOMENTS",
     "OPTIMIZERS",
     "SCHEDULES",
@@ -54,4 +55,5 @@ __all__ = [
     "parse_points",
     "prepare_precision",
     "save_snapshot",
+    "warmup_steps",
 ]

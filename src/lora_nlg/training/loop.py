@@ -17,7 +17,7 @@ from lora_nlg.batching import Loader, StepData
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
-from lora_nlg.progress import progress_bar
+from lora_nlg.progress import not_counted, progress_bar
 from lora_nlg.training.checkpoints import Checkpoints
 from lora_nlg.training.meter import Meter
 from lora_nlg.training.schedules import Schedule
@@ -174,7 +174,7 @@ class Trainer:
 
     def _validate_what_is_due(self, bar: tqdm[Any]) -> None:
         if due := self._due_validations():
-            with self.meter.paused():
+            with self.meter.paused(), not_counted(bar):
                 for measure in due:
                     self._validate(measure, bar)
 

@@ -11,7 +11,9 @@ import torch
 
 from lora_nlg.batching import Example, make_batch
 from lora_nlg.distributed import World
+from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
+from lora_nlg.progress import progress_bar
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.step import autocast, batch_loss
 
@@ -60,7 +62,8 @@ class LossValidation:
         model.eval()
         # Accumulated in fp64 on the device: the result doesn't depend on how batches are dealt to ranks.
         sums = torch.zeros(2, dtype=torch.float64, device=world.device)
-        for examples in self.batches[world.rank :: world.size]:
+        own = self.batches[world.rank :: world.size]
+        for examples in progress_bar(own, desc="validate", unit="batch", leave=False, disable=not world.is_main):
             batch = make_batch(examples).to(world.device)
             if len(batch.targets):
                 with autocast(self.dtype, world.device):
@@ -68,7 +71,9 @@ class LossValidation:
                 sums[1] += len(batch.targets)
         model.train(was_training)
         total, count = world.sum_(sums).tolist()
-        mean = total / max(count, 1)
+        if not count:
+            raise InputError("validation has no token to predict: nothing to select a model by")
+        mean = total / count
         return {"loss": mean, "ppl": math.exp(mean) if mean < 700 else math.inf}, {}
 
     def describe(self, values: Mapping[str, float]) -> str:

@@ -21,7 +21,7 @@ from lora_nlg import __version__
 from lora_nlg.__main__ import main
 from lora_nlg.corpora.record import Record, write_records
 from lora_nlg.decoding import BeamSettings, Decoder, Hypothesis, decode_contexts, decode_n_best, fold_for_decoding
-from lora_nlg.decoding.predictions import Journal
+from lora_nlg.decoding.journal import Journal
 from lora_nlg.errors import InputError
 from lora_nlg.files import sha256_file
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
@@ -227,7 +227,7 @@ def test_a_killed_process_leaves_a_journal_to_go_on_from(runs: Path, tmp_path: P
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    kept = len(journal.read_text().splitlines()) - 1
+    kept = journal.read_bytes().count(b"\n")
     assert not out.exists() and kept >= 20
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and "of 600 contexts were decoded before" in done.stderr
