@@ -33,7 +33,8 @@ from lora_nlg.weights.adapter import (
     describe_tokenizer,
     save_adapter,
 )
-from lora_nlg.weights.base import find_weights, load_base
+from lora_nlg.weights.base import load_base
+from lora_nlg.weights.tensor_files import find_weights
 
 log = logging.getLogger(__name__)
 PLAN = "sweep.json"

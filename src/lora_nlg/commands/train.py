@@ -46,8 +46,9 @@ from lora_nlg.training import (
     prepare_precision,
 )
 from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer
-from lora_nlg.weights.base import build_base, find_weights
+from lora_nlg.weights.base import build_base
 from lora_nlg.weights.run import save_model
+from lora_nlg.weights.tensor_files import find_weights
 from nlg_metrics.metrics.bleu import ClippedBleu
 
 log = logging.getLogger(__name__)

@@ -31,7 +31,7 @@ from lora_nlg.training import Schedule, warmup_steps
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.optim import MOMENTS, make_optimizer
 from lora_nlg.training.step import seed_step
-from lora_nlg.weights.base import read_tensors, save_tensors
+from lora_nlg.weights.tensor_files import read_tensors, save_tensors
 
 
 class Diverged(Exception):

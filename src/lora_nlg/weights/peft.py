@@ -19,8 +19,8 @@ from torch import Tensor
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, write_json
 from lora_nlg.gpt2 import target_names
-from lora_nlg.weights.base import read_tensors, save_tensors
 from lora_nlg.weights.lowrank import LowRank, Part, rescaled_B
+from lora_nlg.weights.tensor_files import read_tensors, save_tensors
 
 CONFIG, WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
 _PREFIX = "base_model.model."

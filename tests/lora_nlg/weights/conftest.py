@@ -64,9 +64,9 @@ def randomise(model: GPT2, seed: int = 1) -> None:
             for name, parameter in module.named_parameters(recurse=False):
                 if name.startswith("lora_"):
                     parameter.copy_(torch.randn_like(parameter) * 0.1)
-            if hasattr(module, "parts") and len({spec.r for spec in module.parts if spec}) > 1:
-                width = module.out_features // len(module.parts)
-                for p, spec in enumerate(spec for spec in module.parts if spec):
+            if hasattr(module, "specs") and len({spec.r for spec in module.specs if spec}) > 1:
+                width = module.out_features // len(module.specs)
+                for p, spec in enumerate(spec for spec in module.specs if spec):
                     module.lora_A[p * module.R + spec.r : (p + 1) * module.R] = 0
                     module.lora_B[p * width : (p + 1) * width, spec.r :] = 0
 
