@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from lora_nlg.commands.usage_errors import did_you_mean
-from lora_nlg.errors import InputError
+from lora_nlg.errors import InputError, one_line
 
 COMMANDS = {
     "download-data": "fetch a corpus's released files from its public home or a mirror, checked and resumable",
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, OSError) as error:
         if os.environ.get("LORA_NLG_TRACEBACK"):
             raise
-        print(f"lora-nlg {command}: error: {error}", file=sys.stderr)
+        print(f"lora-nlg {command}: error: {one_line(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nlora-nlg {command}: interrupted", file=sys.stderr)

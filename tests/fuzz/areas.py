@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import random
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -73,12 +75,9 @@ def json_and_yaml(folder: Path) -> Iterator[list[Target]]:
         return differ(read_json(folder / "x.json"), json.loads(content.decode("utf-8-sig")), "JSON")
 
     def read_lines(content: bytes) -> str:
-        expected = [
-            json.loads(line)
-            for line in content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-            if line.strip()
-        ]
-        return differ([found for _, found in read_jsonl(folder / "x.jsonl")], expected, "JSON lines")
+        found = [value for _, value in read_jsonl(folder / "x.jsonl")]
+        text = re.sub("\r\n?", "\n", content.decode("utf-8-sig"))
+        return differ(found, [json.loads(line) for line in text.split("\n") if line.strip()], "JSON lines")
 
     def read_data(_: bytes) -> str:
         records = read_records(folder / "train.jsonl")
@@ -327,7 +326,7 @@ def journals(folder: Path) -> Iterator[list[Target]]:
 def downloads(folder: Path) -> Iterator[list[Target]]:
     """A server whose answers are spoiled: what arrives under the file's name is the file."""
     content = random.Random(0).randbytes(3000)
-    checksum = Checksum(__import__("hashlib").sha256(content).hexdigest())
+    checksum = Checksum(hashlib.sha256(content).hexdigest())
     answers: list[bytes] = [b""]
     listening = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listening.getsockname()[1]}/file"

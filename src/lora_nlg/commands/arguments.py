@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ def _bounded_yaml(text: str) -> Any:
 
 
 set_loader("yaml", _bounded_yaml, (yaml.YAMLError, ValueError))
-_LONGEST_MESSAGE = 600
 _LARGEST = 2**53
 _FLAGS = {"base": "init_checkpoint"}
 """Fields whose flag has another name."""
@@ -115,24 +114,25 @@ def parse_arguments(
     except Exception as error:  # jsonargparse raises several kinds, all of them about the command line
         flags = ["config", *(name for group in groups for name in _flags(group, skip))]
         problem = explain(" ".join(str(error).split()), flags, positionals or {})
-        shown = problem if len(problem) <= _LONGEST_MESSAGE else f"{problem[:_LONGEST_MESSAGE]}…"
-        raise InputError(f"{shown} {hint}") from None
+        raise InputError(f"{problem} {hint}") from None
     instances = []
     for group in groups:
-        for name in _flags(group, skip):
-            _check_size(name, namespace[name])
+        for field in fields(group):
+            if field.init and field.name not in skip:
+                _check_value(field, namespace[field.name])
         with naming_flags():
             instances.append(group(**{name: namespace[name] for name in _flags(group, skip)}))
     return Parsed(parser, namespace, instances, {name: namespace[name] for name in positionals or {}})
 
 
-def _check_size(name: str, value: Any) -> None:
-    """Refuse whole numbers that no tensor's size and no counter is, before they overflow somewhere; and what is no
-    number."""
+def _check_value(field: Field[Any], value: Any) -> None:
+    """Refuse whole numbers that no tensor's size and no counter is, before they overflow somewhere; and what is none."""
     if isinstance(value, int) and abs(value) > _LARGEST:
-        raise InputError(f"--{name} {str(value)[:24]}… is out of range; whole numbers go up to {_LARGEST}")
+        raise InputError(f"--{field.name} {str(value)[:24]}… is out of range; whole numbers go up to {_LARGEST}")
     if isinstance(value, float) and math.isnan(value):
-        raise InputError(f"--{name} must be a number, got nan")
+        raise InputError(f"--{field.name} must be a number, got nan")
+    if value is None and "None" not in str(field.type):  # `lr: null` in --config
+        raise InputError(f"--{field.name} must have a value, got null; leave the line out for the default")
 
 
 def _flags(group: type, skip: Collection[str]) -> list[str]:

@@ -136,7 +136,7 @@ def _number(value: int | float) -> float:
     try:
         return float(value)
     except OverflowError:  # JSON's integers have no limit
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _log_lines(path: str | Path) -> Iterator[dict[str, Any]]:
