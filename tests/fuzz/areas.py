@@ -1,4 +1,4 @@
-"""What reads files, area by area: a good small file, how it is spoiled, the code that reads it, and what must be equal."""
+"""What reads files, area by area: a small good file, how it is spoiled, the code that reads it, and its reference."""
 
 from __future__ import annotations
 
@@ -61,10 +61,17 @@ def differ(one: object, other: object, what: str) -> str:
 def json_and_yaml(folder: Path) -> Iterator[list[Target]]:
     """The readers themselves, and what reads descriptions by them."""
     value = {"a": [1, 2.5, {"b": None}], "é": "x", "deep": [[[["y"]]]], "n": 3, "flag": True}
-    config = "data: nowhere.jsonl\ncheckpoint: nowhere\nbeam: 5\nlength_penalty: 0.8\nsample: false\nout: null\neos_token_id: '628'\n"
-    training = "train_data: nowhere.jsonl\nwork_dir: run\ninit_checkpoint: nowhere\nlr: 0.001\nlora_dim: 4\nlora_targets: q,v\nseq_len: 64\n"
+    config = {
+        "data": "nowhere.jsonl", "checkpoint": "nowhere", "beam": 5, "length_penalty": 0.8, "sample": False, "out": None,
+        "eos_token_id": "628",
+    }  # fmt: skip
+    training = {
+        "train_data": "nowhere.jsonl", "work_dir": "run", "init_checkpoint": "nowhere", "lr": 0.001, "lora_dim": 4,
+        "lora_targets": "q,v", "seq_len": 64,
+    }  # fmt: skip
     results = [
-        {"name": f"r{r}", "r": r, "alpha": 16.0, "rule": "alpha/r", "lr": 1e-3, "seed": 1, "scaling": 16 / r, "diverged": False,
+        {"name": f"r{r}", "r": r, "alpha": 16.0, "rule": "alpha/r", "lr": 1e-3, "seed": 1, "scaling": 16 / r,
+        "diverged": False,
          "valid_loss": 2.5, "train_loss": 2.4, "relative_update": 0.1, "update_norm": 1.0, "steps": 5}
         for r in (2, 4)
     ]  # fmt: skip
@@ -98,11 +105,14 @@ def json_and_yaml(folder: Path) -> Iterator[list[Target]]:
     yield [
         Target("JSON", folder / "x.json", json.dumps(value).encode(), JSON, read_one),
         Target("JSON lines", folder / "x.jsonl", lines(value, [1], "x"), JSON_LINES, read_lines),
-        Target("JSON text", folder / "y.json", json.dumps(value).encode(), JSON, lambda content: "" if parse_json(content, "x") else ""),
+        Target("JSON text", folder / "y.json", json.dumps(value).encode(), JSON,
+        lambda content: differ(parse_json(content, "x"), json.loads(content.decode("utf-8-sig")), "JSON")),
         Target("records", folder / "train.jsonl", lines(*RECORDS), JSON_LINES, read_data),
         Target("YAML", folder / "x.yaml", yaml.safe_dump(value).encode(), YAML, read_settings),
-        Target("decode's config", folder / "d.yaml", config.encode(), YAML, lambda _: exit_status(main, ["decode", "--config", "d.yaml"])),
-        Target("train's config", folder / "t.yaml", training.encode(), YAML, lambda _: exit_status(main, ["train", "--config", "t.yaml"])),
+        Target("decode's config", folder / "d.yaml", yaml.safe_dump(config).encode(), YAML, lambda _: exit_status(main, ["decode",
+        "--config", "d.yaml"])),
+        Target("train's config", folder / "t.yaml", yaml.safe_dump(training).encode(), YAML, lambda _: exit_status(main, ["train",
+        "--config", "t.yaml"])),
         Target("recipe", recipe, (ROOT / "scripts/recipes/e2e.yaml").read_bytes(), YAML,
                lambda _: "" if as_flags(load_recipe("e2e", "paper", "gpt2.md")["train"]) else "no flags"),
         Target("sweep results", folder / "results.jsonl", lines(*results), JSON_LINES, sweep),
@@ -115,10 +125,12 @@ def flags(folder: Path) -> Iterator[list[Target]]:
     """Command lines: what stands in the file is split at blanks."""
     data, checkpoint = "--data nowhere.jsonl", "--checkpoint nowhere"
     given = {
-        "train": "--train_data x.jsonl --work_dir run --init_checkpoint x --lr 0.001 --lora_dim 4 --seq_len 64 --random_seed 1 --shuffle false",
-        "decode": f"{data} {checkpoint} --beam 5 --length_penalty 0.8 --threads 1 --min_length 2 --n_best 1 --out x.jsonl",
+        "train": "--train_data x.jsonl --work_dir run --init_checkpoint x --lr 0.001 --lora_dim 4 --seq_len 64 "
+        "--random_seed 1 --shuffle false",
+        "decode": f"{data} {checkpoint} --beam 5 --length_penalty 0.8 --threads 1 --min_length 2 --out x.jsonl",
         "generate": f"name[Gull] {checkpoint} --beam 5 --eval_len 8 --temperature 0.5 --sample true --eos_token_id 628",
-        "sweep": "--train_data x --valid_data x --work_dir run --init_checkpoint x --r 2,4 --alpha 16,2r --lr 0.001 --random_seed 1,2",
+        "sweep": "--train_data x --valid_data x --work_dir run --init_checkpoint x --r 2,4 --alpha 16,2r --lr 0.001 "
+        "--random_seed 1,2",
         "convert": "nowhere --to merged --out merged --lora_alpha 32",
         "prepare": "e2e --raw nowhere --out out",
         "recipe": "e2e --variant paper",
@@ -140,8 +152,10 @@ def flags(folder: Path) -> Iterator[list[Target]]:
 
 def renumbered(content: bytes, rng: random.Random) -> bytes:
     """A word replaced by a number or another value that flags may not expect."""
-    odd = ("-1", "0", "9" * 30, "9" * 5000, "1e999", "nan", "inf", "-inf", "[" * 9000, "[" * 4000, "null", "''", "1.5", "é", "2147483648",
-           "9007199254740993", "-9223372036854775809", "0x10", "1_000", "true", "&a", "{a: 1}", "[1,2]", "--", "-", "=", "a,b", ",", "q:r=1e9",
+    odd = ("-1", "0", "9" * 30, "9" * 5000, "1e999", "nan", "inf", "-inf", "[" * 9000, "[" * 4000, "null", "''", "1.5",
+    "é", "2147483648",
+           "9007199254740993", "-9223372036854775809", "0x10", "1_000", "true", "&a", "{a: 1}", "[1,2]", "--", "-", "=",
+           "a,b", ",", "q:r=1e9",
            "q:r=0", "2r", "1000000000000")  # fmt: skip
     words = content.split()
     words[rng.randrange(len(words))] = rng.choice(odd).encode()
@@ -156,14 +170,18 @@ def corpora(folder: Path) -> Iterator[list[Target]]:
         f'"name[Gull {i}], eatType[pub], near[Café]","The Gull, {i}, is a ""pub"" ."\n' for i in range(4)
     )
     entry = "".join(
-        f"<entry category='Food' eid='Id{i}' size='2'><originaltripleset><otriple>a | b | c</otriple></originaltripleset><modifiedtripleset>"
+        f"<entry category='Food' eid='Id{i}' size='2'><originaltripleset><otriple>a | b | c</otriple></originaltripleset>"
+        "<modifiedtripleset>"
         + "".join(f"<mtriple>{' | '.join(triple)}</mtriple>" for triple in triples)
-        + f"</modifiedtripleset><lex comment='good' lid='Id1'>Aarhus, {i}, is in Denmark.</lex><lex comment='bad'>x</lex></entry>"
+        + f"</modifiedtripleset><lex comment='good' lid='Id1'>Aarhus, {i}, is in Denmark.</lex>"
+        "<lex comment='bad'>x</lex></entry>"
         for i in range(3)
     )
     benchmark = f"<?xml version='1.0' encoding='UTF-8'?>\n<benchmark><entries>{entry}</entries></benchmark>"
-    webnlg = {"entries": [{"1": {"category": "Food", "size": "2", "xml_id": "Id1", "lexicalisations": [{"comment": "good", "lex": "Aarhus is."}],
-              "modifiedtripleset": [dict(zip(("subject", "property", "object"), triple, strict=True)) for triple in triples]}}] * 2}  # fmt: skip
+    webnlg = {"entries": [{"1": {"category": "Food", "size": "2", "xml_id": "Id1",
+    "lexicalisations": [{"comment": "good", "lex": "Aarhus is."}],
+              "modifiedtripleset": [dict(zip(("subject", "property", "object"), triple,
+              strict=True)) for triple in triples]}}] * 2}  # fmt: skip
     dart = [
         {"tripleset": triples, "subtree_was_extended": False, "annotations": [{"source": "x", "text": "Aarhus is."}]}
     ] * 3
@@ -268,7 +286,8 @@ def scorers(folder: Path) -> Iterator[list[Target]]:
         ("webnlg predictions", "p.jsonl", JSON_LINES, run("webnlg", *ours, *written)),
         ("texts references", "refs.txt", TEXT, texts),
         ("texts outputs", "hyps.txt", TEXT, texts),
-        ("compare", "q.jsonl", JSON_LINES, run("compare", "e2e", "p.jsonl", "q.jsonl", "--data", "data.jsonl", "--resamples", "5", "--trials", "5", *no_meteor, *written)),
+        ("compare", "q.jsonl", JSON_LINES, run("compare", "e2e", "p.jsonl", "q.jsonl", "--data", "data.jsonl",
+        "--resamples", "5", "--trials", "5", *no_meteor, *written)),
         ("report's log", "run/metrics.jsonl", JSON_LINES, report),
         ("report's scores", "run/scores.json", JSON, report),
         ("report's outputs", "run/p.jsonl", JSON_LINES, report),

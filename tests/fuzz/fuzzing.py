@@ -1,7 +1,7 @@
 """Runs spoiled inputs through the code that reads them, each under a time limit, and keeps count of what came of it.
 
-The rule: a result, or a refusal in one line (`InputError`, `OSError`: what the commands print). Any other exception is a
-traceback on somebody's terminal; more than `LIMIT` seconds is a hang; and where there is a reference, a result that
+The rule: a result, or a refusal in one line (`InputError`, `OSError`: what the commands print). Any other exception is
+a traceback on somebody's terminal; more than `LIMIT` seconds is a hang; and where there is a reference, a result that
 differs from it is the worst of all, a silent difference.
 """
 

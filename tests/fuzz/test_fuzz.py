@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 
 import areas
-import weights_area
 import pytest
+import weights_area
 from fuzzing import fuzz, quiet
 
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "300"))
