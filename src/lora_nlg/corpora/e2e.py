@@ -41,7 +41,7 @@ ATTRIBUTES = {
     "near": "near",
 }
 
-_PAIR = re.compile(r"\s*([^\[\],]+?)\s*\[([^\[\]]*)\]\s*(?:,|$)")
+_PAIR = re.compile(r"([^\[\],]+)\[([^\[\]]*)\]\s*(?:,|$)")
 
 
 def read(split: str, source: Source, tokenize: bool = False) -> Release:
@@ -159,11 +159,12 @@ def linearise_mr(mr: str) -> str:
         InputError: the text is not a list of `attribute[value]`, or an attribute is not one of E2E's eight.
     """
     pairs, end = [], 0
-    while end < len(mr.rstrip()):
+    mr = mr.rstrip()
+    while end < len(mr):
         match = _PAIR.match(mr, end)
         if not match:
             raise InputError(f"no meaning representation: {mr[:60]!r}")
-        attribute, value, end = match[1], clean(match[2]), match.end()
+        attribute, value, end = match[1].strip(), clean(match[2]), match.end()
         if attribute not in ATTRIBUTES:
             raise InputError(f"unknown attribute {attribute!r}; E2E has {', '.join(ATTRIBUTES)}")
         if not value:
