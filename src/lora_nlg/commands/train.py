@@ -136,7 +136,7 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
 
     trainer = Trainer(
         model,
-        Loader(train, sampler, world.rank, world.size, data.grad_acc, pin=world.device.type == "cuda"),
+        Loader(train, sampler, world.rank, world.size, data.grad_acc, fill=world.device.type == "cuda"),
         flat,
         build_optimizer(flat, model, arguments),
         Schedule(optimisation.scheduler, optimisation.lr, max_step, optimisation.warmup_step, points),
@@ -326,6 +326,7 @@ def _loop_settings(arguments: Arguments, max_step: int, steps_per_epoch: int) ->
         patience=optimisation.early_stop,
         generate_interval=(generation.generate_interval or steps_per_epoch) if generation.valid_bleu else 0,
         best_by=generation.best_by,
+        cuda_graph=run.cuda_graph,
         # The predecessor divides by (count + 1e-4); its optimiser is chosen to reproduce its numbers.
         denominator_offset=1e-4 if optimisation.optimizer == "adamw_lora" else 0.0,
     )

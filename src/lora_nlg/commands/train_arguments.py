@@ -192,6 +192,8 @@ class RunArguments:
     """Recompute activations in the backward pass: less memory, more time."""
     pack_weights: bool = True
     """On the CPU, keep two more copies of the frozen weights, laid out for speed."""
+    cuda_graph: str = "auto"
+    """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
     compile: bool = False
     """Run the model through torch.compile."""
     print_recipe_diff: str | None = None

@@ -130,12 +130,15 @@ class PackedAttention:
     @torch.compiler.disable
     def __call__(self, layer: int, qkv: Tensor, n_head: int) -> Tensor:
         """(T, 3*D) -> (T, D); see `Attention`."""
-        if qkv.is_cuda and qkv.dtype in (torch.float16, torch.bfloat16):
-            return self._variable_length(qkv, n_head)
         if self._is_short(qkv):
             with torch.autocast("cpu", enabled=False):
                 out: Tensor = _ShortSequences.apply(qkv, self.lengths, n_head, self._mask(qkv))
             return out
+        return self._attend(qkv, n_head)
+
+    def _attend(self, qkv: Tensor, n_head: int) -> Tensor:
+        if qkv.is_cuda and qkv.dtype in (torch.float16, torch.bfloat16):
+            return self._variable_length(qkv, n_head)
         padded = self.pad(qkv).view(self.B, self.L, 3, n_head, -1)
         q, k, v = padded.permute(2, 0, 3, 1, 4)  # each (B, H, L, D/H)
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True)

@@ -85,7 +85,7 @@ class DoRALinear(MergedLinear):
         row = 0
         for norm, (first, last, A, B, scaling) in zip(norms, super().factors(), strict=True):
             index = first // (last - first)
-            low = F.linear(F.linear(branch, A), B) * scaling
+            low = F.linear(F.linear(branch, A.to(x.dtype)), B.to(x.dtype)) * scaling
             scale = self.lora_magnitude[row : row + last - first] / norm
             columns[index] = (columns[index] + low) * scale.to(base.dtype)
             row += last - first

@@ -89,8 +89,8 @@ class PiSSALinear(MergedLinear):
             x, self.weight, self.bias, self.lora_A, self.lora_B, self.slices, self.dropout, True, self.product
         )
         # In the columns of the adapted parts, −s·(x A₀ᵀ) B₀ᵀ.
-        low = F.linear(x, self.lora_A_init).split(self.R, dim=-1)
+        low = F.linear(x, self.lora_A_init.to(x.dtype)).split(self.R, dim=-1)
         start = self.lora_B_init.split(self.out_features // len(self.parts))
         for (first, last, scaling), low_p, B_p in zip(self.slices, low, start, strict=True):
-            y[..., first:last] -= (F.linear(low_p, B_p) * scaling).to(y.dtype)
+            y[..., first:last] -= (F.linear(low_p, B_p.to(low_p.dtype)) * scaling).to(y.dtype)
         return y

@@ -6,9 +6,10 @@ from lora_nlg.training.optim import OPTIMIZERS, AdamWLoRA, FlatParameters, make_
 from lora_nlg.training.schedules import SCHEDULES, Schedule, parse_points
 from lora_nlg.training.settings import LoopSettings, Outcome
 from lora_nlg.training.snapshots import Snapshot, latest_snapshot, load_snapshot, save_snapshot
-from lora_nlg.training.step import batch_loss, prepare_precision, validation_loss
+from lora_nlg.training.step import batch_loss, prepare_precision
 from lora_nlg.training.stopping import Best
 from lora_nlg.training.tracking import JsonlTracker, TensorBoardTracker, Tracker, Trackers
+from lora_nlg.training.validation import validation_loss
 
 __all__ = [
     "OPTIMIZERS",

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,22 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lora_nlg.batching import Example, Loader, StepData
+from lora_nlg.batching import Batch, Example, FilledBatch, Loader, StepData
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.progress import progress_bar
+from lora_nlg.training.filled import FilledGradient, FilledLoss
+from lora_nlg.training.graphs import GraphedCalls
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.optim import FlatParameters
 from lora_nlg.training.schedules import Schedule
 from lora_nlg.training.settings import LoopSettings, Outcome
 from lora_nlg.training.snapshots import Snapshot, differences, latest_snapshot, save_snapshot, snapshot_folders
-from lora_nlg.training.step import autocast, batch_loss, seed_step, update_norms, validation_loss
+from lora_nlg.training.step import batch_loss, precision, seed_step, update_norms
 from lora_nlg.training.stopping import EXIT_CODES, Best, StopRequest, stop_on_signals
 from lora_nlg.training.tracking import Tracker, Trackers
+from lora_nlg.training.validation import validation_loss
 
 log = logging.getLogger(__name__)
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -99,6 +103,13 @@ class Trainer:
         self.plain_loss = self.loss.without_smoothing()
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.dtype == "fp16")
         self.scaler.scale(torch.zeros((), device=world.device))  # a rank's first step may hold no batch to scale
+        gradient = FilledGradient(
+            model, flat, self.loss, self.scaler, settings.dtype, settings.denominator_offset
+        )
+        self.add_filled = GraphedCalls(gradient, world.device, settings.cuda_graph, obstacle=gradient.obstacle)
+        self.filled_loss = None
+        if loader.fill:
+            self.filled_loss = FilledLoss(model, self.plain_loss, settings.dtype, world.device, settings.cuda_graph)
         self.step = self.first_step = 0
         self.bests = {"loss": Best(), "bleu": Best(higher_is_better=True)}
         self._saved_step = -1
@@ -220,12 +231,12 @@ class Trainer:
         self.flat.clear()
         denominator = max(data.n_targets, 1) + settings.denominator_offset
         for number, batch in enumerate(data.micro_batches):
-            seed_step(settings.random_seed, data.step, self.world.rank, number)
-            batch = batch.to(device)
-            with autocast(settings.dtype, device):
-                total = batch_loss(self.model, batch, self.loss)
-            torch.autograd.backward(self.scaler.scale(total / denominator))
-            self.flat.sums[0] += total.detach()
+            seed = partial(seed_step, settings.random_seed, data.step, self.world.rank, number)
+            if isinstance(batch, FilledBatch):
+                self.add_filled(batch, seed)
+            else:
+                seed()
+                self._add_gradient(batch, denominator)
         if stop:
             self.flat.sums[1] += 1
         self.world.sum_(self.flat.reduced)
@@ -241,6 +252,12 @@ class Trainer:
         self._pending.steps.append(data)
         self._pending.rates.append(rate)
         self._pending.values.append(torch.stack((loss, norm, self.flat.sums[1])))
+
+    def _add_gradient(self, batch: Batch, denominator: float) -> None:
+        with precision(self.model, self.settings.dtype, self.world.device):
+            total = batch_loss(self.model, batch.to(self.world.device), self.loss)
+        torch.autograd.backward(self.scaler.scale(total / denominator))
+        self.flat.sums[0] += total.detach()
 
     def _collect(self, bar: tqdm[Any]) -> bool:
         """Read pending numbers back, check and note them; returns whether any rank asked to stop."""
@@ -298,7 +315,9 @@ class Trainer:
         stopping = self._collect(bar)
         start = time.perf_counter()
         if by_loss:
-            values = validation_loss(self.model, self.valid_batches, settings.dtype, self.world, self.plain_loss)
+            values = validation_loss(
+                self.model, self.valid_batches, settings.dtype, self.world, self.plain_loss, self.filled_loss
+            )
             self.tracker.log("valid", self.step, values)
             text = f"validation loss {values['loss']:.4f}, perplexity {values['ppl']:.2f}"
             self._judge(bar, "loss", values["loss"], text)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lora_nlg.dtypes import DTYPES
 from lora_nlg.errors import InputError
+from lora_nlg.training.graphs import MODES
 from lora_nlg.training.stopping import Best
 
 
@@ -24,6 +25,7 @@ class LoopSettings:
         patience: validations without improvement after which to stop; 0 never stops early.
         denominator_offset: added to the count of target tokens; the predecessor adds 1e-4.
         generate_interval: optimiser steps between validations by generation; 0 never generates.
+        cuda_graph: `auto`, `true` or `false`; see `graphs.MODES`.
         best_by: `loss` or `bleu`: which validation decides on the best model and on early stopping.
     """
 
@@ -40,6 +42,7 @@ class LoopSettings:
     denominator_offset: float = 0.0
     generate_interval: int = 0
     best_by: str = "loss"
+    cuda_graph: str = "auto"
 
     def __post_init__(self) -> None:
         problems = [
@@ -58,6 +61,8 @@ class LoopSettings:
         ]
         if self.dtype not in DTYPES:
             problems.append(f"--dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if self.cuda_graph not in MODES:
+            problems.append(f"--cuda_graph must be one of {', '.join(MODES)}, got {self.cuda_graph!r}")
         if self.best_by not in ("loss", "bleu"):
             problems.append(f"--best_by must be loss or bleu, got {self.best_by!r}")
         if self.best_by == "bleu" and not self.generate_interval:

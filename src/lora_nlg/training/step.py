@@ -1,17 +1,14 @@
-"""One forward pass of a batch to its summed loss, and validation over many batches."""
+"""One forward pass of a batch to its summed loss."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from lora_nlg.batching import Batch, Example, make_batch
-from lora_nlg.distributed import World
+from lora_nlg.batching import Batch
 from lora_nlg.dtypes import named_dtype
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, PackedAttention
@@ -43,9 +40,14 @@ def prepare_precision(model: nn.Module, dtype: str) -> None:
                 parameter.data = parameter.data.to(held)
 
 
-def autocast(dtype: str, device: torch.device) -> AbstractContextManager[object]:
-    """The context the forward pass runs in."""
-    return nullcontext() if dtype == "fp32" else torch.autocast(device.type, named_dtype(dtype))
+def precision(model: nn.Module, dtype: str, device: torch.device) -> AbstractContextManager[object]:
+    """The context a forward pass of this model runs in: autocast where operands of several types meet.
+
+    With a frozen base in the type computed in, only LoRA's matrices are of another, and their layers cast them. On
+    CUDA autocast would only add its own casts then, around each layer norm; on the CPU it chooses kernels.
+    """
+    mixed = device.type == "cpu" or any(p.requires_grad and "lora_" not in name for name, p in model.named_parameters())
+    return torch.autocast(device.type, named_dtype(dtype)) if mixed and dtype != "fp32" else nullcontext()
 
 
 def batch_loss(model: GPT2, batch: Batch, loss: TargetLoss) -> Tensor:
@@ -64,42 +66,15 @@ def batch_loss(model: GPT2, batch: Batch, loss: TargetLoss) -> Tensor:
     return loss(hidden, batch.targets, model.head_weight)
 
 
-@torch.no_grad()
-def validation_loss(
-    model: GPT2, batches: Sequence[Sequence[Example]], dtype: str, world: World, loss: TargetLoss
-) -> dict[str, float]:
-    """Loss per target token over a data set, every rank taking its share.
-
-    Args:
-        model: left in the mode (train or eval) it was in.
-        batches: see `validation_batches`; the same on all ranks.
-        dtype: see `prepare_precision`.
-        world: ranks to share the work with.
-        loss: without smoothing, so that perplexity means what it says.
-
-    Returns:
-        `loss` (mean over all target tokens) and `ppl`, equal on all ranks.
-    """
-    was_training = model.training
-    model.eval()
-    # Accumulated in fp64 on the device: the result doesn't depend on how batches are dealt to ranks.
-    sums = torch.zeros(2, dtype=torch.float64, device=world.device)
-    for examples in batches[world.rank :: world.size]:
-        batch = make_batch(examples).to(world.device)
-        if len(batch.targets):
-            with autocast(dtype, world.device):
-                sums[0] += batch_loss(model, batch, loss)
-            sums[1] += len(batch.targets)
-    model.train(was_training)
-    total, count = world.sum_(sums).tolist()
-    mean = total / max(count, 1)
-    return {"loss": mean, "ppl": math.exp(mean) if mean < 700 else math.inf}
-
-
 def seed_step(seed: int, step: int, rank: int, micro_batch: int) -> None:
     """Seed dropout as a function of where in the run we are, so that resuming needs no generator state."""
+    torch.manual_seed(dropout_seed(seed, step, rank, micro_batch))
+
+
+def dropout_seed(seed: int, step: int, rank: int, micro_batch: int) -> int:
+    """The seed of a micro-batch's dropout."""
     digest = hashlib.blake2b(f"{seed}/{step}/{rank}/{micro_batch}".encode(), digest_size=8).digest()
-    torch.manual_seed(int.from_bytes(digest, "little") >> 1)
+    return int.from_bytes(digest, "little") >> 1
 
 
 @torch.no_grad()
@@ -108,8 +83,8 @@ def update_norms(model: nn.Module) -> dict[str, float]:
 
     ‖BA‖² is the trace of (BᵀB)(AAᵀ), so nothing of the weight's size is built where the update is such a product.
     """
-    norms = {}
-    for name, layer in lora_layers(model).items():
+    layers, norms = lora_layers(model), []
+    for layer in layers.values():
         try:
             # fp64: PiSSA's update is a difference, and in fp32 its square would be mostly rounding.
             pairs = [(f.A.double(), f.B.double(), f.scaling) for f in layer.factors()]
@@ -117,5 +92,5 @@ def update_norms(model: nn.Module) -> dict[str, float]:
             square = torch.stack(squares).sum().clamp_min(0)
         except InputError:  # a variant whose update is no product
             square = layer.delta_weight().double().square().sum()
-        norms[name] = float(square.sqrt())
-    return norms
+        norms.append(square.sqrt())
+    return dict(zip(layers, torch.stack(norms).tolist(), strict=True)) if norms else {}

@@ -42,7 +42,15 @@ def random_examples(n: int, seed: int = 0, vocabulary: int = CONFIG.vocab_size) 
     return examples
 
 
-def tiny_model(seed: int = 1, r: int = 3, alpha: float = 8, dropout: float = 0.0, config: GPT2Config = CONFIG) -> GPT2:
+def tiny_model(
+    seed: int = 1,
+    r: int = 3,
+    alpha: float = 8,
+    dropout: float = 0.0,
+    config: GPT2Config = CONFIG,
+    variant: str = "lora",
+    rule: str = "alpha/r",
+) -> GPT2:
     """A random base with adapters on q and v whose B is not zero, so that every gradient is alive."""
     torch.manual_seed(seed)
     model = empty_gpt2(config)
@@ -50,10 +58,10 @@ def tiny_model(seed: int = 1, r: int = 3, alpha: float = 8, dropout: float = 0.0
     for name, parameter in model.named_parameters():
         if name.endswith("weight") and "ln_" not in name:
             parameter.data.mul_(5)  # losses and gradients of a trained model's order, not of a fresh one's
-    spec = LoRASpec(r, alpha, dropout)
-    inject(model, lora_targets(config, {"q": spec, "v": spec}))
+    spec = LoRASpec(r, alpha, dropout, rule)
+    inject(model, lora_targets(config, {"q": spec, "v": spec}), variant)
     for name, parameter in model.named_parameters():
-        if name.endswith("lora_B"):
+        if name.endswith("lora_B") and variant != "pissa":
             torch.nn.init.normal_(parameter, std=0.02)
     mark_only_lora_as_trainable(model)
     return model
@@ -82,6 +90,7 @@ def run_trainer(
     max_step: int = 6,
     batch: int = 8,
     grad_acc: int = 1,
+    fill: bool = False,
     world: World | None = None,
     valid: Sequence[Example] = (),
     shuffle: bool = True,
@@ -100,7 +109,7 @@ def run_trainer(
     sampler = Sampler([example.n_inputs for example in examples], batch, 5, shuffle)
     trainer = Trainer(
         model,
-        Loader(examples, sampler, world.rank, world.size, grad_acc),
+        Loader(examples, sampler, world.rank, world.size, grad_acc, fill),
         flat,
         make_optimizer(optimizer, [flat.value], betas, weight_decay=weight_decay, correct_bias=correct_bias),
         schedule or Schedule("linear", 1e-3, max_step, min(2, max_step)),
