@@ -14,6 +14,7 @@ from lora_nlg.batching import Example, make_examples
 from lora_nlg.commands.arguments import existing_file, parse_arguments
 from lora_nlg.corpora.record import read_records
 from lora_nlg.distributed import pick_device
+from lora_nlg.dtypes import named_dtype
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, sha256_file, write_json, write_jsonl
 from lora_nlg.gpt2 import GPT2, parse_targets
@@ -24,6 +25,7 @@ from lora_nlg.sweep.grid import Member, expand_grid
 from lora_nlg.sweep.plots import FIGURE, write_figure
 from lora_nlg.sweep.results import RESULTS, read_results, write_table
 from lora_nlg.tokenizers import load_tokenizer
+from lora_nlg.training.graphs import MODES
 from lora_nlg.weights.adapter import (
     AdapterInfo,
     BaseInfo,
@@ -112,6 +114,10 @@ class SweepArguments:
     """Steps between snapshots of a group."""
     save_adapters: bool = False
     """Keep every member's adapter, from which decode works."""
+    dtype: str = "fp32"
+    """fp32, bf16 or fp16: what is computed in; what trains stays fp32."""
+    cuda_graph: str = "auto"
+    """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -119,6 +125,9 @@ class SweepArguments:
         for name in ("max_step", "train_batch_size", "valid_batch_size", "group", "save_interval", "seq_len"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        named_dtype(self.dtype)
+        if self.cuda_graph not in MODES:
+            raise InputError(f"--cuda_graph must be one of {', '.join(MODES)}, got {self.cuda_graph!r}")
 
     def settings(self) -> SweepSettings:
         """The engine's."""
@@ -230,9 +239,10 @@ def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
     """Refuse to mix members of different settings in one folder; the grid itself may grow."""
     path = folder / PLAN
     plan = {**plan, "targets": list(plan["targets"])}
-    plan.pop("save_interval")
+    for name in ("save_interval", "cuda_graph"):
+        plan.pop(name)
     if path.is_file():
-        before = read_json(path)
+        before = {"dtype": "fp32", **read_json(path)}  # what was the only type at first isn't written there
         if differ := [name for name in plan if before.get(name) != plan[name]]:
             shown = "; ".join(f"{name}: {before.get(name)} there, {plan[name]} now" for name in differ)
             raise InputError(f"{folder} holds members trained with other settings ({shown}); use another --work_dir")
