@@ -572,7 +572,7 @@ TORCH_LIBRARY(pretend_cuda, m) {
   m.def("device_count() -> int", []() -> int64_t { return DEVICES; });
   m.def("current_device() -> int", []() -> int64_t { return current; });
   m.def("set_device(int device) -> ()", [](int64_t device) { current = static_cast<int>(device); });
-  m.def("generator(int device) -> Generator", [](int64_t device) { return generator(static_cast<DeviceIndex>(device)); });
+  m.def("generator(int device) -> Generator?", [](int64_t device) { return generator(static_cast<DeviceIndex>(device)); });
   m.def("memory(int device) -> int[]", [](int64_t d) { return std::vector<int64_t>{in_use.at(d), peak.at(d)}; });
   m.def("reset_peak(int device) -> ()", [](int64_t d) { peak.at(d) = in_use.at(d); });
   m.def("counts() -> str[]", &dump);

@@ -253,5 +253,6 @@ def put_in_place() -> None:
     for name in ("_lazy_init", "_lazy_call", "current_device", "device_count"):
         setattr(torch.cuda.random, name, replaced[name])
     torch.backends.cuda.is_built = lambda: True
+    torch.backends.cuda.is_flash_attention_available = lambda: True
     dist.init_process_group = _with_gloo(dist.init_process_group)
     dist.is_nccl_available = lambda: True
