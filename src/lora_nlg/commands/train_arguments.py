@@ -196,6 +196,8 @@ class RunArguments:
     """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
     compile: bool = False
     """Run the model through torch.compile."""
+    deterministic: bool = False
+    """On CUDA, take the kernels that give the same bits every time, where torch has them."""
     print_recipe_diff: str | None = None
     """e2e, webnlg or dart: only print how this run differs from the paper's row for that corpus."""
 

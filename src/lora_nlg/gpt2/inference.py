@@ -73,8 +73,9 @@ class _InferenceBlock:
 class InferenceGPT2:
     """A frozen GPT-2, laid out for the processor.
 
-    The body runs in `dtype`; the final hidden states and the output head stay in fp32, because logits around −100
-    (GPT-2's usual range) are half a nat apart in bf16.
+    The body runs in `dtype`; the final hidden states and the logits stay in fp32, because logits around −100 (GPT-2's
+    usual range) are half a nat apart in bf16. On CUDA the head's factors are of `dtype` too: there 16-bit products are
+    summed and given in fp32, at several times the speed of fp32 ones.
 
     Args:
         model: a GPT-2 without LoRA layers (`lora.fold` gives one). Its parameters are read once.
@@ -102,8 +103,8 @@ class InferenceGPT2:
             _InferenceBlock(block, dtype, like)  # type: ignore[arg-type]
             for block, like in zip(transformer.h, blocks, strict=True)
         ]
-        is_shared = share is not None and share.head.source is model.head_weight
-        self.head: FrozenLinear = share.head if share and is_shared else _padded_head(model.head_weight)
+        is_shared = share is not None and share.dtype == dtype and share.head.source is model.head_weight
+        self.head: FrozenLinear = share.head if share and is_shared else _padded_head(model.head_weight, dtype)
 
     @property
     def padded_vocab_size(self) -> int:
@@ -153,11 +154,21 @@ def _linear(layer: nn.Linear, dtype: torch.dtype, share: FrozenLinear | None) ->
     return FrozenLinear(layer.weight, layer.bias, dtype)
 
 
-def _padded_head(weight: Tensor) -> FrozenLinear:
+class _WideLinear(FrozenLinear):
+    """x·Wᵀ + b with factors of 16 bits, summed and given in fp32: on CUDA only."""
+
+    def _product(self, x: Tensor, gelu: bool = False) -> Tensor:
+        assert isinstance(self.weight, Tensor) and self.bias is not None, "of a head on CUDA"
+        return torch.mm(x.to(self.dtype), self.weight.t(), out_dtype=torch.float32).add_(self.bias)
+
+
+def _padded_head(weight: Tensor, dtype: torch.dtype) -> FrozenLinear:
     V = weight.shape[0]
     padding = -V % HEAD_MULTIPLE
     bias = torch.zeros(V + padding, device=weight.device)
     bias[V:] = float("-inf")
-    head = FrozenLinear(F.pad(weight.detach().float(), (0, 0, 0, padding)), bias)
+    padded = F.pad(weight.detach().float(), (0, 0, 0, padding))
+    is_wide = weight.is_cuda and dtype != torch.float32
+    head = _WideLinear(padded, bias, dtype) if is_wide else FrozenLinear(padded, bias)
     head.source = weight
     return head

@@ -109,7 +109,7 @@ class _FusedLoss(torch.autograd.Function):
             rows = slice(first, min(first + step, len(targets)))
             h, target = hidden[rows], targets[rows]
             weight = None if weights is None else weights[rows]
-            logits = product.forward(h)
+            logits = product.forward_wide(h)
             at_target = logits.gather(1, target[:, None]).squeeze(1).float()
             top, sums = exponentials_(logits, needs_hidden or needs_head)
             # −Σ_v q_v·log p_v, where the mean logit is h·(mean row of the head): no pass over the vocabulary.
@@ -122,7 +122,7 @@ class _FusedLoss(torch.autograd.Function):
             # made on the products, which are far smaller.
             if grad_hidden is not None:
                 part = grad_hidden[rows]
-                part.copy_(product.backward(logits)).div_(sums[:, None])
+                part.copy_(product.backward(logits.to(product.dtype))).div_(sums[:, None])
                 part.sub_(head[target].float(), alpha=1 - smooth)
                 if head_mean is not None:
                     part.sub_(head_mean, alpha=smooth)
@@ -130,7 +130,7 @@ class _FusedLoss(torch.autograd.Function):
                     part.mul_(weight[:, None])
             if grad_head is not None:
                 h = h.float() if weight is None else h.float() * weight[:, None]
-                grad_head += (logits.t() @ (h / sums[:, None]).to(logits.dtype)).float()
+                grad_head += (logits.t().to(product.dtype) @ (h / sums[:, None]).to(product.dtype)).float()
                 grad_head.index_add_(0, target, h, alpha=-(1 - smooth))
                 if smooth:
                     grad_head -= h.sum(0) * (smooth / head.shape[0])
