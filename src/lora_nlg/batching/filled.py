@@ -129,8 +129,9 @@ def fill_up(batches: Sequence[Batch], denominators: Sequence[int], sequences: in
     longest = max(filling, *(length for batch in batches for length in batch.lengths))
     shape = Shape(M, T, N, B, max(LEAST, 1 << (longest - 1).bit_length()))
     buffer = torch.zeros(2 * M + 2 * M * T + 2 * M * N + M * B + 1, dtype=torch.int64)
-    head, tokens, positions, rows, targets, ends = buffer.numpy(), *(
-        part.numpy() for part in buffer[2 * M :].split((M * T, M * T, M * N, M * N, M * B + 1))
+    head, tokens, positions, rows, targets, ends = (
+        buffer.numpy(),
+        *(part.numpy() for part in buffer[2 * M :].split((M * T, M * T, M * N, M * N, M * B + 1))),
     )
     head[:M] = denominators
     head[M : 2 * M] = [len(batch.targets) for batch in batches]

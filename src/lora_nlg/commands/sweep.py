@@ -14,7 +14,6 @@ from lora_nlg.batching import Example, make_examples
 from lora_nlg.commands.arguments import existing_file, parse_arguments
 from lora_nlg.corpora.record import read_records
 from lora_nlg.distributed import pick_device
-from lora_nlg.dtypes import named_dtype
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, sha256_file, write_json, write_jsonl
 from lora_nlg.gpt2 import GPT2, parse_targets
@@ -115,7 +114,7 @@ class SweepArguments:
     save_adapters: bool = False
     """Keep every member's adapter, from which decode works."""
     dtype: str = "fp32"
-    """fp32, bf16 or fp16: what is computed in; what trains stays fp32."""
+    """fp32 or bf16: what is computed in; what trains stays fp32."""
     cuda_graph: str = "auto"
     """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
     device: str = "auto"
@@ -125,7 +124,8 @@ class SweepArguments:
         for name in ("max_step", "train_batch_size", "valid_batch_size", "group", "save_interval", "seq_len"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
-        named_dtype(self.dtype)
+        if self.dtype not in ("fp32", "bf16"):
+            raise InputError(f"--dtype must be fp32 or bf16 in a sweep, got {self.dtype!r}")
         if self.cuda_graph not in MODES:
             raise InputError(f"--cuda_graph must be one of {', '.join(MODES)}, got {self.cuda_graph!r}")
 

@@ -144,9 +144,7 @@ def make_group(base: GPT2, members: Sequence[Member], settings: SweepSettings) -
     pack_frozen(model)
     value, parameters = _flatten(model)
     gradient = torch.zeros_like(value)
-    optimizer = RowAdamW(
-        value, gradient, (0.9, settings.adam_beta2), settings.adam_epsilon, settings.weight_decay
-    )
+    optimizer = RowAdamW(value, gradient, (0.9, settings.adam_beta2), settings.adam_epsilon, settings.weight_decay)
     means = torch.zeros(len(members), device=device)
     sums = torch.zeros(len(members), dtype=torch.float64, device=device)
     return Group(members, model.train(), rows, parameters, value, gradient, optimizer, settings, means, sums)
@@ -196,14 +194,13 @@ def train_group(
     lengths = [example.n_inputs for example in train]
     samplers = {member.seed: Sampler(lengths, settings.batch_size, member.seed) for member in members}
     loss = TargetLoss(settings.label_smooth)
-    device = group.value.device
-    graphed = GraphedCalls(partial(_backward, group, loss), device, settings.cuda_graph, group.rows.generators)
+    graphed, device = graphed_gradient(group, loss), group.value.device
     try:
         while group.step < settings.max_step:
             batches = {
                 seed: make_batch([train[i] for i in sampler.batch(group.step)]) for seed, sampler in samplers.items()
             }
-            _step(group, [batches[member.seed] for member in members], rates[:, group.step, None], loss, graphed)
+            group_step(group, [batches[member.seed] for member in members], rates[:, group.step, None], loss, graphed)
             if bar is not None:
                 bar.update(len(members))
             saves = group.step % settings.save_interval == 0
@@ -250,9 +247,22 @@ def _rates(group: Group) -> Tensor:
     return torch.tensor(rates).to(group.value.device)
 
 
-def _step(
-    group: Group, batches: Sequence[Batch], rates: Tensor, loss: TargetLoss, graphed: GraphedCalls
-) -> None:
+def graphed_gradient(group: Group, loss: TargetLoss) -> GraphedCalls:
+    """What computes a group's gradient on CUDA."""
+    work = partial(_backward, group, loss)
+    return GraphedCalls(work, group.value.device, group.settings.cuda_graph, group.rows.generators)
+
+
+def group_step(group: Group, batches: Sequence[Batch], rates: Tensor, loss: TargetLoss, graphed: GraphedCalls) -> None:
+    """Take a step with every member.
+
+    Args:
+        group: the members.
+        batches: each one's.
+        rates: each one's learning rate, shape (N, 1).
+        loss: how targets are scored.
+        graphed: see `graphed_gradient`.
+    """
     settings, seed = group.settings, partial(_seed, group)
     if group.value.is_cuda:
         graphed(fill_up(batches, [max(len(batch.targets), 1) for batch in batches]).pin_memory(), seed)

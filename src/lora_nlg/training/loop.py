@@ -103,9 +103,7 @@ class Trainer:
         self.plain_loss = self.loss.without_smoothing()
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=settings.dtype == "fp16")
         self.scaler.scale(torch.zeros((), device=world.device))  # a rank's first step may hold no batch to scale
-        gradient = FilledGradient(
-            model, flat, self.loss, self.scaler, settings.dtype, settings.denominator_offset
-        )
+        gradient = FilledGradient(model, flat, self.loss, self.scaler, settings.dtype, settings.denominator_offset)
         self.add_filled = GraphedCalls(gradient, world.device, settings.cuda_graph, obstacle=gradient.obstacle)
         self.filled_loss = None
         if loader.fill:
@@ -212,10 +210,10 @@ class Trainer:
     def _gave_up(self) -> bool:
         return 0 < self.settings.patience <= self.best.worse
 
-    def take_pending(self) -> list[list[float]]:
-        """The loss, gradient norm and stop requests of the steps since the last call; waits for the device."""
+    def take_pending(self) -> list[Tensor]:
+        """The loss, gradient norm and stop requests of each step since the last call; still on the device."""
         pending, self._pending = self._pending, _Pending()
-        return torch.stack(pending.values).tolist() if pending.values else []
+        return pending.values
 
     def train_step(self, data: StepData, stop: bool = False) -> None:
         """Take one optimiser step.
