@@ -30,7 +30,7 @@ class StepData:
 
     step: int
     epoch: int
-    micro_batches: list[Batch] | list[FilledBatch]
+    micro_batches: Sequence[Batch | FilledBatch]
     n_targets: int
     n_tokens: int
     ids: tuple[str, ...]
@@ -80,11 +80,11 @@ class Loader:
             if any(example.n_targets for example in members):
                 batches.append(make_batch(members))
         sequences = max(len(batch.lengths) for batch in batches) if batches else 0
-        filled = [fill_up([batch], [n_targets], sequences) for batch in batches] if self.fill else []
+        filled = [fill_up([batch], [n_targets], sequences).pin_memory() for batch in batches] if self.fill else []
         return StepData(
             step=step,
             epoch=(step - 1) // self.sampler.steps_per_epoch + 1,
-            micro_batches=[batch.pin_memory() for batch in filled] or batches,
+            micro_batches=filled or batches,
             n_targets=n_targets,
             n_tokens=sum(example.n_inputs for example in chosen),
             ids=tuple(example.id for example in chosen),

@@ -317,8 +317,8 @@ def _member_losses(group: Group, batches: FilledBatch | Sequence[Batch], loss: T
     device = group.value.device
     with precision(group.model, group.settings.dtype, device):
         if isinstance(batches, FilledBatch):
-            parts, tokens, targets, *_ = batches.shape
-            group.rows.set([tokens] * parts, [targets] * parts, device=device)
+            shape = batches.shape
+            group.rows.set([shape.tokens] * shape.parts, [shape.targets] * shape.parts, device=device)
             return filled_losses(group.model, batches, loss)
         lengths = [length for batch in batches for length in batch.lengths]
         counts, n_targets = [sum(batch.lengths) for batch in batches], [len(batch.targets) for batch in batches]
