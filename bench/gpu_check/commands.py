@@ -90,7 +90,7 @@ def adapter_hash(folder: Path) -> str:
 
 def texts_of(file: Path) -> list[str]:
     """The texts of a file of predictions."""
-    return [line for line in file.read_text().splitlines() if line.strip()]
+    return [json.loads(line)["hypothesis"] for line in file.read_text().splitlines()]
 
 
 def knows(flag: str) -> bool:
