@@ -79,7 +79,9 @@ def run_part(name: str, device: str, seconds: float, folder: Path) -> list[Row]:
 
 def _last_line(log: str) -> str:
     lines = [line.strip() for line in Path(log).read_text(errors="replace").splitlines() if line.strip()]
-    said = [line for line in lines if "error: " in line.lower()]  # the first cause stands before a traceback's last line
+    said = [
+        line for line in lines if "error: " in line.lower()
+    ]  # the first cause stands before a traceback's last line
     return (said or lines or ["nothing said"])[0 if said else -1][:160]
 
 

@@ -205,7 +205,9 @@ def report(seconds: dict[str, list[float]], rates: list[float], work: float, arg
         f"{arguments.threads} thread(s); F.linear fp32 {rate:.0f} GFLOP/s; {work:.0f} GFLOP a context"
     )
     reference = "ours-fp32" if "ours-fp32" in seconds else next(iter(seconds))
-    print(f"| engine | {'CPU ' if arguments.device == 'cpu' else ''}s/context | of the F.linear rate | time / {reference}'s |\n|---|---|---|---|")
+    print(
+        f"| engine | {'CPU ' if arguments.device == 'cpu' else ''}s/context | of the F.linear rate | time / {reference}'s |\n|---|---|---|---|"
+    )
     for name, values in seconds.items():
         median = statistics.median(values)
         ratio = statistics.median(a / b for a, b in zip(values, seconds[reference], strict=True))

@@ -68,7 +68,9 @@ def steps(setting: Setting) -> None:
     norms = [json.loads(line).get("grad_norm") for line in (folder / "overflow/metrics.jsonl").read_text().splitlines()]
     skipped = sum(1 for norm in norms if norm is not None and not math.isfinite(norm))
     fine = skipped > 0 and all(map(math.isfinite, overflowed)) and overflowed[-1] < overflowed[0]
-    report.require("fp16, forced overflow", fine, f"{skipped} steps skipped, loss {overflowed[0]:.3f} to {overflowed[-1]:.3f}")
+    report.require(
+        "fp16, forced overflow", fine, f"{skipped} steps skipped, loss {overflowed[0]:.3f} to {overflowed[-1]:.3f}"
+    )
 
 
 class _loss_scale:
@@ -138,7 +140,11 @@ def repeat(setting: Setting) -> None:
                 twice.append(adapter_hash(folder / name))
             hashes.append(len(set(twice)) == 1)
         report.note(f"twice, {dtype}", "the same bits" if hashes[0] else "other bits")
-        report.require(f"twice, {dtype}, --deterministic", hashes[1] or dtype == "fp32", "the same bits" if hashes[1] else "other bits")
+        report.require(
+            f"twice, {dtype}, --deterministic",
+            hashes[1] or dtype == "fp32",
+            "the same bits" if hashes[1] else "other bits",
+        )
     expected = adapter_hash(folder / "two")
     place = folder / "killed"
     words = train_words(place, device, n, *flags, "--dtype", "bf16", "--deterministic", "true")
@@ -178,7 +184,9 @@ def ranks(setting: Setting) -> None:
     """Two ranks on one device over gloo against one, and a process group of NCCL."""
     report, folder, n = setting.report, setting.folder, 4 if setting.is_small else 20
     one = train(folder / "one", setting.name, n)
-    words = train_words(folder / "two", "cuda" if setting.device.type == "cuda" else "cpu", n, "--train_batch_size", "4")
+    words = train_words(
+        folder / "two", "cuda" if setting.device.type == "cuda" else "cpu", n, "--train_batch_size", "4"
+    )
     context = multiprocessing.get_context("spawn")
     port = 29000 + os.getpid() % 1000
     workers = [context.Process(target=_rank, args=(rank, port, words)) for rank in range(2)]

@@ -172,7 +172,9 @@ def joined_world(device: str = "auto") -> Iterator[World]:
         yield World(device=pick_device(device))
         return
     if device.startswith("cuda:"):
-        raise InputError(f"--device {device} would put all {size} ranks on one GPU; with --device cuda each takes its own")
+        raise InputError(
+            f"--device {device} would put all {size} ranks on one GPU; with --device cuda each takes its own"
+        )
     place = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     rank = int(os.environ["RANK"])
     wait = timedelta(seconds=int(os.environ.get("LORA_NLG_CONNECT_SECONDS", CONNECT_SECONDS)))

@@ -34,5 +34,7 @@ def test_checks(file: Path, tmp_path: Path) -> None:
     path = os.pathsep.join(str(ROOT / folder) for folder in ("src", "eval", "tests"))
     command = [sys.executable, "-m", "pretend_cuda", "-m", "pytest", str(file), "-q", "-x", "--basetemp", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run([*command, "-p", "no:cacheprovider"], env=environment, cwd=ROOT, text=True, capture_output=True)
+    result = subprocess.run(
+        [*command, "-p", "no:cacheprovider"], env=environment, cwd=ROOT, text=True, capture_output=True
+    )
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
