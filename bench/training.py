@@ -30,18 +30,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from lora_nlg.batching import Example, Loader, Sampler, StepData, make_examples
 from lora_nlg.corpora.record import read_records
 from lora_nlg.distributed import World, pick_device
-from lora_nlg.dtypes import DTYPES
+from lora_nlg.dtypes import DTYPES, DtypeName
 from lora_nlg.gpt2 import GPT2, SIZES, GPT2Config, empty_gpt2, lora_targets, named_config
 from lora_nlg.lora import FrozenProduct, LoRASpec, inject, mark_only_lora_as_trainable, pack_frozen
 from lora_nlg.tokenizers import load_tokenizer
-from lora_nlg.training import (
-    FlatParameters,
-    LoopSettings,
-    Schedule,
-    Trainer,
-    make_optimizer,
-    prepare_precision,
-)
+from lora_nlg.training import EagerStep, OptimisationSettings, TrainingState, prepare_precision
 from lora_nlg.weights.base import save_base
 
 BATCH, SMOOTH, DROPOUT, RANK, ALPHA, LR = 8, 0.1, 0.1, 4, 32, 2e-4
@@ -49,7 +42,7 @@ E2E_STEPS = 26290
 
 
 def our_step(
-    base: GPT2, loader: Loader, dtype: str, device: torch.device, dropout: float, compiled: bool
+    base: GPT2, dtype: DtypeName, device: torch.device, dropout: float, compiled: bool
 ) -> Callable[[StepData], float]:
     """A function that takes one optimiser step with our trainer and returns the loss."""
     spec = LoRASpec(RANK, ALPHA, dropout)
@@ -59,20 +52,9 @@ def our_step(
     pack_frozen(base.to(device).train())
     if compiled:
         base.transformer.compile(dynamic=True)
-    flat = FlatParameters({name: value for name, value in base.named_parameters() if value.requires_grad})
-    optimizer = make_optimizer("adamw", [flat.value])
-    settings = LoopSettings(10**6, label_smooth=SMOOTH, dtype=dtype)
-    schedule = Schedule("constant", LR, 10**6)
-    world = World(device=device)
-    folder = tempfile.gettempdir()
-    trainer = Trainer(base, loader, flat, optimizer, schedule, settings, world, folder, {}, lambda place, step: None)
-
-    def step(data: StepData) -> float:
-        trainer.train_step(data)
-        pending = trainer.take_pending()
-        return float(pending[-1][0])
-
-    return step
+    settings = OptimisationSettings(label_smooth=SMOOTH, dtype=dtype)
+    take = EagerStep(base, TrainingState(base, settings), settings, World(device=device))
+    return lambda data: float(take(data, LR)[0])
 
 
 def peer_step(
@@ -184,8 +166,7 @@ def main() -> None:
     base = empty_gpt2(config)
     base.reset_parameters()
     sampler = Sampler([example.n_inputs for example in examples], BATCH, 0)
-    loader = Loader(examples, sampler)
-    data = list(loader.steps(1, arguments.steps + 1))
+    data = list(Loader(examples, sampler).steps(1, arguments.steps + 1))
 
     # Dropout draws differ between the two, so the first losses are compared without it.
     first = {}
@@ -196,7 +177,7 @@ def main() -> None:
         if not arguments.no_peer:
             steps["transformers + peft"] = peer_step(Path(folder), by_id, dtype, device, DROPOUT)
             first["transformers + peft"] = peer_step(Path(folder), by_id, dtype, device, 0.0)(data[0])
-    steps["lora-nlg"] = our_step(base, loader, dtype, device, DROPOUT, arguments.compile)
+    steps["lora-nlg"] = our_step(base, dtype, device, DROPOUT, arguments.compile)
     rates: list[list[float]] = [[], []]
     for when in range(2):
         for packed in (False, True):

@@ -20,47 +20,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lora_nlg.batching import Batch, Example, Sampler, make_batch, validation_batches
-from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, PackedAttention, lora_targets
 from lora_nlg.lora import MergedLinear, inject, lora_layers, pack_frozen, strip
 from lora_nlg.lora.batched import BatchedLinear, Rows
 from lora_nlg.sweep.grid import Member
+from lora_nlg.sweep.settings import SweepSettings
 from lora_nlg.training import Schedule
 from lora_nlg.training.loss import TargetLoss
-from lora_nlg.training.optim import make_optimizer
+from lora_nlg.training.optim import MOMENTS, make_optimizer
 from lora_nlg.training.step import seed_step
 from lora_nlg.weights.base import read_tensors, save_tensors
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True)
-class SweepSettings:
-    """What all members share; as the trainer's flags of the same names.
-
-    Attributes:
-        targets: linear targets to adapt.
-        max_step: optimiser steps.
-        batch_size: examples of a step.
-        scheduler, warmup_step: the rate's course.
-        lora_dropout, label_smooth, weight_decay, adam_beta2, adam_epsilon, grad_clip: as in training.
-        valid_batch_size: examples of a validation batch, of each member.
-        save_interval: steps between snapshots of a group.
-    """
-
-    targets: tuple[str, ...] = ("q", "v")
-    max_step: int = 200
-    batch_size: int = 8
-    scheduler: str = "linear"
-    warmup_step: int = 0
-    lora_dropout: float = 0.0
-    label_smooth: float = 0.0
-    weight_decay: float = 0.01
-    adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-6
-    grad_clip: float = 0.0
-    valid_batch_size: int = 16
-    save_interval: int = 100
 
 
 class Diverged(Exception):
@@ -107,10 +76,8 @@ def make_group(base: GPT2, members: Sequence[Member], settings: SweepSettings) -
     """Put N adapters on one base.
 
     Raises:
-        InputError: a target that isn't a linear layer, or settings out of range.
+        InputError: settings out of range.
     """
-    if "wte" in settings.targets:
-        raise InputError("a sweep adapts linear layers; leave wte out of --lora_targets")
     rows, model = Rows(), strip(base)
     alone = [lora_layers(member_model(base, member, settings)) for member in members]
     for name in alone[0]:
@@ -177,7 +144,7 @@ def train_group(
         bar.update(group.step * len(members))
     schedules = [Schedule(settings.scheduler, member.lr, settings.max_step, settings.warmup_step) for member in members]
     lengths = [example.n_inputs for example in train]
-    samplers = {member.seed: Sampler(lengths, settings.batch_size, member.seed) for member in members}
+    samplers = {member.seed: Sampler(lengths, settings.train_batch_size, member.seed) for member in members}
     loss = TargetLoss(settings.label_smooth)
     try:
         while group.step < settings.max_step:

@@ -1,22 +1,96 @@
-"""One forward pass of a batch to its summed loss, and validation over many batches."""
+"""One optimiser step, from a global batch to changed parameters.
+
+The gradient of a step is that of the mean loss over the target tokens of the whole global batch: every micro-batch
+adds its sum divided by the global count, and one all-reduce adds up the ranks. Dropout is seeded by the step, so
+after it the run is a pure function of (configuration, step, parameters, optimiser moments).
+"""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lora_nlg.batching import Batch, Example, make_batch
+from lora_nlg.batching import Batch, StepData
 from lora_nlg.distributed import World
 from lora_nlg.dtypes import named_dtype
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, PackedAttention
 from lora_nlg.lora import lora_layers
 from lora_nlg.training.loss import TargetLoss
+from lora_nlg.training.settings import OptimisationSettings
+from lora_nlg.training.state import TrainingState
+
+
+class Step(Protocol):
+    """A way to take optimiser steps.
+
+    Attributes:
+        state: what they change.
+    """
+
+    state: TrainingState
+
+    def __call__(self, data: StepData, rate: float, stop: bool = False) -> Tensor:
+        """Take a step; nothing here waits for the device.
+
+        Args:
+            data: this rank's batches.
+            rate: the learning rate.
+            stop: tell all ranks that this one was asked to end. Default: False.
+
+        Returns:
+            The loss of the global batch, its gradient's norm before clipping, and the number of ranks asked to end:
+            shape (3,), fp32, on the device.
+        """
+        ...
+
+
+class EagerStep:
+    """A step as torch runs it operation by operation; see `Step`.
+
+    Args:
+        model: on `world.device`, with `prepare_precision` done.
+        state: its trainable parameters and their optimiser.
+        settings: smoothing, clipping, number type and seed.
+        world: the ranks that share the batch.
+    """
+
+    def __init__(self, model: GPT2, state: TrainingState, settings: OptimisationSettings, world: World) -> None:
+        self.model, self.state, self.settings, self.world = model, state, settings, world
+        self.loss = TargetLoss(settings.label_smooth)
+
+    def __call__(self, data: StepData, rate: float, stop: bool = False) -> Tensor:
+        """See `Step.__call__`."""
+        settings, world = self.settings, self.world
+        flat, optimizer, scaler = self.state.flat, self.state.optimizer, self.state.scaler
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        flat.clear()
+        denominator = max(data.n_targets, 1) + settings.denominator_offset
+        for number, batch in enumerate(data.micro_batches):
+            seed_step(settings.random_seed, data.step, world.rank, number)
+            self.add_gradient(batch, denominator)
+        if stop:
+            flat.sums[1] += 1
+        world.sum_(flat.reduced)
+        scaler.unscale_(optimizer)
+        norm = torch.linalg.vector_norm(flat.gradient)
+        if settings.grad_clip > 0:
+            flat.gradient.mul_((settings.grad_clip / (norm + 1e-6)).clamp_(max=1.0))
+        scaler.step(optimizer)
+        scaler.update()
+        return torch.stack((flat.sums[0] / denominator, norm, flat.sums[1]))
+
+    def add_gradient(self, batch: Batch, denominator: float) -> None:
+        """Add a micro-batch's loss to the sum of losses, and its share of the mean's gradient to the gradient."""
+        with autocast(self.settings.dtype, self.world.device):
+            total = batch_loss(self.model, batch.to(self.world.device), self.loss)
+        torch.autograd.backward(self.state.scaler.scale(total / denominator))
+        self.state.flat.sums[0] += total.detach()
 
 
 def prepare_precision(model: nn.Module, dtype: str) -> None:
@@ -62,38 +136,6 @@ def batch_loss(model: GPT2, batch: Batch, loss: TargetLoss) -> Tensor:
     attention = PackedAttention(batch.lengths, batch.tokens.device)
     hidden = model(batch.tokens, batch.positions, attention, batch.target_rows)
     return loss(hidden, batch.targets, model.head_weight)
-
-
-@torch.no_grad()
-def validation_loss(
-    model: GPT2, batches: Sequence[Sequence[Example]], dtype: str, world: World, loss: TargetLoss
-) -> dict[str, float]:
-    """Loss per target token over a data set, every rank taking its share.
-
-    Args:
-        model: left in the mode (train or eval) it was in.
-        batches: see `validation_batches`; the same on all ranks.
-        dtype: see `prepare_precision`.
-        world: ranks to share the work with.
-        loss: without smoothing, so that perplexity means what it says.
-
-    Returns:
-        `loss` (mean over all target tokens) and `ppl`, equal on all ranks.
-    """
-    was_training = model.training
-    model.eval()
-    # Accumulated in fp64 on the device: the result doesn't depend on how batches are dealt to ranks.
-    sums = torch.zeros(2, dtype=torch.float64, device=world.device)
-    for examples in batches[world.rank :: world.size]:
-        batch = make_batch(examples).to(world.device)
-        if len(batch.targets):
-            with autocast(dtype, world.device):
-                sums[0] += batch_loss(model, batch, loss)
-            sums[1] += len(batch.targets)
-    model.train(was_training)
-    total, count = world.sum_(sums).tolist()
-    mean = total / max(count, 1)
-    return {"loss": mean, "ppl": math.exp(mean) if mean < 700 else math.inf}
 
 
 def seed_step(seed: int, step: int, rank: int, micro_batch: int) -> None:
