@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -187,3 +188,32 @@ class TestDevices:
 def test_doctor_takes_a_step_on_the_device() -> None:
     checks = {check.name: check for check in environment()}
     assert checks["LoRA step on CUDA"].status == "ok", checks["LoRA step on CUDA"]
+
+
+def test_a_signal_is_noticed_two_steps_late(train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from lora_nlg.training import step
+
+    taken: list[int] = []
+    take = step.seed_step
+
+    def seed(seed: int, number: int, *rest: int) -> None:
+        taken.append(number)
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        take(seed, number, *rest)
+
+    monkeypatch.setattr(step, "seed_step", seed)
+    with pytest.raises(AssertionError):  # the exit status is that of a signal
+        train("run", "cuda", 50)
+    assert max(taken) in (5, 6), "the step after the signal says so, and is read two steps later"
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, max(taken) + 1))
+    assert [place.name for place in (tmp_path / "run" / "snapshots").iterdir()] == [f"step-{max(taken):08d}"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(AssertionError):
+        train("run", "cuda", 50, "--lr", "1e30")
+    assert "lower `lr`" in capsys.readouterr().err.replace("--lr", "`lr`")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len([line for line in lines if line["kind"] == "train"]) < 6, "not at the next line of the log"
