@@ -1,13 +1,13 @@
-"""Is this project right and fast on this machine's GPU? `scripts/check_gpu.sh` runs it; docs/gpu.md says what is measured.
+"""Is this project right and fast on this machine's GPU? `scripts/check_gpu.sh` runs it, docs/gpu.md explains it.
 
     scripts/check_gpu.sh                       # everything, at most 8 minutes on one GPU
     scripts/check_gpu.sh --parts attention,steps
     scripts/check_gpu.sh --device cpu          # the same code without a GPU, reduced
 
 Each part is a process of its own with its own time limit, so that one that crashes or hangs costs only itself; parts
-come in order of what they are worth, and what doesn't fit is said. Nothing is downloaded. Rows are printed as they come,
-and again at the end as one Markdown table; the exit status is 1 if a row failed. LORA_NLG_SHARED names the folder with
-the recorded curves (reference/golden), ../shared by default.
+come in order of what they are worth, and what doesn't fit is said. Nothing is downloaded. Rows are printed as they
+come, and again at the end as one Markdown table; the exit status is 1 if a row failed. LORA_NLG_SHARED names the folder
+with the recorded outputs (reference/golden), ../shared by default.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "eval"), str(ROOT / "bench")]
 
 from gpu_check.rows import Row, table
 

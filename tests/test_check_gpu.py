@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "bench"))
-
-from gpu_check.rows import Report, Row, table
 
 
 def check(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +19,12 @@ def check(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, text=True, capture_output=True)
 
 
-def test_a_row_survives_the_way_between_processes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_survives_the_way_between_processes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    from gpu_check.rows import Report, Row, table
+
     report = Report("part")
     report.note("figure", "12 ms")
     report.at_most("small", 1e-7, 1e-6)

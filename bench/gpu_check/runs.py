@@ -169,8 +169,8 @@ def sweep(setting: Setting) -> None:
         command(
             "sweep", "--train_data", str(SAMPLE / "train.jsonl"), "--valid_data", str(SAMPLE / "valid.jsonl"),
             "--init_checkpoint", str(BASE), "--work_dir", str(place), "--device", device, "--lora_dim", "2,4",
-            "--lr", "1e-3", "--random_seed", "1,2", "--max_step", n, "--seq_len", "256", "--valid_examples", "32", "--group", group,
-            "--lora_dropout", "0.1" if device != "cpu" else "0",
+            "--lr", "1e-3", "--random_seed", "1,2", "--max_step", n, "--seq_len", "256",
+            "--valid_examples", "32", "--group", group, "--lora_dropout", "0.1" if device != "cpu" else "0",
         )  # fmt: skip
         rows = [json.loads(line) for line in (place / "results.jsonl").read_text().splitlines()]
         return {f"{row['r']}/{row['seed']}": row["valid_loss"] for row in rows}
@@ -183,6 +183,9 @@ def sweep(setting: Setting) -> None:
 def ranks(setting: Setting) -> None:
     """Two ranks on one device over gloo against one, and a process group of NCCL."""
     report, folder, n = setting.report, setting.folder, 4 if setting.is_small else 20
+    if setting.device.type == "cuda" and setting.is_small:
+        report.skip("two ranks", "no GPU")
+        return
     one = train(folder / "one", setting.name, n)
     words = train_words(
         folder / "two", "cuda" if setting.device.type == "cuda" else "cpu", n, "--train_batch_size", "4"

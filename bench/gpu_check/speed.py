@@ -5,15 +5,16 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gpu_check.commands import BASE, SAMPLE, knows, lines_of, train
-from lora_nlg.batching import make_examples, prompt_tokens
+from lora_nlg.batching import StepData, make_examples, prompt_tokens
 from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding import BeamSettings
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, named_config
@@ -144,13 +145,18 @@ def decoding(setting: Setting) -> None:
     prompts = _prompts(count)
     for dtype in ("bf16", "fp32"):
         engine = ours(model, settings, 64, {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype])
-        took = seconds(setting, lambda: engine(prompts), rounds=1)
+        took = seconds(setting, partial(engine, prompts), rounds=1)
         text = f"{took:.2f} s for {count} contexts"
         if setting.device.type == "cuda":
             with counted() as counts:
                 engine(prompts[:64])
             text += "".join(f", {counts[kind] / settings.eval_len:.1f} {kind} a step" for kind in ("launches", "syncs"))
         setting.report.note(f"{size[5:]}, {dtype}", text)
+
+
+def _all(step: Callable[[StepData], float], data: Sequence[StepData]) -> None:
+    for batch in data:
+        step(batch)
 
 
 def peers(setting: Setting) -> None:
@@ -177,7 +183,7 @@ def peers(setting: Setting) -> None:
         step = peer_step(setting.folder, by_id, dtype, setting.device, 0.1)
         theirs, own = [], []
         for _ in range(2):
-            took = seconds(setting, lambda: [step(batch) for batch in data], rounds=1)
+            took = seconds(setting, partial(_all, step, data), rounds=1)
             theirs.append(sum(batch.n_tokens for batch in data) / took)
             train(setting.folder / "run", setting.name, 4 * n, *flags, "--dtype", dtype)
             own.append(max(line["tokens_per_s"] for line in lines_of(setting.folder / "run", "speed")))
@@ -192,6 +198,6 @@ def peers(setting: Setting) -> None:
         "ours": ours(model, settings, 64, torch.float32 if setting.is_small else torch.bfloat16),
         "theirs": transformers_generate(setting.folder, settings, 64, setting.device, dtype),
     }
-    times = {name: seconds(setting, lambda engine=engine: engine(prompts), 2) for name, engine in engines.items()}
+    times = {name: seconds(setting, partial(engine, prompts), 2) for name, engine in engines.items()}
     text = f"{times['ours']:.2f} against {times['theirs']:.2f} s for {len(prompts)} contexts"
     setting.report.note(f"decoding, {size[5:]}, {dtype}", f"{text}: {times['theirs'] / times['ours']:.1f} times")
