@@ -6,9 +6,9 @@
 
 Random weights never end a sentence, so every search runs its full length: the same work for everyone. Each round runs
 every engine once; the table gives medians over rounds and the median of the rounds' ratios. CPU seconds (user and
-system, all threads) are less disturbed by a busy machine than wall time; on CUDA, seconds are wall seconds. The rate of the plain matrix product
-(`F.linear`, fp32) is measured in the same rounds, and the fraction of it reached stated: above 1 where oneDNN's
-packed kernels beat the library torch calls by default.
+system, all threads) are less disturbed by a busy machine than wall time; on CUDA, seconds are wall seconds. The rate
+of the plain matrix product (`F.linear`, fp32) is measured in the same rounds, and the fraction of it reached stated:
+above 1 where oneDNN's packed kernels beat the library torch calls by default.
 """
 
 from __future__ import annotations
@@ -206,7 +206,8 @@ def report(seconds: dict[str, list[float]], rates: list[float], work: float, arg
     )
     reference = "ours-fp32" if "ours-fp32" in seconds else next(iter(seconds))
     print(
-        f"| engine | {'CPU ' if arguments.device == 'cpu' else ''}s/context | of the F.linear rate | time / {reference}'s |\n|---|---|---|---|"
+        f"| engine | {'CPU ' if arguments.device == 'cpu' else ''}s/context | of the F.linear rate "
+        f"| time / {reference}'s |\n|---|---|---|---|"
     )
     for name, values in seconds.items():
         median = statistics.median(values)

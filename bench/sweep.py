@@ -74,7 +74,7 @@ def main() -> None:
     tokenizer = load_tokenizer(arguments.base)
     train = make_examples(read_records(SAMPLE / "train.jsonl"), tokenizer, 128)
     base = load_base(arguments.base).requires_grad_(False).to(arguments.device)
-    settings = SweepSettings(max_step=arguments.steps, batch_size=arguments.batch)
+    settings = SweepSettings(max_step=arguments.steps, train_batch_size=arguments.batch)
     few = train[:16]  # validation is the same work either way; here it is kept out of the way
 
     def together() -> None:

@@ -43,12 +43,11 @@ from lora_nlg.sweep import Member, SweepSettings
 from lora_nlg.sweep.engine import graphed_gradient, group_step, make_group
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.training import (
-    FlatParameters,
-    LoopSettings,
-    Schedule,
+    EagerStep,
+    FilledStep,
+    OptimisationSettings,
     TargetLoss,
-    Trainer,
-    make_optimizer,
+    TrainingState,
     prepare_precision,
 )
 from lora_nlg.weights.base import save_base
@@ -82,12 +81,11 @@ class Competitor:
     memory: int = 0
 
 
-def our_step(base: GPT2, loader: Loader, dtype: str, device: torch.device, dropout: float, mode: str = "eager") -> Step:
+def our_step(base: GPT2, dtype: str, device: torch.device, dropout: float, mode: str = "eager") -> Step:
     """A function that takes one optimiser step with our trainer and returns the loss.
 
     Args:
         base: the weights.
-        loader: the batches' (for their layout).
         dtype, device, dropout: of the run.
         mode: words of `eager`, `graph` and `compiled`. Default: `eager`.
     """
@@ -99,19 +97,13 @@ def our_step(base: GPT2, loader: Loader, dtype: str, device: torch.device, dropo
     pack_frozen(model.to(device).train())
     if "compiled" in mode:
         model.transformer.compile(dynamic=True)
-    flat = FlatParameters({name: value for name, value in model.named_parameters() if value.requires_grad})
-    optimizer = make_optimizer("adamw", [flat.value])
-    settings = LoopSettings(10**6, label_smooth=SMOOTH, dtype=dtype, cuda_graph=str("graph" in mode).lower())
-    schedule = Schedule("constant", LR, 10**6)
-    world = World(device=device)
-    folder = tempfile.gettempdir()
-    trainer = Trainer(model, loader, flat, optimizer, schedule, settings, world, folder, {}, lambda place, step: None)
-
-    def step(data: StepData) -> Tensor:
-        trainer.train_step(data)
-        return trainer.take_pending()[-1][0]
-
-    return step
+    settings, world = OptimisationSettings(label_smooth=SMOOTH, dtype=dtype), World(device=device)
+    state = TrainingState(model, settings)
+    if device.type == "cuda":
+        take_step: EagerStep = FilledStep(model, state, settings, world, str("graph" in mode).lower())
+    else:
+        take_step = EagerStep(model, state, settings, world)
+    return lambda data: take_step(data, LR)[0]
 
 
 def together_step(
@@ -324,8 +316,7 @@ def main() -> None:
                 step = together_step(base, by_id, dtype, device, DROPOUT, runs)
                 name, competitor = f"{runs} runs together", Competitor(step, batches[runs], runs)
             else:
-                loader = Loader(examples, Sampler(lengths, BATCH, 0), fill=device.type == "cuda")
-                step = our_step(base, loader, dtype, device, DROPOUT, row)
+                step = our_step(base, dtype, device, DROPOUT, row)
                 name, competitor = f"lora-nlg {row}", Competitor(step, batches[1])
             competitors[name] = competitor
             warm_up(competitor, device, held)

@@ -149,9 +149,9 @@ def _inject(fault: Fault) -> None:
         snapshots.save_file = deadly(snapshots.save_file)
     step, number = fault.signal_at_step
     if step or fault.die_at_step:
-        import lora_nlg.training.loop as loop
+        import lora_nlg.training.step as step_module
 
-        seed_step = loop.seed_step
+        seed_step = step_module.seed_step
 
         def at_step(seed: int, now: int, rank: int, micro: int) -> None:
             if now == fault.die_at_step:
@@ -160,7 +160,7 @@ def _inject(fault: Fault) -> None:
                 os.kill(os.getpid(), number)
             seed_step(seed, now, rank, micro)
 
-        loop.seed_step = at_step
+        step_module.seed_step = at_step
     if fault.file_limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.file_limit, resource.RLIM_INFINITY))
 

@@ -7,17 +7,20 @@ tokenizer's `<|endoftext|>`. The loss is on the completion and its end alone (ob
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_nlg.corpora.record import Record
+from lora_nlg.corpora.record import Record, read_records
 from lora_nlg.errors import InputError
 
 if TYPE_CHECKING:
     from lora_nlg.tokenizers.base import Tokenizer
 
 OBJECTIVES = ("clm", "jlm")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def make_examples(
         InputError: an unknown objective, or no record has a reference.
     """
     if objective not in OBJECTIVES:
-        raise InputError(f"--obj must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+        raise InputError(f"`obj` must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
     examples = []
     for record in records:
         prompt = prompt_tokens(tokenizer, record.context)
@@ -95,4 +98,19 @@ def make_examples(
             )
     if not examples:
         raise InputError("no record has a reference to train on")
+    return examples
+
+
+def read_examples(path: str | Path, tokenizer: Tokenizer, seq_len: int, objective: str = "clm") -> list[Example]:
+    """The examples of a prepared file; see `make_examples`. Warns of those that carry no loss.
+
+    Raises:
+        InputError: not a prepared file, an unknown objective, or no record has a reference.
+    """
+    examples = make_examples(read_records(path), tokenizer, seq_len, objective)
+    if cut := sum(not example.n_targets for example in examples):
+        log.warning(
+            "warning: %d of %d examples of %s lose their whole completion beyond %d tokens and carry no loss",
+            cut, len(examples), path, seq_len,
+        )  # fmt: skip
     return examples

@@ -6,25 +6,23 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lora_nlg.batching import Example, make_examples
-from lora_nlg.commands.arguments import existing_file, parse_arguments
-from lora_nlg.corpora.record import read_records
+from lora_nlg.batching import Example, read_examples
+from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.distributed import pick_device
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, sha256_file, write_json, write_jsonl
-from lora_nlg.gpt2 import GPT2, parse_targets
-from lora_nlg.lora import LoRASpec
+from lora_nlg.gpt2 import GPT2
 from lora_nlg.progress import progress_bar
-from lora_nlg.sweep.engine import SweepSettings, train_group
+from lora_nlg.sweep.engine import train_group
 from lora_nlg.sweep.grid import Member, expand_grid
 from lora_nlg.sweep.plots import FIGURE, write_figure
 from lora_nlg.sweep.results import RESULTS, read_results, write_table
+from lora_nlg.sweep.settings import SweepSettings
 from lora_nlg.tokenizers import load_tokenizer
-from lora_nlg.training.graphs import MODES
 from lora_nlg.weights.adapter import (
     AdapterInfo,
     BaseInfo,
@@ -67,7 +65,7 @@ class GridArguments:
 
 @dataclass(frozen=True)
 class SweepArguments:
-    """What all members share."""
+    """What to train on and where to; how many members at once."""
 
     train_data: str
     """Prepared JSONL records to train on."""
@@ -79,72 +77,24 @@ class SweepArguments:
     """Folder for results.jsonl, table.md, scaling.png and the members' adapters; continued if it is there."""
     tokenizer: str | None = None
     """Vocabulary. Default: the one beside --init_checkpoint."""
-    lora_targets: str = "q,v"
-    """Linear targets to adapt."""
     seq_len: int = 512
     """Longest input in tokens."""
-    max_step: int = 200
-    """Optimiser steps of each member."""
-    train_batch_size: int = 8
-    """Examples of each member's step."""
-    valid_batch_size: int = 16
-    """Examples of each member's validation batch."""
     valid_examples: int = 0
     """Validate on the first so many examples; 0 takes all."""
-    scheduler: str = "linear"
-    """linear, cosine, constant or inv_sqrt."""
-    warmup_step: int = 0
-    """Steps of linear warm-up."""
-    lora_dropout: float = 0.0
-    """Dropout on the input of the low-rank branch."""
-    label_smooth: float = 0.0
-    """Label smoothing of the training loss."""
-    weight_decay: float = 0.01
-    """Decoupled weight decay."""
-    adam_beta2: float = 0.999
-    """Decay of the second moment."""
-    adam_epsilon: float = 1e-6
-    """Added to the root of the second moment."""
-    grad_clip: float = 0.0
-    """Largest norm of a member's gradient; 0 leaves it."""
     group: int = 8
     """Members trained in one forward pass."""
-    save_interval: int = 100
-    """Steps between snapshots of a group."""
     save_adapters: bool = False
     """Keep every member's adapter, from which decode works."""
-    dtype: str = "fp32"
-    """fp32 or bf16: what is computed in; what trains stays fp32."""
-    cuda_graph: str = "auto"
-    """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
-        for name in ("max_step", "train_batch_size", "valid_batch_size", "group", "save_interval", "seq_len"):
+        for name in ("group", "seq_len"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
-        if self.dtype not in ("fp32", "bf16"):
-            raise InputError(f"--dtype must be fp32 or bf16 in a sweep, got {self.dtype!r}")
-        if self.cuda_graph not in MODES:
-            raise InputError(f"--cuda_graph must be one of {', '.join(MODES)}, got {self.cuda_graph!r}")
-
-    def settings(self) -> SweepSettings:
-        """The engine's."""
-        targets = parse_targets(self.lora_targets, LoRASpec())
-        if any(spec != LoRASpec() for spec in targets.values()):
-            raise InputError("--lora_targets: in a sweep the grid sets r and alpha; name the targets alone")
-        return SweepSettings(
-            targets=tuple(targets),
-            batch_size=self.train_batch_size,
-            **{
-                name: getattr(self, name)
-                for name in SweepSettings.__dataclass_fields__
-                if name not in ("targets", "batch_size")
-            },
-        )
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Train what isn't trained yet, then write table and figure; returns the exit status."""
     parsed = parse_arguments(
@@ -153,9 +103,10 @@ def main(argv: Sequence[str]) -> int:
         argv,
         GridArguments,
         SweepArguments,
+        SweepSettings,
     )
-    grid, arguments = parsed.groups
-    members, settings = grid.members(), arguments.settings()
+    grid, arguments, settings = parsed.groups
+    members = grid.members()
     folder = Path(arguments.work_dir)
     device = pick_device(arguments.device)
     vocabulary = arguments.tokenizer or find_weights(arguments.init_checkpoint).parent
@@ -168,10 +119,10 @@ def main(argv: Sequence[str]) -> int:
         )
     described = describe_base(base, arguments.init_checkpoint), describe_tokenizer(tokenizer, vocabulary)
     files = [existing_file(getattr(arguments, name), f"--{name}") for name in ("train_data", "valid_data")]
-    train, valid = (make_examples(read_records(file), tokenizer, arguments.seq_len) for file in files)
+    train, valid = (read_examples(file, tokenizer, arguments.seq_len) for file in files)
     valid = valid[: arguments.valid_examples or len(valid)]
     plan = {
-        **asdict(settings),
+        **settings.to_json(),
         "seq_len": arguments.seq_len,
         "valid_examples": len(valid),
         "base": described[0].sha256,
@@ -185,9 +136,7 @@ def main(argv: Sequence[str]) -> int:
              settings.max_step, arguments.group)  # fmt: skip
     base.requires_grad_(False)
     run_groups(base.to(device), todo, train, valid, arguments, settings, described)
-    results = read_results(
-        folder
-    )  # all of the folder's members, so that a study can be put together from several grids
+    results = read_results(folder)  # of all its members: a study can be put together from several grids
     table, figure = write_table(folder, results), write_figure(folder / FIGURE, results)
     print(table.read_text(encoding="utf-8"))
     shown = figure or "no figure, since every member diverged"
@@ -238,9 +187,6 @@ def _save_adapters(
 def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
     """Refuse to mix members of different settings in one folder; the grid itself may grow."""
     path = folder / PLAN
-    plan = {**plan, "targets": list(plan["targets"])}
-    for name in ("save_interval", "cuda_graph"):
-        plan.pop(name)
     if path.is_file():
         before = {"dtype": "fp32", **read_json(path)}  # what was the only type at first isn't written there
         if differ := [name for name in plan if before.get(name) != plan[name]]:

@@ -21,53 +21,19 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lora_nlg.batching import Batch, Example, FilledBatch, Sampler, fill_up, make_batch, validation_batches
-from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, PackedAttention, lora_targets
 from lora_nlg.lora import MergedLinear, inject, lora_layers, pack_frozen, strip
 from lora_nlg.lora.batched import BatchedLinear, Rows
 from lora_nlg.sweep.grid import Member
 from lora_nlg.sweep.optimizer import RowAdamW
+from lora_nlg.sweep.settings import SweepSettings
 from lora_nlg.training import Schedule
 from lora_nlg.training.filled import filled_losses
 from lora_nlg.training.graphs import GraphedCalls
 from lora_nlg.training.loss import TargetLoss
+from lora_nlg.training.optim import MOMENTS
 from lora_nlg.training.step import dropout_seed, precision, prepare_precision
 from lora_nlg.weights.base import read_tensors, save_tensors
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True)
-class SweepSettings:
-    """What all members share; as the trainer's flags of the same names.
-
-    Attributes:
-        targets: linear targets to adapt.
-        max_step: optimiser steps.
-        batch_size: examples of a step.
-        scheduler, warmup_step: the rate's course.
-        lora_dropout, label_smooth, weight_decay, adam_beta2, adam_epsilon, grad_clip: as in training.
-        valid_batch_size: examples of a validation batch, of each member.
-        save_interval: steps between snapshots of a group.
-        dtype: see `prepare_precision`.
-        cuda_graph: see `graphs.MODES`.
-    """
-
-    targets: tuple[str, ...] = ("q", "v")
-    max_step: int = 200
-    batch_size: int = 8
-    scheduler: str = "linear"
-    warmup_step: int = 0
-    lora_dropout: float = 0.0
-    label_smooth: float = 0.0
-    weight_decay: float = 0.01
-    adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-6
-    grad_clip: float = 0.0
-    valid_batch_size: int = 16
-    save_interval: int = 100
-    dtype: str = "fp32"
-    cuda_graph: str = "auto"
 
 
 class Diverged(Exception):
@@ -124,10 +90,8 @@ def make_group(base: GPT2, members: Sequence[Member], settings: SweepSettings) -
     """Put N adapters on one base.
 
     Raises:
-        InputError: a target that isn't a linear layer, or settings out of range.
+        InputError: settings out of range.
     """
-    if "wte" in settings.targets:
-        raise InputError("a sweep adapts linear layers; leave wte out of --lora_targets")
     device = base.head_weight.device
     rows = Rows([torch.Generator(device) for _ in members] if settings.lora_dropout > 0 else ())
     model = strip(base)
@@ -192,7 +156,7 @@ def train_group(
         bar.update(group.step * len(members))
     rates = _rates(group)
     lengths = [example.n_inputs for example in train]
-    samplers = {member.seed: Sampler(lengths, settings.batch_size, member.seed) for member in members}
+    samplers = {member.seed: Sampler(lengths, settings.train_batch_size, member.seed) for member in members}
     loss = TargetLoss(settings.label_smooth)
     graphed, device = graphed_gradient(group, loss), group.value.device
     try:
@@ -263,11 +227,12 @@ def group_step(group: Group, batches: Sequence[Batch], rates: Tensor, loss: Targ
         loss: how targets are scored.
         graphed: see `graphed_gradient`.
     """
-    settings, seed = group.settings, partial(_seed, group)
+    settings = group.settings
+    if group.rows.generators:
+        group.rows.seed([dropout_seed(member.seed, group.step + 1, 0, 0) for member in group.members])
     if group.value.is_cuda:
-        graphed(fill_up(batches, [max(len(batch.targets), 1) for batch in batches]).pin_memory(), seed)
+        graphed(fill_up(batches, [max(len(batch.targets), 1) for batch in batches]).pin_memory())
     else:
-        seed()
         _backward(group, loss, batches)
     if settings.grad_clip > 0:
         norms = group.gradient.norm(dim=1, keepdim=True)
@@ -275,11 +240,6 @@ def group_step(group: Group, batches: Sequence[Batch], rates: Tensor, loss: Targ
     group.step += 1
     group.optimizer.step(group.step, rates)
     group.pending.append(group.means.clone())
-
-
-def _seed(group: Group) -> None:
-    if group.rows.generators:
-        group.rows.seed([dropout_seed(member.seed, group.step + 1, 0, 0) for member in group.members])
 
 
 def _backward(group: Group, loss: TargetLoss, batches: FilledBatch | Sequence[Batch]) -> None:

@@ -64,7 +64,7 @@ def expand_grid(
     Raises:
         InputError: an empty list, an alpha that is neither, or a value out of range.
     """
-    for flag, values in (
+    for name, values in (
         ("lora_dim", ranks),
         ("lora_alpha", alphas),
         ("lora_scaling", rules),
@@ -72,9 +72,9 @@ def expand_grid(
         ("random_seed", seeds),
     ):
         if not values:
-            raise InputError(f"--{flag}: the grid needs at least one value")
+            raise InputError(f"`{name}`: the grid needs at least one value")
     if bad := [rate for rate in rates if not 0 < rate < float("inf")]:
-        raise InputError(f"--lr: learning rates must be above 0, got {bad[0]}")
+        raise InputError(f"`lr`: learning rates must be above 0, got {bad[0]}")
     members = {
         Member(r, 1.0 if rule == "none" else _alpha(alpha, r), rule, rate, seed)
         for r, alpha, rule, rate, seed in itertools.product(ranks, alphas, rules, rates, seeds)
@@ -89,5 +89,5 @@ def _alpha(text: str, r: int) -> float:
     try:
         value = float(multiple or 1)
     except ValueError:
-        raise InputError(f"--lora_alpha: {text!r} is neither a number nor a multiple of the rank such as 2r") from None
+        raise InputError(f"`lora_alpha`: {text!r} is neither a number nor a multiple of the rank such as 2r") from None
     return value * r if text.strip().endswith("r") else value

@@ -1,38 +1,59 @@
-"""The trainer: loss, optimisers, schedules, tracking, snapshots and the loop. Takes values, not command lines."""
+"""The trainer: loss, optimisers, schedules, steps, validation, tracking, snapshots and the loop over them.
 
+Takes values, not command lines. What a step computes (`EagerStep`), what is noted about it (`Meter`) and when to
+validate, save and stop (`Trainer`) know nothing of each other's insides.
+"""
+
+from lora_nlg.training.adapter import AdapterSettings, adapt
+from lora_nlg.training.checkpoints import Checkpoints
+from lora_nlg.training.filled import FilledStep
 from lora_nlg.training.loop import Trainer
 from lora_nlg.training.loss import TargetLoss
-from lora_nlg.training.optim import OPTIMIZERS, AdamWLoRA, FlatParameters, make_optimizer
+from lora_nlg.training.meter import Meter
+from lora_nlg.training.optim import MOMENTS, OPTIMIZERS, AdamWLoRA, FlatParameters, make_optimizer
 from lora_nlg.training.schedules import SCHEDULES, Schedule, parse_points
-from lora_nlg.training.settings import LoopSettings, Outcome
+from lora_nlg.training.settings import LoopSettings, OptimisationSettings, Outcome
 from lora_nlg.training.snapshots import Snapshot, latest_snapshot, load_snapshot, save_snapshot
-from lora_nlg.training.step import batch_loss, prepare_precision
+from lora_nlg.training.state import TrainingState
+from lora_nlg.training.step import EagerStep, Step, batch_loss, prepare_precision
 from lora_nlg.training.stopping import Best
-from lora_nlg.training.tracking import JsonlTracker, TensorBoardTracker, Tracker, Trackers
-from lora_nlg.training.validation import validation_loss
+from lora_nlg.training.tracking import JsonlTracker, TensorBoardTracker, Tracker, Trackers, make_tracker
+from lora_nlg.training.validation import LossValidation, Validation
 
 __all__ = [
+    "MOMENTS",
     "OPTIMIZERS",
     "SCHEDULES",
     "AdamWLoRA",
+    "AdapterSettings",
     "Best",
+    "Checkpoints",
+    "EagerStep",
+    "FilledStep",
     "FlatParameters",
     "JsonlTracker",
     "LoopSettings",
+    "LossValidation",
+    "Meter",
+    "OptimisationSettings",
     "Outcome",
     "Schedule",
     "Snapshot",
+    "Step",
     "TargetLoss",
     "TensorBoardTracker",
     "Tracker",
     "Trackers",
     "Trainer",
+    "TrainingState",
+    "Validation",
+    "adapt",
     "batch_loss",
     "latest_snapshot",
     "load_snapshot",
     "make_optimizer",
+    "make_tracker",
     "parse_points",
     "prepare_precision",
     "save_snapshot",
-    "validation_loss",
 ]

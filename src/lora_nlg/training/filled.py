@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lora_nlg.batching import FilledBatch
+from lora_nlg.batching import Batch, FilledBatch
+from lora_nlg.distributed import World
 from lora_nlg.gpt2 import GPT2, FilledAttention
 from lora_nlg.training.graphs import GraphedCalls
 from lora_nlg.training.loss import TargetLoss
-from lora_nlg.training.optim import FlatParameters
-from lora_nlg.training.step import precision
+from lora_nlg.training.settings import OptimisationSettings
+from lora_nlg.training.state import TrainingState
+from lora_nlg.training.step import EagerStep, precision
 
 
 def filled_losses(model: GPT2, batch: FilledBatch, loss: TargetLoss) -> list[Tensor]:
@@ -31,51 +33,50 @@ def filled_losses(model: GPT2, batch: FilledBatch, loss: TargetLoss) -> list[Ten
     return [loss(states, targets, model.head_weight, weights) for states, targets, weights in pieces]
 
 
-class FilledGradient:
-    """Adds the gradient of a batch's mean loss to the flat gradient, and its summed loss to the flat sums.
+class FilledStep(EagerStep):
+    """A step on filled batches, the gradient of each a CUDA graph where it can be; see `Step`.
+
+    The rest of the step is launched one by one: it is short, and the host is ahead of the device by then.
 
     Args:
-        model: on its device, with `prepare_precision` done.
-        flat: its trainable parameters.
-        loss: of training.
-        scaler: scales the loss in fp16.
-        dtype: see `prepare_precision`.
-        offset: added to a batch's denominator. Default: 0.
+        model, state, settings, world: as `EagerStep`'s.
+        cuda_graph: see `graphs.MODES`. Default: `auto`.
     """
 
     def __init__(
         self,
         model: GPT2,
-        flat: FlatParameters,
-        loss: TargetLoss,
-        scaler: torch.amp.GradScaler,
-        dtype: str,
-        offset: float = 0.0,
+        state: TrainingState,
+        settings: OptimisationSettings,
+        world: World,
+        cuda_graph: str = "auto",
     ) -> None:
-        self.model, self.flat, self.loss, self.scaler, self.dtype = model, flat, loss, scaler, dtype
-        self.offset = offset
+        super().__init__(model, state, settings, world)
+        obstacle = ""
+        if model.transformer.gradient_checkpointing:
+            obstacle = "gradient checkpointing restores the random state, which can't be recorded"
+        self.graphed = GraphedCalls(self._add, world.device, cuda_graph, obstacle=obstacle)
 
-    def __call__(self, batch: FilledBatch) -> None:
-        """Add a batch of one part, on the model's device."""
-        with precision(self.model, self.dtype, self.flat.value.device):
+    def add_gradient(self, batch: Batch | FilledBatch, denominator: float) -> None:
+        """See `EagerStep.add_gradient`; a filled batch holds its denominator itself."""
+        assert isinstance(batch, FilledBatch), "the loader fills batches up where this step is taken"
+        self.graphed(batch)
+
+    def _add(self, batch: FilledBatch) -> None:
+        with precision(self.model, self.settings.dtype, self.world.device):
             (total,) = filled_losses(self.model, batch, self.loss)
-        denominator = batch.parts().denominators[0] + self.offset
-        torch.autograd.backward(self.scaler.scale(total / denominator))
-        self.flat.sums[0] += total.detach()
-
-    @property
-    def obstacle(self) -> str:
-        """Why it can't be a CUDA graph, if so."""
-        if self.model.transformer.gradient_checkpointing:
-            return "gradient checkpointing restores the random state, which can't be recorded"
-        return ""
+        denominator = batch.parts().denominators[0] + self.settings.denominator_offset
+        torch.autograd.backward(self.state.scaler.scale(total / denominator))
+        self.state.flat.sums[0] += total.detach()
 
 
 class FilledLoss:
     """Adds a batch's loss and number of targets to `sums`, shape (2,), fp64.
 
     Args:
-        model, loss, dtype: as `FilledGradient`'s; the model is called as it is, in training mode or not.
+        model: called as it is, in training mode or not.
+        loss: how targets are scored.
+        dtype: see `prepare_precision`.
         device: the model's.
         mode: see `GraphedCalls`.
     """

@@ -23,10 +23,6 @@ MODES = ("auto", "true", "false")
 """auto: graphs on CUDA, operations one by one where a capture fails; true: an error there; false: no graphs."""
 
 
-def _nothing() -> None:
-    pass
-
-
 @dataclass
 class _Recorded:
     """What belongs to a shape: the batch the graph reads, and the graph once there is one."""
@@ -77,27 +73,22 @@ class GraphedCalls:
             self._stream = torch.cuda.Stream(device)
             self._pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, batch: FilledBatch, seed: Callable[[], None] = _nothing) -> None:
-        """Do the work for a batch.
+    def __call__(self, batch: FilledBatch) -> None:
+        """Do the work for a batch, which is on the host, and pinned where the device is CUDA.
 
-        Args:
-            batch: on the host, pinned where the device is CUDA.
-            seed: seeds the generators; called right before.
+        Random numbers follow the generators' seeds at this time: recording draws none.
         """
         recorded = self._recorded.get(batch.shape)
         if self.enabled and recorded is None:
             self._recorded[batch.shape] = _Recorded(batch.to(self.device))
             with self._side_stream():
-                seed()
                 self.work(self._recorded[batch.shape].batch)
             return
         if self.enabled and recorded is not None:
             recorded.batch.buffer.copy_(batch.buffer, non_blocking=True)
             if graph := recorded.graph or self._record(recorded):
-                seed()
                 graph.replay()
                 return
-        seed()
         self.work(batch.to(self.device))
 
     def _record(self, recorded: _Recorded) -> torch.cuda.CUDAGraph | None:

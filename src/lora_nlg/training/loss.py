@@ -61,7 +61,7 @@ class TargetLoss:
 
     def __init__(self, label_smooth: float = 0.0, chunk_bytes: int | None = None) -> None:
         if not 0 <= label_smooth < 1:
-            raise InputError(f"--label_smooth must be at least 0 and below 1, got {label_smooth}")
+            raise InputError(f"`label_smooth` must be at least 0 and below 1, got {label_smooth}")
         self.label_smooth, self.chunk_bytes = label_smooth, chunk_bytes
         self.head = _Head()
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from lora_nlg.errors import InputError
 
 OPTIMIZERS = ("adamw", "adamw_lora")
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What both optimisers keep of every parameter."""
 SUMS = 2
 """Scalars that travel with the gradient: the sum of the losses, and the number of ranks asked to stop."""
 
@@ -110,8 +112,7 @@ class AdamWLoRA(torch.optim.Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state["step"] = torch.tensor(0.0)
-                    state["exp_avg"] = torch.zeros_like(parameter)
-                    state["exp_avg_sq"] = torch.zeros_like(parameter)
+                    state.update({key: torch.zeros_like(parameter) for key in MOMENTS})
                 state["step"] += 1
                 state["exp_avg"].mul_(beta1).add_(parameter.grad, alpha=1 - beta1)
                 state["exp_avg_sq"].mul_(beta2).addcmul_(parameter.grad, parameter.grad, value=1 - beta2)
@@ -134,7 +135,7 @@ def make_optimizer(
     weight_decay: float = 0.01,
     correct_bias: bool = True,
 ) -> torch.optim.Optimizer:
-    """The optimiser a flag means; the learning rate is set at every step.
+    """The optimiser a setting names; the learning rate is set at every step.
 
     Args:
         name: `adamw` (torch's, fused) or `adamw_lora` (the predecessor's).
@@ -146,13 +147,13 @@ def make_optimizer(
         InputError: an unknown name, a value out of range, or `adamw` without bias correction.
     """
     if name not in OPTIMIZERS:
-        raise InputError(f"--optimizer must be one of {', '.join(OPTIMIZERS)}, got {name!r}")
+        raise InputError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}, got {name!r}")
     if not all(0 <= beta < 1 for beta in betas):
-        raise InputError(f"--adam_beta1 and --adam_beta2 must be at least 0 and below 1, got {betas}")
+        raise InputError(f"`adam_beta1` and `adam_beta2` must be at least 0 and below 1, got {betas}")
     if eps <= 0 or weight_decay < 0:
-        raise InputError(f"--adam_epsilon must be above 0 and --weight_decay at least 0, got {eps} and {weight_decay}")
+        raise InputError(f"`adam_epsilon` must be above 0 and `weight_decay` at least 0, got {eps} and {weight_decay}")
     if name == "adamw_lora":
         return AdamWLoRA(parameters, betas=betas, eps=eps, weight_decay=weight_decay, correct_bias=correct_bias)
     if not correct_bias:
-        raise InputError("--correct_bias false needs --optimizer adamw_lora; torch's AdamW always corrects")
+        raise InputError("`correct_bias` false needs `optimizer` adamw_lora; torch's AdamW always corrects")
     return torch.optim.AdamW(parameters, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)

@@ -37,19 +37,21 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.name not in SCHEDULES:
-            raise InputError(f"--scheduler must be one of {', '.join(SCHEDULES)}, got {self.name!r}")
+            raise InputError(f"`scheduler` must be one of {', '.join(SCHEDULES)}, got {self.name!r}")
+        if self.max_step < 1:
+            raise InputError(f"`max_step` must be at least 1, got {self.max_step}")
         if not self.lr >= 0 or math.isinf(self.lr):
-            raise InputError(f"--lr must be a number of at least 0, got {self.lr}")
+            raise InputError(f"`lr` must be a number of at least 0, got {self.lr}")
         if self.name != "cycle" and not 0 <= self.warmup_step <= self.max_step:
             raise InputError(
-                f"--warmup_step {self.warmup_step} must lie between 0 and the run's {self.max_step} steps; "
-                "for a short run add --warmup_step 0"
+                f"`warmup_step` {self.warmup_step} must lie between 0 and the run's {self.max_step} steps; "
+                "for a short run add `warmup_step` 0"
             )
         if (self.name == "cycle") != bool(self.points):
-            raise InputError("--i_steps and --i_lrs give the points of --scheduler cycle, and only of it")
+            raise InputError("`i_steps` and `i_lrs` give the points of `scheduler` cycle, and only of it")
         steps = [step for step, _ in self.points]
         if steps != sorted(set(steps)):
-            raise InputError(f"--i_steps must rise, got {steps}")
+            raise InputError(f"`i_steps` must rise, got {steps}")
 
     def __call__(self, done: int) -> float:
         """The rate of the next step.
@@ -81,7 +83,7 @@ class Schedule:
 
 
 def parse_points(steps: str, rates: str) -> tuple[tuple[int, float], ...]:
-    """The points of a `cycle` schedule from `--i_steps 0,100,200 --i_lrs 0,2e-4,0`.
+    """The points of a `cycle` schedule from two lists, e.g. `0,100,200` and `0,2e-4,0`.
 
     Raises:
         InputError: not numbers, or not equally many.
@@ -90,7 +92,7 @@ def parse_points(steps: str, rates: str) -> tuple[tuple[int, float], ...]:
         numbers = [int(part) for part in steps.split(",") if part.strip()]
         values = [float(part) for part in rates.split(",") if part.strip()]
     except ValueError:
-        raise InputError(f"--i_steps and --i_lrs are comma-separated numbers, got {steps!r} and {rates!r}") from None
+        raise InputError(f"`i_steps` and `i_lrs` are comma-separated numbers, got {steps!r} and {rates!r}") from None
     if len(numbers) != len(values):
-        raise InputError(f"--i_steps has {len(numbers)} numbers and --i_lrs {len(values)}; they must be as many")
+        raise InputError(f"`i_steps` has {len(numbers)} numbers and `i_lrs` {len(values)}; they must be as many")
     return tuple(zip(numbers, values, strict=True))

@@ -1,19 +1,97 @@
-"""One forward pass of a batch to its summed loss."""
+"""One optimiser step, from a global batch to changed parameters.
+
+The gradient of a step is that of the mean loss over the target tokens of the whole global batch: every micro-batch
+adds its sum divided by the global count, and one all-reduce adds up the ranks. Dropout is seeded by the step, so
+after it the run is a pure function of (configuration, step, parameters, optimiser moments).
+"""
 
 from __future__ import annotations
 
 import hashlib
 from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lora_nlg.batching import Batch
+from lora_nlg.batching import Batch, FilledBatch, StepData
+from lora_nlg.distributed import World
 from lora_nlg.dtypes import named_dtype
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, PackedAttention
 from lora_nlg.lora import lora_layers
 from lora_nlg.training.loss import TargetLoss
+from lora_nlg.training.settings import OptimisationSettings
+from lora_nlg.training.state import TrainingState
+
+
+class Step(Protocol):
+    """A way to take optimiser steps.
+
+    Attributes:
+        state: what they change.
+    """
+
+    state: TrainingState
+
+    def __call__(self, data: StepData, rate: float, stop: bool = False) -> Tensor:
+        """Take a step; nothing here waits for the device.
+
+        Args:
+            data: this rank's batches.
+            rate: the learning rate.
+            stop: tell all ranks that this one was asked to end. Default: False.
+
+        Returns:
+            The loss of the global batch, its gradient's norm before clipping, and the number of ranks asked to end:
+            shape (3,), fp32, on the device.
+        """
+        ...
+
+
+class EagerStep:
+    """A step as torch runs it operation by operation; see `Step`.
+
+    Args:
+        model: on `world.device`, with `prepare_precision` done.
+        state: its trainable parameters and their optimiser.
+        settings: smoothing, clipping, number type and seed.
+        world: the ranks that share the batch.
+    """
+
+    def __init__(self, model: GPT2, state: TrainingState, settings: OptimisationSettings, world: World) -> None:
+        self.model, self.state, self.settings, self.world = model, state, settings, world
+        self.loss = TargetLoss(settings.label_smooth)
+
+    def __call__(self, data: StepData, rate: float, stop: bool = False) -> Tensor:
+        """See `Step.__call__`."""
+        settings, world = self.settings, self.world
+        flat, optimizer, scaler = self.state.flat, self.state.optimizer, self.state.scaler
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        flat.clear()
+        denominator = max(data.n_targets, 1) + settings.denominator_offset
+        for number, batch in enumerate(data.micro_batches):
+            seed_step(settings.random_seed, data.step, world.rank, number)
+            self.add_gradient(batch, denominator)
+        if stop:
+            flat.sums[1] += 1
+        world.sum_(flat.reduced)
+        scaler.unscale_(optimizer)
+        norm = torch.linalg.vector_norm(flat.gradient)
+        if settings.grad_clip > 0:
+            flat.gradient.mul_((settings.grad_clip / (norm + 1e-6)).clamp_(max=1.0))
+        scaler.step(optimizer)
+        scaler.update()
+        return torch.stack((flat.sums[0] / denominator, norm, flat.sums[1]))
+
+    def add_gradient(self, batch: Batch | FilledBatch, denominator: float) -> None:
+        """Add a micro-batch's loss to the sum of losses, and its share of the mean's gradient to the gradient."""
+        assert isinstance(batch, Batch), "filled batches are `FilledStep`'s"
+        with precision(self.model, self.settings.dtype, self.world.device):
+            total = batch_loss(self.model, batch.to(self.world.device), self.loss)
+        torch.autograd.backward(self.state.scaler.scale(total / denominator))
+        self.state.flat.sums[0] += total.detach()
 
 
 def prepare_precision(model: nn.Module, dtype: str) -> None:

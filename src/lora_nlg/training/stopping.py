@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -22,6 +22,11 @@ class StopRequest:
 
     def __bool__(self) -> bool:
         return self.signal is not None
+
+    @property
+    def name(self) -> str:
+        """The signal's name. SIGTERM also where another rank was the one asked."""
+        return "SIGTERM" if self.signal is None else self.signal.name
 
 
 @contextmanager
@@ -43,6 +48,14 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class NotFinite(Exception):
+    """A loss or gradient is no longer finite; says in which step and on which examples."""
+
+    def __init__(self, step: int, loss: float, norm: float, ids: Sequence[str]) -> None:
+        what = f"loss {loss}" if not math.isfinite(loss) else f"loss {loss:.4f} but gradient norm {norm}"
+        super().__init__(f"step {step}: {what}; the batch holds examples {', '.join(ids)}")
 
 
 @dataclass

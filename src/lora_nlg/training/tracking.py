@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from lora_nlg.files import atomic_write
+from lora_nlg.run_folder import METRICS, TENSORBOARD
 
 Values = Mapping[str, float]
 
@@ -141,3 +142,15 @@ class Trackers:
         """See `Tracker.close`."""
         for tracker in self.trackers:
             tracker.close()
+
+
+def make_tracker(folder: Path, after: int, tensorboard: bool) -> Trackers:
+    """What a run directory records: `metrics.jsonl` and, if asked for, TensorBoard's events.
+
+    Args:
+        folder: the run directory.
+        after: the last step whose lines are kept.
+        tensorboard: whether to write events too.
+    """
+    record = JsonlTracker(folder / METRICS, after)
+    return Trackers(record, TensorBoardTracker(folder / TENSORBOARD, after)) if tensorboard else Trackers(record)

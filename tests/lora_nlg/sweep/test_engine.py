@@ -54,13 +54,13 @@ def alone(study: Path, out: Path, member: Member, *flags: str) -> tuple[dict, fl
     [
         ([], {}),
         (["--lora_dropout", "0.2", "--label_smooth", "0.1"], {"lora_dropout": 0.2, "label_smooth": 0.1}),
-        (["--lora_targets", "k,fc,proj", "--grad_clip", "0.5"], {"targets": ("k", "fc", "proj"), "grad_clip": 0.5}),
+        (["--lora_targets", "k,fc,proj", "--grad_clip", "0.5"], {"lora_targets": "k,fc,proj", "grad_clip": 0.5}),
     ],
     ids=["plain", "dropout", "targets"],
 )
 def test_each_member_equals_training_it_alone(study: Path, tmp_path: Path, flags: list, values: dict) -> None:
     """Adapters and validation losses within 1e-5 after 12 steps: different ranks, rules, rates, seeds in one batch."""
-    settings = SweepSettings(**{"max_step": 12, "batch_size": 5, "warmup_step": 2, **values})
+    settings = SweepSettings(**{"max_step": 12, "train_batch_size": 5, "warmup_step": 2, **values})
     base = load_base(study / "base")
     base.requires_grad_(False)
     results, models = train_group(base, MEMBERS, *examples(study), settings)
@@ -116,7 +116,7 @@ def test_the_batched_layer_is_n_layers() -> None:
 
 def test_a_member_that_diverges_leaves_the_others_alone(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the second member's loss made infinite at step 3, the others' results are those of a group without it."""
-    settings = SweepSettings(max_step=6, batch_size=5)
+    settings = SweepSettings(max_step=6, train_batch_size=5)
     base = load_base(study / "base")
     base.requires_grad_(False)
     train, valid = examples(study)
@@ -137,7 +137,7 @@ def test_a_member_that_diverges_leaves_the_others_alone(study: Path, monkeypatch
 
 
 def test_an_interrupted_group_continues_bit_for_bit(study: Path, tmp_path: Path, monkeypatch) -> None:
-    settings = SweepSettings(max_step=9, batch_size=5, lora_dropout=0.1, save_interval=2)
+    settings = SweepSettings(max_step=9, train_batch_size=5, lora_dropout=0.1, save_interval=2)
     base = load_base(study / "base")
     base.requires_grad_(False)
     data = examples(study)
@@ -161,7 +161,7 @@ def test_an_interrupted_group_continues_bit_for_bit(study: Path, tmp_path: Path,
 
 def test_a_sweep_killed_after_a_member_diverged_continues(study: Path, tmp_path: Path, monkeypatch) -> None:
     """The rest trains again as a group of its own, whose state is not mistaken for that of the whole group."""
-    settings = SweepSettings(max_step=9, batch_size=5, save_interval=2)
+    settings = SweepSettings(max_step=9, train_batch_size=5, save_interval=2)
     base = load_base(study / "base")
     base.requires_grad_(False)
     data = examples(study)
@@ -192,7 +192,7 @@ def test_a_sweep_killed_after_a_member_diverged_continues(study: Path, tmp_path:
 
 
 def test_update_size_is_the_frobenius_norm(study: Path) -> None:
-    settings = SweepSettings(max_step=3, batch_size=5)
+    settings = SweepSettings(max_step=3, train_batch_size=5)
     base = load_base(study / "base")
     base.requires_grad_(False)
     results, models = train_group(base, MEMBERS[3:], *examples(study), settings)
@@ -205,4 +205,4 @@ def test_update_size_is_the_frobenius_norm(study: Path) -> None:
     assert results[0]["update_norm"] == pytest.approx(sum(norms) / 4, rel=1e-4)
     assert results[0]["relative_update"] == pytest.approx(sum(relative) / 4, rel=1e-4) and norms[0] > 0
     with pytest.raises(InputError, match="leave wte out"):
-        train_group(base, MEMBERS[:1], *examples(study), SweepSettings(targets=("q", "wte")))
+        train_group(base, MEMBERS[:1], *examples(study), SweepSettings(lora_targets="q,wte"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,18 @@ from lora_nlg.distributed import World
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
 from lora_nlg.lora import LoRASpec, inject, lora_state_dict, mark_only_lora_as_trainable
 from lora_nlg.training import (
-    FlatParameters,
+    Checkpoints,
+    EagerStep,
+    FilledStep,
     JsonlTracker,
     LoopSettings,
+    LossValidation,
+    OptimisationSettings,
     Outcome,
     Schedule,
     Trackers,
     Trainer,
-    make_optimizer,
+    TrainingState,
 )
 
 CONFIG = GPT2Config(n_layer=2, n_embd=32, n_head=2, vocab_size=61, n_positions=40)
@@ -72,7 +76,7 @@ class Run:
     """What a training run left."""
 
     outcome: Outcome
-    trainer: Trainer
+    state: TrainingState
     adapter: dict[str, Tensor]
     lines: list[dict[str, Any]] = field(default_factory=list)
 
@@ -90,44 +94,52 @@ def run_trainer(
     max_step: int = 6,
     batch: int = 8,
     grad_acc: int = 1,
-    fill: bool = False,
+    cuda_graph: str = "",
+    lora_plus_ratio: float = 1.0,
     world: World | None = None,
     valid: Sequence[Example] = (),
     shuffle: bool = True,
-    optimizer: str = "adamw",
     schedule: Schedule | None = None,
-    betas: tuple[float, float] = (0.9, 0.999),
-    weight_decay: float = 0.01,
-    correct_bias: bool = True,
     identity: dict[str, Any] | None = None,
     resume: bool = False,
     **settings: Any,
 ) -> Run:
-    """Train with the real loop in this process; `batch` is the global batch."""
+    """Train with the real loop in this process.
+
+    `batch` is the global batch, `settings` are the step's and the loop's; `cuda_graph` asks for filled batches.
+    """
     world = world or World()
-    flat = FlatParameters({name: value for name, value in model.named_parameters() if value.requires_grad})
+    of_loop = {field.name for field in fields(LoopSettings)} & settings.keys()
+    loop = LoopSettings(**{"log_interval": 1, **{name: settings.pop(name) for name in of_loop}})
+    optimisation = OptimisationSettings(**settings)
+    state = TrainingState(model, optimisation, lora_plus_ratio)
+    step = EagerStep(model, state, optimisation, world)
+    if cuda_graph:
+        step = FilledStep(model, state, optimisation, world, cuda_graph)
     sampler = Sampler([example.n_inputs for example in examples], batch, 5, shuffle)
+    batches = validation_batches(valid, 4)
+    plain = step.loss.without_smoothing()
     trainer = Trainer(
-        model,
-        Loader(examples, sampler, world.rank, world.size, grad_acc, fill),
-        flat,
-        make_optimizer(optimizer, [flat.value], betas, weight_decay=weight_decay, correct_bias=correct_bias),
-        schedule or Schedule("linear", 1e-3, max_step, min(2, max_step)),
-        LoopSettings(max_step, **{"log_interval": 1, **settings}),
-        world,
-        folder,
-        identity or {"name": "test"},
-        lambda place, step: None,
-        validation_batches(valid, 4) if valid else (),
-        lambda after: Trackers(JsonlTracker(folder / "metrics.jsonl", after)),
+        model=model,
+        take_step=step,
+        schedule=schedule or Schedule("linear", 1e-3, max_step, min(2, max_step)),
+        loader=Loader(examples, sampler, world.rank, world.size, grad_acc, fill=bool(cuda_graph)),
+        validations={"loss": LossValidation(model, batches, optimisation.dtype, world, plain, cuda_graph or "auto")}
+        if valid
+        else {},
+        checkpoints=Checkpoints(
+            folder, state=state, identity=identity or {"name": "test"}, save_model=lambda place, step: None, world=world
+        ),
+        settings=loop,
+        world=world,
     )
     if resume:
         trainer.resume()
-    outcome = trainer.fit()
+    outcome = trainer.fit(JsonlTracker(folder / "metrics.jsonl", trainer.step) if world.is_main else Trackers())
     lines = []
     if world.is_main:
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return Run(outcome, trainer, {k: v.clone() for k, v in lora_state_dict(model).items()}, lines)
+    return Run(outcome, state, {k: v.clone() for k, v in lora_state_dict(model).items()}, lines)
 
 
 @pytest.fixture

@@ -52,11 +52,10 @@ def test_curve_and_adapter(name: str, shared_golden: Path, train: Callable[..., 
         shuffle=False,
         optimizer="adamw_lora",
         schedule=Schedule(scheduler, flag(flags, "--lr"), steps, int(flag(flags, "--warmup_step"))),
-        betas=(0.9, flag(flags, "--adam_beta2")),
+        adam_beta2=flag(flags, "--adam_beta2"),
         weight_decay=flag(flags, "--weight_decay"),
         correct_bias="--correct_bias" in flags,
         label_smooth=record["label_smooth"],
-        denominator_offset=1e-4,
     )
     rates = [line["lr"] for line in run.lines if line["kind"] == "train"]
     assert rates == pytest.approx(record["lrs"], rel=1e-9, abs=1e-12)

@@ -16,7 +16,7 @@ from lora_nlg.batching import make_batch, validation_batches
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, PackedAttention
-from lora_nlg.training import FlatParameters, TargetLoss, batch_loss, validation_loss
+from lora_nlg.training import FlatParameters, LossValidation, TargetLoss, batch_loss
 from lora_nlg.training.snapshots import load_snapshot
 
 from .conftest import Run, random_examples, tiny_model
@@ -28,7 +28,7 @@ def assert_same_run(one: Run, other: Run) -> None:
     assert one.losses == other.losses
     for key, value in one.adapter.items():
         assert torch.equal(value, other.adapter[key]), key
-    state, other_state = (run.trainer.optimizer.state[run.trainer.flat.value] for run in (one, other))
+    state, other_state = (run.state.optimizer.state[run.state.flat.value] for run in (one, other))
     for key in ("step", "exp_avg", "exp_avg_sq"):
         assert torch.equal(state[key], other_state[key]), key
 
@@ -88,7 +88,7 @@ def test_resume_is_bitwise(whole_model: bool, dropout: float, tmp_path: Path, tr
     assert_same_run(whole, again)
     folder = tmp_path / "interrupted"
     with pytest.MonkeyPatch.context() as patch:  # the process is gone in the middle of step 6
-        patch.setattr("lora_nlg.training.loop.batch_loss", _failing_after(5 * 2, batch_loss))
+        patch.setattr("lora_nlg.training.step.batch_loss", _failing_after(5 * 2, batch_loss))
         with pytest.raises(KeyboardInterrupt):
             train(make(), examples, folder=folder, **options)
     resumed = train(make(), examples, folder=folder, resume=True, **options)
@@ -144,20 +144,20 @@ def test_not_finite_stops_with_step_and_examples(tmp_path: Path, train: Train) -
         train(poisoned, examples, folder=tmp_path, max_step=2, resume=False)
     message = str(error.value)
     assert message.startswith("step 1: loss nan; the batch holds examples ")
-    assert all(word in message for word in ("step-00000002", "--lr"))
+    assert all(word in message for word in ("step-00000002", "`lr`"))
 
 
 def test_clipping_bounds_the_norm(train: Train) -> None:
     free = train(tiny_model(), random_examples(8), max_step=1)
     norm = next(line["grad_norm"] for line in free.lines if line["kind"] == "train")
     clipped = train(tiny_model(), random_examples(8), max_step=1, grad_clip=norm / 10)
-    assert clipped.trainer.flat.gradient.norm().item() == pytest.approx(norm / 10, rel=1e-4)
-    assert free.trainer.flat.gradient.norm().item() == pytest.approx(norm, rel=1e-6)
+    assert clipped.state.flat.gradient.norm().item() == pytest.approx(norm / 10, rel=1e-4)
+    assert free.state.flat.gradient.norm().item() == pytest.approx(norm, rel=1e-6)
 
 
 def test_early_stop(train: Train) -> None:
     run = train(
-        tiny_model(), random_examples(8), max_step=50, valid=random_examples(4), eval_interval=1, patience=2,
+        tiny_model(), random_examples(8), max_step=50, valid=random_examples(4), eval_interval=1, early_stop=2,
         schedule=None, save_interval=100,
     )  # fmt: skip
     losses = [line["loss"] for line in run.lines if line["kind"] == "valid"]
@@ -170,7 +170,7 @@ def test_early_stop(train: Train) -> None:
 def test_validation_is_the_same_for_any_number_of_ranks() -> None:
     model, examples = tiny_model(), random_examples(13)
     batches = validation_batches(examples, 3)
-    whole = validation_loss(model, batches, "fp32", World(), TargetLoss())
+    whole, _ = LossValidation(model, batches, "fp32", World(), TargetLoss())()
     sums = [0.0, 0]
     for example in examples:
         with torch.no_grad():
@@ -210,11 +210,11 @@ def test_a_snapshot_before_the_first_update(
     monkeypatch.setattr("torch.amp.GradScaler", partial(torch.amp.GradScaler, init_scale=2.0**24))
     whole = run()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("lora_nlg.training.loop.batch_loss", _failing_after(1, batch_loss))
+        patch.setattr("lora_nlg.training.step.batch_loss", _failing_after(1, batch_loss))
         run(folder=tmp_path, save_interval=1)
     assert load_snapshot(tmp_path / "snapshots/step-00000001").state["updates"] == 0
     assert_same_run(whole, run(folder=tmp_path, save_interval=1, resume=True))
-    assert 0 < whole.trainer.optimizer.state[whole.trainer.flat.value]["step"] < 12
+    assert 0 < whole.state.optimizer.state[whole.state.flat.value]["step"] < 12
 
 
 def test_losing_contact_while_gathering_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,11 +47,11 @@ def test_cycle_is_piecewise_linear() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("stairs", 1.0, 10), "--scheduler must be one of linear, cosine"),
-        (("linear", -1.0, 10), "--lr"),
-        (("linear", float("nan"), 10), "--lr"),
-        (("linear", 1.0, 10, 11), "--warmup_step 11 must lie between 0 and the run's 10 steps"),
-        (("cycle", 1.0, 10), "--i_steps"),
+        (("stairs", 1.0, 10), "`scheduler` must be one of linear, cosine"),
+        (("linear", -1.0, 10), "`lr`"),
+        (("linear", float("nan"), 10), "`lr`"),
+        (("linear", 1.0, 10, 11), "`warmup_step` 11 must lie between 0 and the run's 10 steps"),
+        (("cycle", 1.0, 10), "`i_steps`"),
         (("linear", 1.0, 10, 0, ((0, 1.0),)), "only of it"),
         (("cycle", 1.0, 10, 0, ((5, 1.0), (3, 1.0))), "must rise"),
     ],
@@ -64,5 +64,5 @@ def test_refusals(arguments: tuple, message: str) -> None:
 def test_points_that_are_not_numbers_or_not_as_many() -> None:
     with pytest.raises(InputError, match="comma-separated"):
         parse_points("0,x", "1,2")
-    with pytest.raises(InputError, match="2 numbers and --i_lrs 1"):
+    with pytest.raises(InputError, match="2 numbers and `i_lrs` 1"):
         parse_points("0,3", "1")

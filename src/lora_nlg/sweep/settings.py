@@ -1,0 +1,67 @@
+"""What the members of a sweep share. Also a group of `sweep`'s flags; names and meaning are `train`'s."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from lora_nlg.errors import InputError
+from lora_nlg.gpt2 import parse_targets
+from lora_nlg.lora import LoRASpec
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """How each member is trained."""
+
+    lora_targets: str = "q,v"
+    """Linear targets to adapt."""
+    max_step: int = 200
+    """Optimiser steps of each member."""
+    train_batch_size: int = 8
+    """Examples of each member's step."""
+    valid_batch_size: int = 16
+    """Examples of each member's validation batch."""
+    scheduler: Literal["linear", "cosine", "constant", "inv_sqrt"] = "linear"
+    """linear, cosine, constant or inv_sqrt."""
+    warmup_step: int = 0
+    """Steps of linear warm-up."""
+    lora_dropout: float = 0.0
+    """Dropout on the input of the low-rank branch."""
+    label_smooth: float = 0.0
+    """Label smoothing of the training loss."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    adam_beta2: float = 0.999
+    """Decay of the second moment."""
+    adam_epsilon: float = 1e-6
+    """Added to the root of the second moment."""
+    grad_clip: float = 0.0
+    """Largest norm of a member's gradient; 0 leaves it."""
+    save_interval: int = 100
+    """Steps between snapshots of a group."""
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    """fp32 or bf16: what is computed in; what trains stays fp32."""
+    cuda_graph: Literal["auto", "true", "false"] = "auto"
+    """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_step", "train_batch_size", "valid_batch_size", "save_interval"):
+            if getattr(self, name) < 1:
+                raise InputError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        specs = parse_targets(self.lora_targets, LoRASpec())
+        if any(spec != LoRASpec() for spec in specs.values()):
+            raise InputError("`lora_targets`: in a sweep the grid sets r and alpha; name the targets alone")
+        if "wte" in specs:
+            raise InputError("a sweep adapts linear layers; leave wte out of `lora_targets`")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets' names."""
+        return tuple(parse_targets(self.lora_targets, LoRASpec()))
+
+    def to_json(self) -> dict[str, Any]:
+        """What decides a member's result."""
+        values = asdict(self)
+        del values["save_interval"], values["lora_targets"], values["cuda_graph"]
+        return {"targets": list(self.targets), "batch_size": values.pop("train_batch_size"), **values}
