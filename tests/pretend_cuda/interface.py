@@ -99,14 +99,19 @@ class CUDAGraph:
 
     def __init__(self, keep_graph: bool = False) -> None:
         self._number: int | None = None
+        self._generators: list[torch.Generator] = []
+        self._states: list[torch.Tensor] = []
 
     def capture_begin(self, pool: Any = None, capture_error_mode: str = "global", **_: Any) -> None:
         """Start recording."""
+        self._states = [generator.get_state() for generator in self._generators]
         _ops().capture_begin()
 
     def capture_end(self) -> None:
-        """Stop recording."""
+        """Stop recording, which has drawn no random number."""
         self._number = _ops().capture_end()
+        for generator, state in zip(self._generators, self._states, strict=True):
+            generator.set_state(state)
 
     def replay(self) -> None:
         """Run the recording."""
@@ -125,7 +130,8 @@ class CUDAGraph:
         return (0, id(self))
 
     def register_generator_state(self, generator: torch.Generator) -> None:
-        """Replays draw from a generator's state of that time: they always do here."""
+        """Replays draw from a generator's state of that time."""
+        self._generators.append(generator)
 
 
 @contextmanager
