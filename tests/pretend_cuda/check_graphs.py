@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.lora_nlg.training.conftest import CONFIG, Run, random_examples, run_trainer, tiny_model
 
 from lora_nlg.batching import FilledBatch
 from lora_nlg.distributed import World
@@ -17,7 +18,6 @@ from lora_nlg.sweep import Member, SweepSettings, train_group
 from lora_nlg.training import prepare_precision
 from lora_nlg.training.graphs import GraphedCalls
 from pretend_cuda import counts, reset, summary
-from tests.lora_nlg.training.conftest import CONFIG, Run, random_examples, run_trainer, tiny_model
 
 CUDA = torch.device("cuda", 0)
 VARIANTS = {
