@@ -36,9 +36,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from lora_nlg.batching import Example, Loader, Sampler, StepData, make_batch, make_examples
 from lora_nlg.corpora.record import read_records
 from lora_nlg.distributed import World, pick_device
-from lora_nlg.dtypes import DTYPES
+from lora_nlg.dtypes import DTYPES, DtypeName
+from lora_nlg.frozen import FrozenMatmul
 from lora_nlg.gpt2 import GPT2, SIZES, GPT2Config, empty_gpt2, lora_targets, named_config
-from lora_nlg.lora import FrozenProduct, LoRASpec, inject, mark_only_lora_as_trainable, pack_frozen
+from lora_nlg.lora import LoRASpec, inject, mark_only_lora_as_trainable, pack_frozen
 from lora_nlg.sweep import Member, SweepSettings
 from lora_nlg.sweep.engine import graphed_gradient, group_step, make_group
 from lora_nlg.tokenizers import load_tokenizer
@@ -81,7 +82,7 @@ class Competitor:
     memory: int = 0
 
 
-def our_step(base: GPT2, dtype: str, device: torch.device, dropout: float, mode: str = "eager") -> Step:
+def our_step(base: GPT2, dtype: DtypeName, device: torch.device, dropout: float, mode: str = "eager") -> Step:
     """A function that takes one optimiser step with our trainer and returns the loss.
 
     Args:
@@ -107,7 +108,7 @@ def our_step(base: GPT2, dtype: str, device: torch.device, dropout: float, mode:
 
 
 def together_step(
-    base: GPT2, examples: dict[str, Example], dtype: str, device: torch.device, dropout: float, members: int
+    base: GPT2, examples: dict[str, Example], dtype: DtypeName, device: torch.device, dropout: float, members: int
 ) -> Step:
     """One optimiser step of several runs that differ in their seed, in one forward pass; each on a batch of its own."""
     settings = SweepSettings(max_step=10**6, lora_dropout=dropout, label_smooth=SMOOTH, dtype=dtype)
@@ -126,7 +127,9 @@ def together_step(
     return step
 
 
-def peer_step(folder: Path, examples: dict[str, Example], dtype: str, device: torch.device, dropout: float) -> Step:
+def peer_step(
+    folder: Path, examples: dict[str, Example], dtype: DtypeName, device: torch.device, dropout: float
+) -> Step:
     """The same step by transformers and peft."""
     from peft import LoraConfig, get_peft_model
     from transformers import GPT2LMHeadModel
@@ -162,14 +165,14 @@ def peer_step(folder: Path, examples: dict[str, Example], dtype: str, device: to
     return step
 
 
-def matmul_rate(dtype: str, device: torch.device, rows: int, D: int, packed: bool) -> float:
+def matmul_rate(dtype: DtypeName, device: torch.device, rows: int, D: int, packed: bool) -> float:
     """FLOP/s of (rows, D) × (D, 4D), the model's widest product, in this process and at this moment.
 
     `packed` multiplies with a weight laid out beforehand, as our trainer does with frozen ones.
     """
     a = torch.randn(rows, D, device=device, dtype=DTYPES[dtype])
     b = torch.randn(4 * D, D, device=device, dtype=DTYPES[dtype])
-    product = FrozenProduct(b, packed)
+    product = FrozenMatmul(b, packed)
     repeat = max(1, int(2e10 // (2 * rows * D * 4 * D)))
     seconds = []
     for _ in range(5):
@@ -321,7 +324,7 @@ def main() -> None:
             competitors[name] = competitor
             warm_up(competitor, device, held)
             print(f"{name}: ready after {time.perf_counter() - start:.1f} s", flush=True)
-            if device.type == "cuda":
+            if device.type == "cuda" and torch.version.cuda:
                 print(f"  a step: {launches(competitor, device, arguments.kernels)}", flush=True)
     if "peer" in rows:
         competitors[PEER].loss = first_peer

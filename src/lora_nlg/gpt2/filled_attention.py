@@ -1,6 +1,6 @@
 """Attention over a stream whose lengths are on the device: for batches filled up to a shape that returns.
 
-`PackedAttention` knows the lengths on the host and lays out each batch anew; here everything that differs between
+`FlatAttention` knows the lengths on the host and lays out each batch anew; here everything that differs between
 batches of one shape is a tensor, so that a CUDA graph can replay it and a compiled model need not be compiled anew.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lora_nlg.gpt2.attention import PackedAttention
+from lora_nlg.gpt2.attention import FlatAttention
 
 
-class FilledAttention(PackedAttention):
+class FilledAttention(FlatAttention):
     """Causal self-attention within each sequence of a flat stream.
 
     Args:

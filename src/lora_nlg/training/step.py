@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from lora_nlg.batching import Batch, FilledBatch, StepData
 from lora_nlg.distributed import World
 from lora_nlg.dtypes import named_dtype
-from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, PackedAttention
+from lora_nlg.gpt2 import GPT2, FlatAttention
 from lora_nlg.lora import lora_layers
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.settings import OptimisationSettings
@@ -139,7 +138,7 @@ def batch_loss(model: GPT2, batch: Batch, loss: TargetLoss) -> Tensor:
     Returns:
         A scalar, fp32.
     """
-    attention = PackedAttention(batch.lengths, batch.tokens.device)
+    attention = FlatAttention(batch.lengths, batch.tokens.device)
     hidden = model(batch.tokens, batch.positions, attention, batch.target_rows)
     return loss(hidden, batch.targets, model.head_weight)
 
@@ -155,20 +154,7 @@ def dropout_seed(seed: int, step: int, rank: int, micro_batch: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-@torch.no_grad()
 def update_norms(model: nn.Module) -> dict[str, float]:
-    """The Frobenius norm of every LoRA layer's update, B·A·scaling, by layer name.
-
-    ‖BA‖² is the trace of (BᵀB)(AAᵀ), so nothing of the weight's size is built where the update is such a product.
-    """
-    layers, norms = lora_layers(model), []
-    for layer in layers.values():
-        try:
-            # fp64: PiSSA's update is a difference, and in fp32 its square would be mostly rounding.
-            pairs = [(f.A.double(), f.B.double(), f.scaling) for f in layer.factors()]
-            squares = [((B.t() @ B) * (A @ A.t())).sum() * scaling**2 for A, B, scaling in pairs]
-            square = torch.stack(squares).sum().clamp_min(0)
-        except InputError:  # a variant whose update is no product
-            square = layer.delta_weight().double().square().sum()
-        norms.append(square.sqrt())
-    return dict(zip(layers, torch.stack(norms).tolist(), strict=True)) if norms else {}
+    """The Frobenius norm of every LoRA layer's update, by layer name."""
+    norms = {name: layer.update_norm() for name, layer in lora_layers(model).items()}
+    return dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True)) if norms else {}

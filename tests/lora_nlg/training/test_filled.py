@@ -9,7 +9,7 @@ import torch
 
 from lora_nlg.batching import fill_up, filled_size, make_batch
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import FilledAttention, PackedAttention
+from lora_nlg.gpt2 import FilledAttention, FlatAttention
 from lora_nlg.lora import freeze_projections
 from lora_nlg.training import TargetLoss, batch_loss
 from lora_nlg.training.filled import FilledLoss
@@ -53,7 +53,7 @@ def test_attention_is_that_of_the_lengths() -> None:
     lengths = [3, 1, 0, 9, 4]
     ends = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
     outputs = []
-    for attention in (FilledAttention(ends, 16, 17), PackedAttention([3, 1, 9, 4])):
+    for attention in (FilledAttention(ends, 16, 17), FlatAttention([3, 1, 9, 4])):
         qkv = torch.randn(17, 3 * 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
         y = attention(0, qkv, 2)
         outputs += [y, *torch.autograd.grad(y.square().sum(), qkv)]
