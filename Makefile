@@ -1,46 +1,52 @@
-# make demo    set up, train on the built-in sample, decode it, score it
-# make test    set up, lint, run the tests
-.PHONY: setup setup-dev demo test test-faults lint bench clean
+.PHONY: help setup setup-dev demo test test-faults lint bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-setup: $(VENV)/.installed
+help: ## list the targets (the default)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
-setup-dev: $(VENV)/.installed-dev
+setup: $(VENV)/.installed ## make .venv with lora-nlg and all it needs, METEOR's word lists included
+
+setup-dev: $(VENV)/.installed-dev ## the same, and what tests, linting and benchmarks need
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "lora-nlg needs Python 3.10 or later; set PYTHON=/path/to/python3"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "== Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: requirements.txt pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -r requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@echo "== Installing what lora-nlg needs (requirements.txt); torch is the large one"
+	@$(PIP) install -r requirements.txt
+	@echo "== Installing lora-nlg itself"
+	@$(PIP) install --quiet --no-deps -e .
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@echo "== Installing what tests need (requirements-dev.txt)"
+	@$(PIP) install -r requirements-dev.txt
 	@touch $@
 
-demo: setup
+demo: setup ## train on the built-in sample, decode it, score it: about two minutes
 	scripts/demo.sh
 
-test: setup-dev lint
+test: setup-dev lint ## lint, then run the tests; ARGS="-k beam" goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not gpu" $(ARGS)
 
-test-faults: setup-dev
+test-faults: setup-dev ## kill, starve and damage runs on purpose: the long suite
 	$(BIN)/python -m pytest -m faults $(ARGS)
 
-lint: setup-dev
+lint: setup-dev ## ruff's rules and format, mypy's types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup-dev
+bench: setup-dev ## time metrics, training and decoding against their peers
 	$(BIN)/python bench/metrics.py
 	$(BIN)/python bench/training.py
 	$(BIN)/python bench/decoding.py
 
-clean:
+clean: ## remove .venv, runs and build products
 	rm -rf $(VENV) runs build *.egg-info

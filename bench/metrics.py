@@ -23,7 +23,6 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "eval"))
 
 # task -> (what it is, the task it is compared with)
 TASKS = {
@@ -36,7 +35,7 @@ TASKS = {
 
 def run_ours(references: str, outputs: str, meteor: bool) -> dict[str, float]:
     """The suite through its command line; returns its scores."""
-    import e2e
+    from nlg_metrics.commands import e2e
 
     with tempfile.TemporaryDirectory() as folder:
         scores = Path(folder) / "scores.json"
@@ -56,7 +55,7 @@ def run_peer(references: str, outputs: str, meteor: bool) -> dict[str, float]:
     from pycocoevalcap.rouge.rouge import Rouge
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-    from nlg_metrics import e2e_files
+    from nlg_metrics.suites import e2e_files
 
     segments = e2e_files.load(references, outputs)
     tokenizer = PTBTokenizer()

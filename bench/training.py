@@ -31,8 +31,9 @@ from lora_nlg.batching import Example, Loader, Sampler, StepData, make_examples
 from lora_nlg.corpora.record import read_records
 from lora_nlg.distributed import World, pick_device
 from lora_nlg.dtypes import DTYPES, DtypeName
+from lora_nlg.frozen import FrozenMatmul
 from lora_nlg.gpt2 import GPT2, SIZES, GPT2Config, empty_gpt2, lora_targets, named_config
-from lora_nlg.lora import FrozenProduct, LoRASpec, inject, mark_only_lora_as_trainable, pack_frozen
+from lora_nlg.lora import LoRASpec, inject, mark_only_lora_as_trainable, pack_frozen
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.training import EagerStep, OptimisationSettings, TrainingState, prepare_precision
 from lora_nlg.weights.base import save_base
@@ -102,7 +103,7 @@ def matmul_rate(dtype: str, device: torch.device, rows: int, D: int, packed: boo
     """
     a = torch.randn(rows, D, device=device, dtype=DTYPES[dtype])
     b = torch.randn(4 * D, D, device=device, dtype=DTYPES[dtype])
-    product = FrozenProduct(b, packed)
+    product = FrozenMatmul(b, packed)
     repeat = max(1, int(2e10 // (2 * rows * D * 4 * D)))
     seconds = []
     for _ in range(5):

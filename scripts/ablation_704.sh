@@ -13,7 +13,7 @@ export RECIPE=${RECIPE:-paper}
 
 for SEED in $(seq 1 "$N"); do
   export SEED RUN=$ROOT/train-$SEED
-  scripts/train_e2e.sh --valid_bleu true "$@"
+  scripts/train.sh e2e --valid_bleu true "$@"
   for NAME in last best_loss best_bleu; do
     case $NAME in
       last) FROM=$RUN ;;
@@ -24,13 +24,13 @@ for SEED in $(seq 1 "$N"); do
     DECODED=$RUN/decoded/step-$STEP
     if [ ! "$DECODED/predictions.lp0.8.jsonl" -nt "$FROM/adapter.safetensors" ]; then # that file is written last
       CHECKPOINT=$FROM PREDICTIONS=$DECODED/predictions.jsonl \
-        scripts/decode_e2e.sh --length_penalty 0.9 --more_length_penalties 0.8
+        scripts/decode.sh e2e --length_penalty 0.9 --more_length_penalties 0.8
     fi
     for PENALTY in 0.8 0.9; do
       SCORES=$ROOT/seed-$SEED/$NAME/penalty-$PENALTY/scores.json
       if [ "$PENALTY" = 0.9 ]; then FILE=predictions.jsonl; else FILE=predictions.lp0.8.jsonl; fi
       if [ "$SCORES" -nt "$DECODED/$FILE" ]; then continue; fi
-      PREDICTIONS=$DECODED/$FILE SCORES=$SCORES scripts/eval_e2e.sh
+      PREDICTIONS=$DECODED/$FILE SCORES=$SCORES scripts/eval.sh e2e
     done
   done
 done

@@ -5,4 +5,4 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
-python -m lora_nlg download-gpt2 "${1:?usage: scripts/download_gpt2.sh sm|md|lg|xl}" "${@:2}"
+lora-nlg download-gpt2 "${1:?usage: scripts/download_gpt2.sh sm|md|lg|xl}" "${@:2}"

@@ -10,15 +10,21 @@ export NPROC=${NPROC:-1} NODES=${NODES:-1}
 cores=$(getconf _NPROCESSORS_ONLN)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > NPROC ? cores / NPROC : 1))}
 
+# Prints a command and runs it.
+shown() {
+  echo "+ $*" >&2
+  "$@"
+}
+
 # Runs a lora-nlg command on all ranks. A single one needs no torchrun, and prints its errors without torchrun's. Several
 # machines meet at RENDEZVOUS (host:port); scripts/slurm/train.sbatch sets all that.
 launch() {
   if ((NPROC * NODES == 1)); then
-    python -m lora_nlg "$@"
+    shown lora-nlg "$@"
   elif ((NODES == 1)); then
-    torchrun --standalone --nproc_per_node="$NPROC" -m lora_nlg "$@"
+    shown torchrun --standalone --nproc_per_node="$NPROC" -m lora_nlg "$@"
   else
-    torchrun --nnodes="$NODES" --nproc_per_node="$NPROC" --max-restarts=3 \
+    shown torchrun --nnodes="$NODES" --nproc_per_node="$NPROC" --max-restarts=3 \
       --rdzv_backend=c10d --rdzv_id="${RENDEZVOUS_ID:-lora-nlg}" --rdzv_endpoint="${RENDEZVOUS:?set it to HOST:PORT}" \
       -m lora_nlg "$@"
   fi

@@ -2,7 +2,7 @@
 # A base for machines without a GPU: gpt2.nano (4 layers of 256) with a SentencePiece vocabulary, pretrained on the texts
 # of the prepared corpora without their meaning representations. It knows the language of the domain, not the task.
 #   CORPORA="data/e2e/train.jsonl data/webnlg/train.jsonl" OUT=runs/nano scripts/pretrain_nano.sh
-# The base is then BASE=$OUT/model MODEL=gpt2.nano for scripts/train_*.sh. The corpora must be prepared.
+# The base is then BASE=$OUT/model MODEL=gpt2.nano for scripts/train.sh. The corpora must be prepared.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 CORPORA=${CORPORA:-data/e2e/train.jsonl data/webnlg/train.jsonl data/dart/valid.jsonl}

@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
 sweep() {
-  python -m lora_nlg sweep \
+  shown lora-nlg sweep \
     --train_data "${DATA:-data/sample}/train.jsonl" \
     --valid_data "${DATA:-data/sample}/valid.jsonl" --valid_examples 80 \
     --init_checkpoint "${BASE:-data/sample/base}" \

@@ -95,7 +95,7 @@ def workplace(tmp_path):
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'eval'}",
+        "PYTHONPATH": str(ROOT / "src"),
         "RAW": str(raw),
         "DATA": str(tmp_path / "data"),
         "BASE": str(tmp_path / "base"),

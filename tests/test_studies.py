@@ -31,7 +31,7 @@ def script(workplace):
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout + done.stderr
 
-    run("prepare_e2e.sh")
+    run("prepare.sh", "e2e")
     return run
 
 

@@ -23,7 +23,7 @@ def test_from_released_csv_to_scores_by_the_scripts(workplace):
     folder, environment = workplace
     sizes = ["--n_layer", "2", "--n_embd", "32", "--n_head", "2"]
     done = subprocess.run(
-        ["bash", ROOT / "scripts" / "run_e2e.sh", "--max_step", "3", "--warmup_step", "1", *sizes],
+        ["bash", ROOT / "scripts" / "run.sh", "e2e", "--max_step", "3", "--warmup_step", "1", *sizes],
         env=environment,
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lora_nlg.gpt2 import PackedAttention
+from lora_nlg.gpt2 import FlatAttention
 from lora_nlg.gpt2.attention import has_flash
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _attend(
     qkv = torch.randn(T, 3 * D, generator=generator).to(dtype).to(torch.float64 if exact else dtype)
     grad = torch.randn(T, D, generator=generator).to(dtype).to(qkv.dtype)
     qkv = qkv.to(device).requires_grad_()
-    out = _plain(qkv, lengths, n_head) if exact else PackedAttention(lengths, device)(0, qkv, n_head)
+    out = _plain(qkv, lengths, n_head) if exact else FlatAttention(lengths, device)(0, qkv, n_head)
     out.backward(grad.to(device))
     assert qkv.grad is not None, "a leaf"
     return out.detach().double().cpu(), qkv.grad.double().cpu()

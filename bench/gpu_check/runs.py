@@ -196,7 +196,9 @@ def repeat(setting: Setting) -> None:
     done = (place / "adapter.safetensors").exists()
     command(*words)
     report.require(
-        f"killed and continued, {dtypes[-1]}", adapter_hash(place) == expected, "the same bits" if not done else "ended too soon"
+        f"killed and continued, {dtypes[-1]}",
+        adapter_hash(place) == expected,
+        "the same bits" if not done else "ended too soon",
     )
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "data-report": "counts, lengths, overlaps and duplicates of prepared corpora, as a table and a plot",
     "extract-text": "the references of prepared files without contexts, to pretrain a base on",
     "train-tokenizer": "train a SentencePiece vocabulary on text",
+    "recipe": "show the values the scripts run a corpus with, as YAML or as flags",
     "train": "fine-tune GPT-2 with LoRA (or in full: --lora_dim 0)",
     "decode": "beam-search a prepared file with a trained run",
     "generate": "verbalise one meaning representation given on the command line",

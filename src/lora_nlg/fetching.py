@@ -1,21 +1,19 @@
 """Fetch files over HTTP that must have a known checksum: resumable, checked, atomic.
 
 A file grows as `NAME.part` and gets its name only when its checksum is right; a broken connection or Ctrl-C leaves the
-part, which the next try continues (HTTP Range, RFC 9110 section 14).
+part, which the next try continues (HTTP Range, RFC 9110 section 14). httpx2, which huggingface_hub brings, speaks HTTP.
 """
 
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
-import ssl
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import httpx2
 
 from lora_nlg import __version__
 from lora_nlg.errors import InputError
@@ -26,9 +24,8 @@ from lora_nlg.progress import progress_bar
 _SILENCE = 30.0
 # Tries for one address that keep failing without a new byte.
 _TRIES = 4
-_BLOCK = 1 << 16
-# What a network does wrong; other errors (a full disk) end the download at once.
-_BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError, EOFError)
+# 4xx answers that asking again may change: timeout, too many requests.
+_PASSING = (408, 429)
 
 
 class _NotThere(Exception):
@@ -59,12 +56,24 @@ class Checksum:
         return path.is_file() and self.of(path) == self.value
 
 
+def connect() -> httpx2.Client:
+    """A client for `fetch`; its connections serve one file after the other, so close it when done (`with`)."""
+    headers = {"User-Agent": f"lora-nlg/{__version__}", "Accept-Encoding": "identity"}
+    return httpx2.Client(headers=headers, timeout=_SILENCE, follow_redirects=True)
+
+
 def fetch(
-    addresses: Sequence[str], path: Path, checksum: Checksum, mirror: str = "DATA_URL", pause: float = 1.0
+    client: httpx2.Client,
+    addresses: Sequence[str],
+    path: Path,
+    checksum: Checksum,
+    mirror: str = "DATA_URL",
+    pause: float = 1.0,
 ) -> int:
     """Fetch one file from the first address that has it.
 
     Args:
+        client: from `connect`.
         addresses: URLs in order of preference.
         path: where it goes.
         checksum: what it must be.
@@ -84,7 +93,7 @@ def fetch(
         if not address.startswith(("http://", "https://")):
             raise InputError(f"{address} is not an http or https address; {mirror} takes one")
         try:
-            _fetch_from(address, part, checksum, pause)
+            _fetch_from(client, address, part, checksum, pause)
         except _NotThere as reason:
             reasons.append(f"{address}: {reason}")
             continue
@@ -97,17 +106,22 @@ def fetch(
     )
 
 
-def _fetch_from(address: str, part: Path, checksum: Checksum, pause: float) -> None:
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _fetch_from(client: httpx2.Client, address: str, part: Path, checksum: Checksum, pause: float) -> None:
     """Complete `part` from one address, with retries that continue where the last one stopped."""
-    started_from = part.stat().st_size if part.exists() else 0
+    started_from = _size(part)
     failures = 0
     while True:
-        before = part.stat().st_size if part.exists() else 0
+        before = _size(part)
         try:
-            _receive(address, part, before)
-        except _BROKEN as error:
-            _raise_if_final(error)
-            failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
+            _receive(client, address, part, before)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:  # a full disk and the like end the download at once
+            failures = 0 if _size(part) > before else failures + 1
+            if _is_final(error):
+                raise _NotThere(_say(error)) from None
             if failures >= _TRIES:
                 raise _NotThere(f"{_say(error)} ({_TRIES} tries)") from None
             time.sleep(pause * 2 ** max(0, failures - 1))
@@ -122,67 +136,52 @@ def _fetch_from(address: str, part: Path, checksum: Checksum, pause: float) -> N
         started_from = 0
 
 
-def _raise_if_final(error: BaseException) -> None:
-    """4xx answers but 408 and 429 will not change by asking again."""
-    if isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500 and error.code not in (408, 429):
-        raise _NotThere(f"HTTP {error.code} {error.reason}") from None
+def _is_final(error: Exception) -> bool:
+    """Whether asking again is no use."""
+    if isinstance(error, httpx2.HTTPStatusError):
+        return error.response.is_client_error and error.response.status_code not in _PASSING
+    return isinstance(error, httpx2.InvalidURL)
 
 
-def _say(error: BaseException) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP {error.code} {error.reason}"
-    reason = getattr(error, "reason", None) or error
-    return " ".join(str(reason).split()) or type(error).__name__
+def _say(error: Exception) -> str:
+    if isinstance(error, httpx2.HTTPStatusError):
+        return f"HTTP {error.response.status_code} {error.response.reason_phrase}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
-def _receive(address: str, part: Path, have: int) -> None:
-    """Append what is missing of a file to `part`.
+def _receive(client: httpx2.Client, address: str, part: Path, have: int) -> None:
+    """Append what is missing of a file to `part`, which holds `have` bytes of it.
 
     Raises:
-        EOFError: the connection ended before the announced end; what came is kept.
+        httpx2.HTTPError: the server refused, or the connection broke; what came is kept.
     """
-    headers = {"User-Agent": f"lora-nlg/{__version__}", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    try:
-        response = urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=_SILENCE)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and have:
+    with client.stream("GET", address, headers={"Range": f"bytes={have}-"} if have else {}) as response:
+        if response.status_code == 416 and have:
             return  # nothing after what is here: complete, or the checksum will say otherwise
-        raise
-    with response:
+        response.raise_for_status()
         # Only a 206 that starts where asked continues the part; anything else is the whole file again.
-        start = f"bytes {have}-"
-        resumes = response.status == 206 and response.headers.get("Content-Range", "").startswith(start)
-        if response.status == 206 and not resumes:
+        resumes = response.status_code == 206
+        if resumes and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             part.unlink(missing_ok=True)
-            raise EOFError("the server continued at another place than asked for")
-        length = response.headers.get("Content-Length")
-        expected = int(length) if length and length.isdigit() else None
-        received = _copy(response.read, part, have if resumes else 0, expected)
-    if expected is not None and received < expected:
-        raise EOFError(f"the connection ended after {received} of {expected} bytes")
-
-
-def _copy(read: Callable[[int], bytes], part: Path, offset: int, expected: int | None) -> int:
-    received = 0
-    total = None if expected is None else offset + expected
-    with (
-        open(part, "ab" if offset else "wb") as file,
-        progress_bar(
-            total=total,
-            initial=offset,
-            desc=part.name.removesuffix(".part"),
-            unit="B",
-            unit_scale=True,
-            leave=False,
-            delay=1,
-        ) as bar,
-    ):
-        while block := read(_BLOCK):
-            file.write(block)
-            received += len(block)
-            bar.update(len(block))
-        file.flush()
-        os.fsync(file.fileno())
-    return received
+            raise httpx2.RemoteProtocolError("the server continued at another place than asked for")
+        offset = have if resumes else 0
+        length = response.headers.get("Content-Length", "")
+        with (
+            open(part, "ab" if resumes else "wb") as file,
+            progress_bar(
+                total=offset + int(length) if length.isdigit() else None,
+                initial=offset,
+                desc=part.name.removesuffix(".part"),
+                unit="B",
+                unit_scale=True,
+                leave=False,
+                delay=1,
+            ) as bar,
+        ):
+            try:
+                for block in response.iter_bytes():
+                    file.write(block)
+                    bar.update(len(block))
+            finally:
+                file.flush()
+                os.fsync(file.fileno())

@@ -1,56 +1,117 @@
-"""The paper's GPT-2 hyper-parameters for each corpus, and how a run differs from them.
+"""Recipes: one YAML file a corpus, `scripts/recipes/CORPUS.yaml`, with every value its scripts pass on.
 
-Source: Hu et al. 2021 (https://arxiv.org/abs/2106.09685), table 11; Adam's ε, β₂ and the sequence length from the code
-the authors released with it.
+A file holds sections (`train`, `decode`, …: flag → value), single values, and two kinds of overlay on them: `models`,
+for the base they name, and `variants`, other ways to run the corpus, with overlays for models of their own. The variant
+`paper` is the row of Hu et al. 2021 (https://arxiv.org/abs/2106.09685), table 11, that a run is compared with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from lora_nlg.errors import InputError
+from lora_nlg.files import read_text
 
-COMMON = {
-    "lora_dim": 4,
-    "lora_alpha": 32.0,
-    "lora_targets": "q,v",
-    "optimizer": "adamw",
-    "adam_beta2": 0.999,
-    "adam_epsilon": 1e-6,
-    "lr": 2e-4,
-    "scheduler": "linear",
-    "warmup_step": 500,
-    "max_epoch": 5,
-    "seq_len": 512,
-    "global_batch": 8,
-    "grad_clip": 0.0,
-    "obj": "clm",
-}
+VALUES = ("scorer", "checkpoint", "global_batch")
+"""What is no flag: the script that scores, the adapter to decode, the examples of one optimiser step."""
+SECTIONS = ("prepare", "train", "run", "decode", "eval")
+"""Flags of a command; `run` goes to train as `train` does, but is not compared with the paper."""
+DEFAULT = "default"
+"""The variant that is none: the file's own values."""
+_PLACE = Path("scripts", "recipes")
 
-PAPER: dict[str, dict[str, object]] = {
-    "e2e": {**COMMON, "weight_decay": 0.01, "lora_dropout": 0.1, "label_smooth": 0.1},
-    "webnlg": {**COMMON, "weight_decay": 0.01, "lora_dropout": 0.1, "label_smooth": 0.1},
-    "dart": {**COMMON, "weight_decay": 0.0, "lora_dropout": 0.0, "label_smooth": 0.0},
-}
-"""Corpus → training flag → the paper's value."""
+Recipe = dict[str, Any]
+
+
+def recipe_folder() -> Path:
+    """Where the recipes are: under the working directory, else in the repository this package is part of.
+
+    Raises:
+        InputError: neither is lora-nlg's repository, as where the package is installed alone.
+    """
+    for root in (Path(), Path(__file__).parents[2]):
+        if (root / _PLACE).is_dir():
+            return root / _PLACE
+    raise InputError(f"no folder {_PLACE} here: the recipes are part of lora-nlg's repository; run this from a clone")
+
+
+def recipe_names() -> list[str]:
+    """The corpora that have a recipe."""
+    return sorted(path.stem for path in recipe_folder().glob("*.yaml"))
+
+
+def load_recipe(corpus: str, variant: str = DEFAULT, model: str | None = None) -> Recipe:
+    """A corpus's recipe with its overlays applied: the model's, the variant's, the variant's for the model.
+
+    Args:
+        corpus: a recipe's name.
+        variant: one of the file's, or `default`.
+        model: model card of the base; one without an overlay changes nothing. Default: none.
+
+    Returns:
+        Each of `VALUES` → its value, each of `SECTIONS` → its flags.
+
+    Raises:
+        InputError: no such recipe or variant, or the file is not what the module's docstring says.
+    """
+    if corpus not in recipe_names():
+        raise InputError(f"no recipe {corpus!r} in {recipe_folder()}; choose from {', '.join(recipe_names())}")
+    path = recipe_folder() / f"{corpus}.yaml"
+    try:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    expected = {*VALUES, *SECTIONS, "models", "variants"}
+    if not isinstance(content, dict) or content.keys() != expected:
+        raise InputError(f"{path} must hold {', '.join(sorted(expected))} and nothing else")
+    models, variants = content.pop("models"), content.pop("variants")
+    if variant not in (DEFAULT, *variants):
+        raise InputError(f"{path} has no variant {variant!r}; choose from {', '.join([DEFAULT, *variants])}")
+    chosen = dict(variants.get(variant, {}))
+    variant_models = chosen.pop("models", {})
+    for overlay in (models.get(model, {}), chosen, variant_models.get(model, {})):
+        _apply(overlay, content, path)
+    return content
+
+
+def _apply(overlay: Mapping[str, Any], values: dict[str, Any], path: Path) -> None:
+    """Replace values in place; an overlay replaces what the recipe has and adds nothing, so a slip doesn't pass."""
+    for name, value in overlay.items():
+        if name not in values or isinstance(value, Mapping) != isinstance(values[name], Mapping):
+            raise InputError(f"{path}: an overlay sets {name}, which the recipe itself doesn't have")
+        if isinstance(value, Mapping):
+            _apply(value, values[name], path)
+        else:
+            values[name] = value
+
+
+def as_flags(section: Mapping[str, object]) -> list[str]:
+    """A section as words of a command line."""
+    words = []
+    for name, value in section.items():
+        words += [f"--{name}", str(value).lower() if isinstance(value, bool) else str(value)]
+    return words
 
 
 def recipe_diff(corpus: str, run: Mapping[str, object]) -> list[tuple[str, object, object]]:
     """Where a run departs from the paper's row.
 
     Args:
-        corpus: `e2e`, `webnlg` or `dart`.
+        corpus: a recipe's name.
         run: flag → value, as the run resolved them; flags the paper says nothing of are ignored.
 
     Returns:
-        (flag, the paper's value, the run's value) for each difference, in the paper's order.
+        (flag, the paper's value, the run's value) for each difference, in the recipe's order.
 
     Raises:
-        InputError: another corpus, or the run lacks a flag the paper's row has.
+        InputError: no such recipe, or the run lacks a flag the paper's row has.
     """
-    if corpus not in PAPER:
-        raise InputError(f"the paper has no row for {corpus!r}; choose from {', '.join(PAPER)}")
-    row = PAPER[corpus]
+    recipe = load_recipe(corpus, "paper")
+    row = {"global_batch": recipe["global_batch"], **recipe["train"]}
     if missing := [name for name in row if name not in run]:
         raise InputError(f"can't compare with the paper's row: the run doesn't say {', '.join(missing)}")
     return [(name, value, run[name]) for name, value in row.items() if not _equal(value, run[name])]

@@ -28,7 +28,7 @@ _server = multiprocessing.get_context("forkserver")
 
 def start_server() -> None:
     """Have the fork server import the trainer; idempotent."""
-    paths = [str(ROOT / "src"), str(ROOT / "eval"), str(Path(__file__).parent)]
+    paths = [str(ROOT / "src"), str(Path(__file__).parent)]
     os.environ["PYTHONPATH"] = os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])
     os.environ["OMP_NUM_THREADS"] = "1"  # bitwise comparisons need one number of threads
     _server.set_forkserver_preload(MODULES)

@@ -25,7 +25,7 @@ def torchrun(arguments: list[str], *options: str) -> subprocess.Popen[str]:
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "LORA_NLG_CONNECT_SECONDS": "40",
-        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'eval'}",
+        "PYTHONPATH": str(ROOT / "src"),
     }
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True

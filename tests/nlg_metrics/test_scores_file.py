@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nlg_metrics.base import Array, Metric
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, evaluate, from_statistics, segment_rows
+from nlg_metrics.metrics.base import Array, Metric
 from nlg_metrics.scores_file import decoding_of, file_record, plain_values, read_scores, scores_record, write_scores
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from nlg_metrics.errors import InputError
-from nlg_metrics.segments import read_lines, read_segments, read_segments_and_lines
+from nlg_metrics.files import read_lines
+from nlg_metrics.segments import read_segments, read_segments_and_lines
 
 
 def record(id_: str, context: str, *references: str, seen: bool | None = None) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from nlg_metrics.base import Array
 from nlg_metrics.errors import InputError
+from nlg_metrics.metrics.base import Array
 from nlg_metrics.significance import (
     bootstrap_interval,
     bootstrap_scores,

@@ -21,7 +21,7 @@ from lora_nlg.corpora.record import read_records
 from lora_nlg.distributed import pick_device
 from lora_nlg.errors import InputError, first_line
 from lora_nlg.files import read_jsonl
-from lora_nlg.gpt2 import GPT2Config, PackedAttention, empty_gpt2, lora_targets
+from lora_nlg.gpt2 import FlatAttention, GPT2Config, empty_gpt2, lora_targets
 from lora_nlg.lora import LoRASpec, fold, inject, mark_only_lora_as_trainable
 from lora_nlg.run_folder import METRICS, SNAPSHOTS
 from lora_nlg.weights.identify import identify
@@ -146,7 +146,7 @@ def _lora_step(device: torch.device) -> str:
     model.to(device)
     inject(model, lora_targets(config, {"q": LoRASpec(2, 16), "v": LoRASpec(2, 16)}))
     mark_only_lora_as_trainable(model)
-    tokens, attention = torch.arange(12, device=device), PackedAttention([12], device)
+    tokens, attention = torch.arange(12, device=device), FlatAttention([12], device)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     losses = []
     for _ in range(10):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lora_nlg.commands.arguments import parse_arguments
 from lora_nlg.corpora.download import download_corpus
-from lora_nlg.corpora.homes import HOMES
+from lora_nlg.corpora.repositories import REPOSITORIES
 
 
 @dataclass
@@ -32,17 +32,18 @@ def main(argv: Sequence[str]) -> int:
         "Fetch the released files of a corpus: pinned revision, checked by SHA-256, resumable.",
         argv,
         DownloadDataArguments,
-        positionals={"corpus": {"choices": list(HOMES), "help": "the corpus"}},
+        positionals={"corpus": {"choices": list(REPOSITORIES), "help": "the corpus"}},
     )
     (arguments,) = parsed.groups
-    home = HOMES[parsed.positionals["corpus"]]
-    print(f"{home.corpus}: {home.page} at {home.revision[:12]}")
-    print(f"licence: {home.licence}")
-    fetched = download_corpus(home, arguments.out, arguments.mirror, arguments.overwrite)
+    repository = REPOSITORIES[parsed.positionals["corpus"]]
+    print(f"{repository.corpus}: {repository.page} at {repository.revision[:12]}")
+    print(f"licence: {repository.licence}")
+    fetched = download_corpus(repository, arguments.out, arguments.mirror, arguments.overwrite)
     print(
         f"{arguments.out}: {fetched.downloaded} files downloaded, {fetched.present} already there; all checksums right"
     )
     if fetched.from_later_address:
-        print(f"note: {len(fetched.from_later_address)} of them came from branch {home.branch}, with the same checksum")
-    print(f"next: {home.prepare.format(folder=arguments.out)}")
+        count = len(fetched.from_later_address)
+        print(f"note: {count} of them came from branch {repository.branch}, with the same checksum")
+    print(f"next: {repository.prepare.format(folder=arguments.out)}")
     return 0

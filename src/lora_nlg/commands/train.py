@@ -44,7 +44,7 @@ from lora_nlg.training import (
 from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer
 from lora_nlg.weights.base import build_base, find_weights
 from lora_nlg.weights.run import save_model
-from nlg_metrics.bleu import Bleu
+from nlg_metrics.metrics.bleu import Bleu
 
 log = logging.getLogger(__name__)
 

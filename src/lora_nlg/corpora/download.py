@@ -1,13 +1,13 @@
-"""Fetch a corpus's released files from its public home, or from a mirror, into the layout `prepare` reads."""
+"""Fetch a corpus's released files from its public repository, or from a mirror, into the layout `prepare` reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_nlg.corpora.homes import Home
+from lora_nlg.corpora.repositories import Repository
 from lora_nlg.errors import InputError
-from lora_nlg.fetching import Checksum, fetch
+from lora_nlg.fetching import Checksum, connect, fetch
 from lora_nlg.progress import progress_bar
 
 
@@ -21,14 +21,14 @@ class Fetched:
 
 
 def download_corpus(
-    home: Home, folder: str | Path, mirror: str | None = None, overwrite: bool = False, pause: float = 1.0
+    repository: Repository, folder: str | Path, mirror: str | None = None, overwrite: bool = False, pause: float = 1.0
 ) -> Fetched:
     """Fetch the files of a corpus that are not there yet.
 
     Args:
-        home: the corpus's home and checksums.
+        repository: where the corpus lies, and its checksums.
         folder: where the files go, in the layout `lora-nlg prepare` reads.
-        mirror: base address to use instead of the public home; files are asked for as `{mirror}/{corpus}/{file}`.
+        mirror: base address to use instead of the public repository; files are asked for as `{mirror}/{corpus}/{file}`.
         overwrite: replace files there whose checksum differs. Default: refuse.
         pause: seconds before the second try of an address, doubled for each further one.
 
@@ -36,16 +36,19 @@ def download_corpus(
         InputError: a file differs and may not be replaced, no address has it, or what came is not it; what is
             complete by then stays, and the next call goes on from there.
     """
-    checksums = {file: Checksum(digest) for file, digest in home.checksums().items()}
+    checksums = {file: Checksum(digest) for file, digest in repository.checksums().items()}
     folder = Path(folder)
     missing = {
         file: checksum for file, checksum in checksums.items() if not _is_there(folder / file, checksum, overwrite)
     }
     later = []
-    with progress_bar(missing.items(), desc=home.corpus, unit="file", disable=len(missing) < 2 or None) as bar:
+    with (
+        connect() as client,
+        progress_bar(missing.items(), desc=repository.corpus, unit="file", disable=len(missing) < 2 or None) as bar,
+    ):
         for file, checksum in bar:
-            addresses = [f"{mirror.rstrip('/')}/{home.corpus}/{file}"] if mirror else home.addresses(file)
-            if fetch(addresses, folder / file, checksum, pause=pause) > 0:
+            addresses = [f"{mirror.rstrip('/')}/{repository.corpus}/{file}"] if mirror else repository.addresses(file)
+            if fetch(client, addresses, folder / file, checksum, pause=pause) > 0:
                 later.append(file)
     return Fetched(len(missing), len(checksums) - len(missing), later)
 

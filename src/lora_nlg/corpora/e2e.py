@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lora_nlg.corpora.record import Record
 from lora_nlg.corpora.release import Places, Release, Source, clean
-from lora_nlg.corpora.tokenise import TOKENISERS
+from lora_nlg.corpora.tokenize import TOKENIZERS
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_text
 
@@ -39,13 +39,13 @@ ATTRIBUTES = {
 _PAIR = re.compile(r"\s*([^\[\],]+?)\s*\[([^\[\]]*)\]\s*(?:,|$)")
 
 
-def read(split: str, source: Source, tokenise: bool = False) -> Release:
+def read(split: str, source: Source, tokenize: bool = False) -> Release:
     """Read one split.
 
     Args:
         split: `train`, `valid` or `test`; names the ids and picks the tokeniser's convention.
         source: the file and its form, `text` or `csv`.
-        tokenise: give a CSV's meaning representations and texts the text form's tokenisation.
+        tokenize: give a CSV's meaning representations and texts the text form's tokenisation.
 
     Returns:
         The split, one record per distinct context.
@@ -58,7 +58,7 @@ def read(split: str, source: Source, tokenise: bool = False) -> Release:
     if source.form == "text":
         pairs = _text_pairs(path, release)
     else:
-        pairs = _csv_pairs(path, release, split, tokenise)
+        pairs = _csv_pairs(path, release, split, tokenize)
     grouped: dict[str, list[str]] = {}
     for context, texts in pairs:
         grouped.setdefault(context, []).extend(texts)
@@ -89,7 +89,7 @@ def _text_pairs(path: Path, release: Release) -> Iterator[tuple[str, list[str]]]
             yield context, [completion]
 
 
-def _csv_pairs(path: Path, release: Release, split: str, tokenise: bool) -> Iterator[tuple[str, list[str]]]:
+def _csv_pairs(path: Path, release: Release, split: str, tokenize: bool) -> Iterator[tuple[str, list[str]]]:
     rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     first_line = 1
     try:
@@ -115,8 +115,8 @@ def _csv_pairs(path: Path, release: Release, split: str, tokenise: bool) -> Iter
             if texts == [""]:
                 release.leave_out(path, place, "row", "empty text")
                 continue
-            if tokenise:
-                convention = TOKENISERS[split]
+            if tokenize:
+                convention = TOKENIZERS[split]
                 context, texts = convention(context), [convention(text) for text in texts]
             yield context, texts
     except csv.Error as error:

@@ -35,7 +35,7 @@ class Prepared:
 
 
 def prepare_corpus(
-    corpus: str, raw: str | Path | None, out: str | Path, form: str = "auto", tokenise: bool = False
+    corpus: str, raw: str | Path | None, out: str | Path, form: str = "auto", tokenize: bool = False
 ) -> Prepared:
     """Convert the splits of a corpus that are there.
 
@@ -45,7 +45,7 @@ def prepare_corpus(
         out: the folder to write `{train,valid,test}.jsonl` and `manifest.json` to.
         form: which released form to read, `auto` for the first one there (E2E: text, csv; WebNLG: xml, json;
             DART: json, xml), decided for each split.
-        tokenise: E2E only: give splits read from CSV the text form's tokenisation.
+        tokenize: E2E only: give splits read from CSV the text form's tokenisation.
 
     Returns:
         The manifest and one message a split, with the rows left out.
@@ -55,7 +55,7 @@ def prepare_corpus(
     """
     if corpus not in CORPORA:
         raise InputError(f"no corpus {corpus!r}; choose from {', '.join(CORPORA)}")
-    if tokenise and corpus != "e2e":
+    if tokenize and corpus != "e2e":
         raise InputError(f"--tokenise is for e2e; {corpus} is used as released")
     if corpus == "sample":
         return _write_sample(Path(out))
@@ -65,7 +65,7 @@ def prepare_corpus(
     releases: dict[str, Release] = {}
     for split, source in sources.items():
         if corpus == "e2e":
-            releases[split] = e2e.read(split, source, tokenise)
+            releases[split] = e2e.read(split, source, tokenize)
         else:
             releases[split] = {"webnlg": webnlg, "dart": dart}[corpus].read(split, source)
         if not releases[split].records:
@@ -74,7 +74,7 @@ def prepare_corpus(
             raise InputError(f"{source.files[0]} gives no record{why}")
     manifest: dict[str, Any] = {"corpus": corpus, "made_by": f"lora-nlg {__version__}"}
     if corpus == "e2e":
-        manifest["tokenised"] = {s: r.source.form == "text" or tokenise for s, r in releases.items()}
+        manifest["tokenised"] = {s: r.source.form == "text" or tokenize for s, r in releases.items()}
     manifest["splits"] = {
         split: _write_split(split, release, Path(raw), Path(out)) for split, release in releases.items()
     }

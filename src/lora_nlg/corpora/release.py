@@ -11,7 +11,6 @@ from lora_nlg.corpora.record import Record
 from lora_nlg.errors import InputError
 
 SPLITS = ("train", "valid", "test")
-FORMS = ("text", "csv", "xml", "json")
 
 # Split → form → places to look, relative to the raw folder, the preferred form and place first. A folder stands
 # for all XML files under it.

@@ -1,21 +1,21 @@
 """GPT-2: configuration, attention, model, and where LoRA goes in it. Torch only."""
 
-from lora_nlg.gpt2.attention import Attention, PackedAttention
+from lora_nlg.gpt2.attention import Attention, FlatAttention
 from lora_nlg.gpt2.config import SIZES, GPT2Config, named_config
 from lora_nlg.gpt2.model import GPT2, empty_gpt2
-from lora_nlg.gpt2.targets import TARGETS, lora_targets, parse_targets, part_names, targets_of
+from lora_nlg.gpt2.targets import TARGETS, lora_targets, parse_targets, target_names, targets_of
 
 __all__ = [
     "GPT2",
     "SIZES",
     "TARGETS",
     "Attention",
+    "FlatAttention",
     "GPT2Config",
-    "PackedAttention",
     "empty_gpt2",
     "lora_targets",
     "named_config",
     "parse_targets",
-    "part_names",
+    "target_names",
     "targets_of",
 ]

@@ -1,6 +1,6 @@
 """Attention over a flat stream of tokens: the only place of the model that knows where sequences begin and end.
 
-A batch is one stream of T tokens. Linear layers see (T, D) and no padding. `PackedAttention` lets every token
+A batch is one stream of T tokens. Linear layers see (T, D) and no padding. `FlatAttention` lets every token
 attend to itself and the earlier tokens of its own sequence: with a variable-length kernel on CUDA where the card and
 the head size allow it, one sequence at a time where they are short on the CPU, else with padded scaled-dot-product
 attention. Decoding brings its own `Attention` with a cache (decoding/).
@@ -90,7 +90,7 @@ class _ShortSequences(torch.autograd.Function):
         return grad_x.to(ctx.dtype), None, None, None
 
 
-class PackedAttention:
+class FlatAttention:
     """Causal self-attention within each sequence of a flat stream.
 
     Example: lengths (3, 2) is a stream of T = 5 rows; rows 0-2 are one sequence, rows 3-4 the other. Padded to

@@ -106,11 +106,6 @@ class InferenceGPT2:
         is_shared = share is not None and share.dtype == dtype and share.head.source is model.head_weight
         self.head: FrozenLinear = share.head if share and is_shared else _padded_head(model.head_weight, dtype)
 
-    @property
-    def padded_vocab_size(self) -> int:
-        """V rounded up to whole blocks: the width of `logits`."""
-        return -(-self.config.vocab_size // HEAD_MULTIPLE) * HEAD_MULTIPLE
-
     def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """Hidden states of a flat stream, as `GPT2.forward`, before the final layer norm.
 

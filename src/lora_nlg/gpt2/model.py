@@ -138,7 +138,7 @@ class GPT2(nn.Module):
         Args:
             tokens: token ids, shape (T,).
             positions: position of each token in its own sequence, shape (T,); below `n_positions`.
-            attention: who attends to whom, e.g. `PackedAttention(lengths)`.
+            attention: who attends to whom, e.g. `FlatAttention(lengths)`.
             rows: distinct rows whose states are wanted, shape (N,). Default: all.
 
         Returns:

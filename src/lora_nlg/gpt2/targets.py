@@ -15,7 +15,7 @@ from torch import nn
 
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2.config import GPT2Config
-from lora_nlg.lora import Embedding, LoRASpec, lora_layers
+from lora_nlg.lora import LoRASpec, lora_layers
 from lora_nlg.lora.inject import Target
 
 QKV = ("q", "k", "v")
@@ -78,8 +78,7 @@ def targets_of(model: nn.Module, config: GPT2Config) -> dict[str, LoRASpec]:
     found: dict[str, set[LoRASpec]] = {}
     layers = lora_layers(model)
     for module, layer in layers.items():
-        specs = (layer.spec,) if isinstance(layer, Embedding) else getattr(layer, "parts", ())
-        for target, spec in zip(part_names(module), specs, strict=True):
+        for target, spec in zip(target_names(module), layer.specs, strict=True):
             if spec is not None:
                 found.setdefault(target, set()).add(spec)
     specs = {name: next(iter(found[name])) for name in TARGETS if name in found}
@@ -89,7 +88,7 @@ def targets_of(model: nn.Module, config: GPT2Config) -> dict[str, LoRASpec]:
     return specs
 
 
-def part_names(module: str) -> tuple[str, ...]:
+def target_names(module: str) -> tuple[str, ...]:
     """The target names of a layer's parts: (q, k, v) for `transformer.h.0.attn.c_attn`, (o,) for `….attn.c_proj`.
 
     Raises:

@@ -1,7 +1,10 @@
-"""LoRA for any torch model: layers, injection, state. Torch only; knows nothing of GPT-2."""
+"""LoRA for any torch model: layers, injection, state. Torch only; knows nothing of GPT-2.
+
+In order: `spec` (rank, scaling, where an update lies), `functional` (forward and backward pass), `layers`,
+`inject` (into a model, and out again). Then `dora`, `pissa`, `variants`; `conv`, `packing`, `batched`.
+"""
 
 from lora_nlg.lora.conv import Conv1d, Conv2d, Conv3d
-from lora_nlg.lora.frozen import FrozenProduct, PackedLinear, pack_frozen
 from lora_nlg.lora.inject import (
     adapted_layer,
     fold,
@@ -12,7 +15,9 @@ from lora_nlg.lora.inject import (
     mark_only_lora_as_trainable,
     strip,
 )
-from lora_nlg.lora.layers import Embedding, Factors, Linear, LoRALayer, LoRASpec, MergedLinear
+from lora_nlg.lora.layers import Embedding, FusedLinear, Linear, LoRALayer
+from lora_nlg.lora.packing import pack_frozen
+from lora_nlg.lora.spec import Factors, LoRASpec
 from lora_nlg.lora.variants import VARIANTS, freeze_projections, lora_plus_, variant_of
 
 __all__ = [
@@ -22,12 +27,10 @@ __all__ = [
     "Conv3d",
     "Embedding",
     "Factors",
-    "FrozenProduct",
+    "FusedLinear",
     "Linear",
     "LoRALayer",
     "LoRASpec",
-    "MergedLinear",
-    "PackedLinear",
     "adapted_layer",
     "fold",
     "freeze_projections",

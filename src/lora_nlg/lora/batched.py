@@ -2,7 +2,7 @@
 
 The stream holds the rows of adapter 0, then those of adapter 1, and so on. The base product is one matrix product
 over all of them; the low-rank products are batched over adapters. Ranks may differ: they are padded with zeros to the
-largest, which stay zero (see `MergedLinear`). Shapes: N adapters, T rows, S rows of the adapter with the most, P
+largest, which stay zero (see `FusedLinear`). Shapes: N adapters, T rows, S rows of the adapter with the most, P
 adapted parts, R rank, D width in, W width of a part.
 """
 
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
-from lora_nlg.lora.frozen import FrozenProduct, can_pack, packed_linear
+from lora_nlg.frozen import FrozenMatmul, frozen_linear
 from lora_nlg.lora.functional import dropout_scale
-from lora_nlg.lora.layers import MergedLinear
+from lora_nlg.lora.layers import FusedLinear
+from lora_nlg.onednn import can_pack
 
 
 class Rows:
@@ -107,7 +108,7 @@ def _set_state(state: Tensor, device: torch.device) -> None:
 class BatchedLinear(nn.Linear):
     """A frozen linear layer with N adapters, each on its own rows.
 
-    `lora_A` is (N, P*R, D), `lora_B` (N, P, W, R): for each adapter what `MergedLinear` has.
+    `lora_A` is (N, P*R, D), `lora_B` (N, P, W, R): for each adapter what `FusedLinear` has.
 
     Args:
         layers: the same layer adapted N times: equal base, parts and dropout; ranks and scalings may differ.
@@ -119,56 +120,55 @@ class BatchedLinear(nn.Linear):
 
     scaling: Tensor
 
-    def __init__(self, layers: Sequence[MergedLinear], rows: Rows) -> None:
+    def __init__(self, layers: Sequence[FusedLinear], rows: Rows) -> None:
         first = layers[0]
         with torch.device("meta"):
             super().__init__(first.in_features, first.out_features, bias=first.bias is not None)
         self.weight, self.bias = first.weight, first.bias
-        self.product = FrozenProduct(self.weight) if can_pack(self.weight) else None
-        if len({tuple((a, b) for a, b, _ in layer.slices) for layer in layers}) > 1:
+        self.matmul = FrozenMatmul(self.weight) if can_pack(self.weight) else None
+        self.columns = [part.columns for part in first.slices]
+        if any([part.columns for part in layer.slices] != self.columns for layer in layers):
             raise InputError("adapters trained together must adapt the same parts")
         if len({layer.dropout for layer in layers}) > 1:
             raise InputError("adapters trained together must share their dropout")
         self.rows, self.dropout = rows, first.dropout
-        self.columns = [(a, b) for a, b, _ in first.slices]
         N, P, R = len(layers), len(self.columns), max(layer.R for layer in layers)
-        width = self.columns[0][1] - self.columns[0][0]
         self.lora_A = nn.Parameter(torch.zeros(N, P * R, first.in_features, device=first.lora_A.device))
-        self.lora_B = nn.Parameter(torch.zeros(N, P, width, R, device=first.lora_A.device))
-        scaling = [[scale for _, _, scale in layer.slices] for layer in layers]
+        self.lora_B = nn.Parameter(torch.zeros(N, P, first.width, R, device=first.lora_A.device))
+        scaling = [[part.scaling for part in layer.slices] for layer in layers]
         self.register_buffer("scaling", torch.tensor(scaling, device=first.lora_A.device), persistent=False)
         for n, layer in enumerate(layers):
             self.copy_in(n, layer)
 
-    @torch.no_grad()
-    def copy_in(self, n: int, layer: MergedLinear) -> None:
-        """Take the values of one adapter."""
-        P, R = self.lora_B.shape[1], self.lora_B.shape[3]
-        for p, factors in enumerate(layer.factors()):
-            r = factors.A.shape[0]
-            self.lora_A.data[n, p * R : p * R + r] = factors.A
-            self.lora_B.data[n, p, :, :r] = factors.B
-        assert len(layer.slices) == P, "checked on construction"
+    def _factors(self, n: int, layer: FusedLinear) -> list[tuple[Tensor, Tensor]]:
+        """A and B of every part of one adapter, as views without padding."""
+        R = self.lora_B.shape[3]
+        return [
+            (self.lora_A[n, p * R : p * R + part.r], self.lora_B[n, p, :, : part.r])
+            for p, part in enumerate(layer.slices)
+        ]
 
     @torch.no_grad()
-    def copy_out(self, n: int, layer: MergedLinear) -> None:
+    def copy_in(self, n: int, layer: FusedLinear) -> None:
+        """Take the values of one adapter."""
+        for (A, B), own in zip(self._factors(n, layer), layer.factors(), strict=True):
+            A.copy_(own.A)
+            B.copy_(own.B)
+
+    @torch.no_grad()
+    def copy_out(self, n: int, layer: FusedLinear) -> None:
         """Give the values of one adapter to a layer of its own."""
-        R = self.lora_B.shape[3]
-        pairs = []
-        for p, factors in enumerate(layer.factors()):
-            r = factors.A.shape[0]
-            pairs.append((self.lora_A[n, p * R : p * R + r], self.lora_B[n, p, :, :r]))
-        layer.set_factors(pairs)
+        layer.set_factors(self._factors(n, layer))
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, D) -> (T, D_out)."""
-        y = F.linear(x, self.weight, self.bias) if self.product is None else packed_linear(x, self.bias, self.product)
+        y = F.linear(x, self.weight, self.bias) if self.matmul is None else frozen_linear(x, self.bias, self.matmul)
         layout = self.rows.of(x)
         N, P, _, R = self.lora_B.shape
         branch = self.rows.dropout(x, self.dropout) if self.training and self.dropout > 0 else x
         low = torch.bmm(layout.spread(branch), self.lora_A.to(x.dtype).transpose(1, 2))  # (N, S, P*R)
         low = low.view(N, -1, P, R).transpose(1, 2) * self.scaling.to(x.dtype)[:, :, None, None]
         update = low @ self.lora_B.to(x.dtype).transpose(2, 3)  # (N, P, S, W)
-        for p, (first, last) in enumerate(self.columns):
-            y[:, first:last] += layout.gather(update[:, p])
+        for p, columns in enumerate(self.columns):
+            y[:, columns] += layout.gather(update[:, p])
         return y

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
-from lora_nlg.lora.layers import LoRALayer, LoRASpec
+from lora_nlg.lora.layers import LoRALayer
+from lora_nlg.lora.spec import LoRASpec
 
 _KINDS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -22,7 +23,6 @@ _KINDS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.
 class _ConvLoRA(LoRALayer):
     """What the convolutions share; each is also a torch convolution."""
 
-    spec: LoRASpec
     kernel_size: tuple[int, ...]
     in_channels: int
     out_channels: int
@@ -33,7 +33,7 @@ class _ConvLoRA(LoRALayer):
         k = self.kernel_size[0]
         if any(size != k for size in self.kernel_size):
             raise InputError(f"LoRA adapts convolutions with equal kernel sizes, got {self.kernel_size}")
-        self.spec = spec
+        self.specs, self.scaling, self.dropout = (spec,), spec.scaling, spec.dropout
         rows = self.out_channels // self.groups * k ** (len(self.kernel_size) - 1)
         self.lora_A = nn.Parameter(self.weight.new_zeros(spec.r * k, self.in_channels * k))
         self.lora_B = nn.Parameter(self.weight.new_zeros(rows, spec.r * k))
@@ -46,16 +46,16 @@ class _ConvLoRA(LoRALayer):
 
     def delta_weight(self) -> Tensor:
         """B·A·scaling in the shape of `weight`."""
-        return ((self.lora_B @ self.lora_A).view(self.weight.shape) * self.spec.scaling).to(self.weight.dtype)
+        return ((self.lora_B @ self.lora_A).view(self.weight.shape) * self.scaling).to(self.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, …) -> (N, out, …). The reshaped product has no low-rank form, so it is built; kernels are small."""
         if self.merged:
             return self._convolve(x, self.weight, self.bias)
-        if not self.training or self.spec.dropout == 0:
+        if not self.training or self.dropout == 0:
             return self._convolve(x, self.weight + self.delta_weight(), self.bias)
         y = self._convolve(x, self.weight, self.bias)
-        return y + self._convolve(F.dropout(x, self.spec.dropout), self.delta_weight(), None)
+        return y + self._convolve(F.dropout(x, self.dropout), self.delta_weight(), None)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         torch_convolution: Any = self._conv_forward  # the torch layer's, with its stride and padding

@@ -6,38 +6,34 @@ output, trained on its own. As the paper's section 4.3 advises, ‖V‖ is a con
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lora_nlg.errors import InputError
-from lora_nlg.lora.layers import Factors, LoRASpec, MergedLinear
+from lora_nlg.lora.layers import FusedLinear
+from lora_nlg.lora.spec import Factors
 
 
-class DoRALinear(MergedLinear):
-    """`MergedLinear` with a magnitude for each adapted output: `lora_magnitude`, shape (outputs of adapted parts,).
+class DoRALinear(FusedLinear):
+    """`FusedLinear` with a magnitude for each adapted output: `lora_magnitude`, shape (P*width,) as `lora_B`'s rows.
 
     Args:
-        in_features, out_features, parts, bias: as `MergedLinear`.
+        in_features, out_features, specs, bias: as `FusedLinear`.
     """
 
+    variant = "dora"
     lora_magnitude: nn.Parameter
 
-    def __init__(
-        self, in_features: int, out_features: int, parts: Sequence[LoRASpec | None], bias: bool = True
-    ) -> None:
-        super().__init__(in_features, out_features, parts, bias=bias)
+    def add_lora_parameters(self) -> None:
+        """A and B as LoRA's, and the magnitude."""
+        super().add_lora_parameters()
         self.lora_magnitude = nn.Parameter(self.weight.new_zeros(self.lora_B.shape[0]))
-        self.reset_lora_parameters()
 
     @torch.no_grad()
     def reset_lora_parameters(self) -> None:
         """A and B as LoRA's, the magnitude that of the base's rows: the update starts at zero."""
         super().reset_lora_parameters()
-        if hasattr(self, "lora_magnitude"):  # not yet while the parent class builds itself
-            self.lora_magnitude.copy_(torch.cat(self._norms()))
+        self.lora_magnitude.copy_(torch.cat(self._norms()))
 
     def _norms(self) -> list[Tensor]:
         """‖V‖ of every adapted row by part, without building V.
@@ -45,8 +41,8 @@ class DoRALinear(MergedLinear):
         ‖w + s·bA‖² = ‖w‖² + 2s·b·(A w) + s²·b·(A Aᵀ)·b, for a row w of W and b of B.
         """
         norms = []
-        for first, last, A, B, scaling in super().factors():
-            W = self.weight[first:last].float()
+        for columns, A, B, scaling in self.trained_factors():
+            W = self.weight[columns].float()
             A, B = A.to(W.device), B.to(W.device)  # a new layer draws them on the CPU, whatever the base is on
             cross = (W @ A.t() * B).sum(1)
             square = ((B @ (A @ A.t())) * B).sum(1)
@@ -54,25 +50,22 @@ class DoRALinear(MergedLinear):
         return norms
 
     def factors(self) -> list[Factors]:
-        """DoRA's update is no product of two matrices.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError("DoRA's update isn't low-rank, so this format can't hold it; convert it --to merged")
+        """None: the update is no product of two matrices."""
+        return []
 
     @torch.no_grad()
     def delta_weight(self) -> Tensor:
         """m·V/‖V‖ − W, shape (out_features, in_features)."""
         delta = torch.zeros_like(self.weight)
-        row = 0
-        for first, last, A, B, scaling in super().factors():
-            W = self.weight[first:last].float()
-            V = W + (B @ A) * scaling
-            magnitude = self.lora_magnitude[row : row + last - first]
-            delta[first:last] = (V * (magnitude / V.norm(dim=1))[:, None] - W).to(delta.dtype)
-            row += last - first
+        for part, own in zip(self.slices, self.trained_factors(), strict=True):
+            W = self.weight[part.columns].float()
+            V = W + own.product()
+            magnitude = self.lora_magnitude[part.rows]
+            delta[part.columns] = (V * (magnitude / V.norm(dim=1))[:, None] - W).to(delta.dtype)
         return delta
+
+    def pack_weight(self) -> None:
+        """Nothing: the forward pass wants the product without the bias, from the weight itself."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
@@ -82,13 +75,11 @@ class DoRALinear(MergedLinear):
         branch = F.dropout(x, self.dropout, self.training)
         with torch.no_grad():
             norms = self._norms()
-        columns = list(base.split(self.out_features // len(self.parts), dim=-1))
-        row = 0
-        for norm, (first, last, A, B, scaling) in zip(norms, super().factors(), strict=True):
-            index = first // (last - first)
-            low = F.linear(F.linear(branch, A), B) * scaling
-            scale = self.lora_magnitude[row : row + last - first] / norm
-            columns[index] = (columns[index] + low) * scale.to(base.dtype)
-            row += last - first
-        y = torch.cat(columns, dim=-1)
+        parts = list(base.split(self.width, dim=-1))
+        for part, own, norm in zip(self.slices, self.trained_factors(), norms, strict=True):
+            index = part.columns.start // self.width
+            low = F.linear(F.linear(branch, own.A), own.B) * own.scaling
+            scale = self.lora_magnitude[part.rows] / norm
+            parts[index] = (parts[index] + low) * scale.to(base.dtype)
+        y = torch.cat(parts, dim=-1)
         return y if self.bias is None else y + self.bias.to(y.dtype)

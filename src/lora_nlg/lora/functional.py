@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lora_nlg.lora.frozen import FrozenProduct
-
-Parts = tuple[tuple[int, int, float], ...]
-"""For every adapted part: first output column, one past its last, and its scaling."""
+from lora_nlg.frozen import FrozenMatmul
+from lora_nlg.lora.spec import Slice
 
 
 class _LoRALinear(torch.autograd.Function):
@@ -29,22 +27,18 @@ class _LoRALinear(torch.autograd.Function):
         bias: Tensor | None,
         lora_A: Tensor,
         lora_B: Tensor,
-        parts: Parts,
-        product: FrozenProduct | None,
+        slices: tuple[Slice, ...],
+        matmul: FrozenMatmul | None,
     ) -> Tensor:
         A, B = lora_A.to(x.dtype), lora_B.to(x.dtype)
         branch_input = x if keep is None else x * keep
-        y = F.linear(x, weight, bias) if product is None else product.forward(x, bias)
+        y = F.linear(x, weight, bias) if matmul is None else matmul.forward(x, bias)
         low = branch_input @ A.t()  # (T, P*R)
-        R = A.shape[0] // len(parts)
-        row = 0
-        for p, (first, last, scaling) in enumerate(parts):
-            B_p = B[row : row + last - first]
-            y[:, first:last].addmm_(low[:, p * R : (p + 1) * R], B_p.t(), alpha=scaling)
-            row += last - first
+        for part in slices:
+            y[:, part.columns].addmm_(low[:, part.ranks], B[part.rows].t(), alpha=part.scaling)
         keep_input = ctx.needs_input_grad[4]  # a frozen A (LoRA-FA) needs no input for its gradient
         ctx.save_for_backward(branch_input if keep_input else None, weight, A, B, low, keep)
-        ctx.parts, ctx.product = parts, product
+        ctx.slices, ctx.matmul = slices, matmul
         ctx.saved_x = x if weight.requires_grad else None
         return y
 
@@ -53,21 +47,17 @@ class _LoRALinear(torch.autograd.Function):
         (grad,) = grads
         branch_input, weight, A, B, low, keep = ctx.saved_tensors
         needs_x, _, needs_weight, needs_bias, needs_A, needs_B = ctx.needs_input_grad[:6]
-        R = A.shape[0] // len(ctx.parts)
         grad_low = torch.empty_like(low)
         grad_B = torch.empty(B.shape, dtype=torch.float32, device=B.device) if needs_B else None
-        row = 0
-        for p, (first, last, scaling) in enumerate(ctx.parts):
-            columns, ranks = grad[:, first:last], slice(p * R, (p + 1) * R)
-            rows = slice(row, row + last - first)
-            grad_low[:, ranks] = (columns @ B[rows]).mul_(scaling)
+        for part in ctx.slices:
+            columns = grad[:, part.columns]
+            grad_low[:, part.ranks] = (columns @ B[part.rows]).mul_(part.scaling)
             if grad_B is not None:
-                grad_B[rows] = (columns.t() @ low[:, ranks]).mul_(scaling)
-            row += last - first
+                grad_B[part.rows] = (columns.t() @ low[:, part.ranks]).mul_(part.scaling)
         grad_A = (grad_low.t() @ branch_input).float() if needs_A else None
         grad_x = None
         if needs_x:
-            grad_x = grad @ weight if ctx.product is None else ctx.product.backward(grad)
+            grad_x = grad @ weight if ctx.matmul is None else ctx.matmul.backward(grad)
             if keep is None:
                 grad_x.addmm_(grad_low, A)
             else:
@@ -97,10 +87,10 @@ def lora_linear(
     bias: Tensor | None,
     lora_A: Tensor,
     lora_B: Tensor,
-    parts: Parts,
+    slices: tuple[Slice, ...],
     dropout: float = 0.0,
     training: bool = False,
-    product: FrozenProduct | None = None,
+    matmul: FrozenMatmul | None = None,
 ) -> Tensor:
     """A linear layer with a low-rank update on some of its output columns.
 
@@ -110,22 +100,22 @@ def lora_linear(
         bias: shape (D_out,), or None.
         lora_A: shape (P*R, D_in): the R rows of every adapted part, stacked.
         lora_B: shape (total width of the adapted parts, R).
-        parts: (first column, end column, scaling) of each of the P adapted parts.
+        slices: where the update of each of the P adapted parts lies.
         dropout: probability of zeroing an input of the LoRA branch (not of the base). Default: 0.
         training: whether dropout acts. Default: False.
-        product: packed products with the weight, which must be frozen. Default: None, torch's own products.
+        matmul: packed products with the weight, which must be frozen. Default: None, torch's own products.
 
     Returns:
         Shape (..., D_out).
     """
     flat = x.reshape(-1, x.shape[-1])
-    if product is not None:
-        flat = flat.to(product.dtype)
-        bias = None if bias is None else bias.to(product.dtype)
+    if matmul is not None:
+        flat = flat.to(matmul.dtype)
+        bias = None if bias is None else bias.to(matmul.dtype)
     elif torch.is_autocast_enabled(flat.device.type):
         dtype = torch.get_autocast_dtype(flat.device.type)
         flat, weight = flat.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
     keep = dropout_scale(flat, dropout) if training and dropout > 0 else None
-    y: Tensor = _LoRALinear.apply(flat, keep, weight, bias, lora_A, lora_B, parts, product)
+    y: Tensor = _LoRALinear.apply(flat, keep, weight, bias, lora_A, lora_B, slices, matmul)
     return y.reshape(*x.shape[:-1], -1)

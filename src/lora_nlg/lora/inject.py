@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from lora_nlg.errors import InputError
 from lora_nlg.lora.conv import adapted_convolution, plain_convolution
-from lora_nlg.lora.layers import Embedding, LoRALayer, LoRASpec
+from lora_nlg.lora.layers import Embedding, LoRALayer
+from lora_nlg.lora.spec import LoRASpec
 from lora_nlg.lora.variants import VARIANTS, check_variant
 
 M = TypeVar("M", bound=nn.Module)
@@ -41,8 +42,7 @@ def inject(model: M, targets: Mapping[str, Target], variant: str = "lora", initi
     for name, target in targets.items():
         if name not in modules:
             raise InputError(f"no layer {name!r} to adapt; the model has e.g. {', '.join(list(modules)[1:6])}")
-        parent = modules[name.rpartition(".")[0]]
-        setattr(parent, name.rpartition(".")[2], adapted_layer(modules[name], target, name, variant, initialise))
+        model.set_submodule(name, adapted_layer(modules[name], target, name, variant, initialise))
     return model
 
 
@@ -59,8 +59,8 @@ def adapted_layer(
     new: LoRALayer
     with torch.device("meta"):  # no time and no random numbers for base weights that are replaced below
         if isinstance(layer, nn.Linear):
-            parts = (target,) if isinstance(target, LoRASpec) else target
-            new = VARIANTS[variant](layer.in_features, layer.out_features, parts, bias=layer.bias is not None)
+            specs = (target,) if isinstance(target, LoRASpec) else target
+            new = VARIANTS[variant](layer.in_features, layer.out_features, specs, bias=layer.bias is not None)
         elif variant != "lora":
             raise InputError(f"layer {name!r} is a {type(layer).__name__}; {variant} adapts linear layers only")
         elif isinstance(layer, nn.Embedding) and isinstance(target, LoRASpec):
@@ -99,13 +99,9 @@ def mark_only_lora_as_trainable(model: nn.Module, bias: str = "none") -> None:
     Raises:
         InputError: another value of `bias`.
     """
-    if bias not in BIAS_MODES:
-        raise InputError(f"bias must be one of {', '.join(BIAS_MODES)}, got {bias!r}")
-    adapted = lora_layers(model)
+    adapter = lora_state_dict(model, bias)
     for name, parameter in model.named_parameters():
-        owner, _, leaf = name.rpartition(".")
-        is_bias = leaf == "bias" and (bias == "all" or (bias == "lora_only" and owner in adapted))
-        parameter.requires_grad_(leaf.startswith("lora_") or is_bias)
+        parameter.requires_grad_(name in adapter)
 
 
 def lora_state_dict(model: nn.Module, bias: str = "none") -> dict[str, Tensor]:
@@ -120,8 +116,8 @@ def lora_state_dict(model: nn.Module, bias: str = "none") -> dict[str, Tensor]:
     state = {}
     for name, value in model.state_dict().items():
         owner, _, leaf = name.rpartition(".")
-        is_bias = leaf == "bias" and (bias == "all" or (bias == "lora_only" and owner in adapted))
-        if leaf.startswith("lora_") or is_bias:
+        trains_bias = bias == "all" or (bias == "lora_only" and owner in adapted)
+        if leaf.startswith("lora_") or (leaf == "bias" and trains_bias):
             state[name] = value
     return state
 
@@ -161,8 +157,7 @@ def fold(model: M) -> M:
             weight = layer.weight if layer.merged else layer.weight + layer.delta_weight()
         if not torch.isfinite(weight).all():
             raise InputError(f"the merged weight of {name} is not finite: the adapter has diverged")
-        parent = copy.get_submodule(name.rpartition(".")[0])
-        setattr(parent, name.rpartition(".")[2], _plain_layer(layer, nn.Parameter(weight, requires_grad=False)))
+        copy.set_submodule(name, _plain_layer(layer, nn.Parameter(weight, requires_grad=False)))
     return copy
 
 
@@ -176,8 +171,7 @@ def strip(model: M) -> M:
     for name, layer in lora_layers(model).items():
         if layer.merged:
             raise InputError(f"layer {name!r} is merged; unmerge() it before taking LoRA out")
-        parent = copy.get_submodule(name.rpartition(".")[0])
-        setattr(parent, name.rpartition(".")[2], _plain_layer(layer, layer.weight))
+        copy.set_submodule(name, _plain_layer(layer, layer.weight))
     return copy
 
 

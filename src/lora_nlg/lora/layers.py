@@ -9,78 +9,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
-from lora_nlg.lora.frozen import FrozenProduct
-from lora_nlg.lora.functional import Parts, lora_linear
-
-SCALING_RULES = {
-    "alpha/r": lambda alpha, r: alpha / r,
-    "rslora": lambda alpha, r: alpha / math.sqrt(r),  # Kalajdzievski 2023, https://arxiv.org/abs/2312.03732
-    "none": lambda alpha, r: 1.0,
-}
-
-
-@dataclass(frozen=True)
-class LoRASpec:
-    """How one weight (or one part of a fused weight) is adapted.
-
-    Attributes:
-        r: rank of the update.
-        alpha: numerator of the scaling.
-        dropout: probability of zeroing an input of the low-rank branch.
-        rule: `alpha/r` (Hu et al.), `rslora` (alpha/√r) or `none` (1).
-
-    Raises:
-        InputError: r < 1, alpha not positive and finite, dropout outside [0, 1), or an unknown rule.
-    """
-
-    r: int = 4
-    alpha: float = 128.0
-    dropout: float = 0.0
-    rule: str = "alpha/r"
-
-    def __post_init__(self) -> None:
-        if self.r < 1:
-            raise InputError(f"the rank r must be at least 1, got {self.r}")
-        if not 0 < self.alpha < math.inf:
-            raise InputError(f"alpha must be a positive number, got {self.alpha}")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"LoRA dropout must be at least 0 and below 1, got {self.dropout}")
-        if self.rule not in SCALING_RULES:
-            raise InputError(f"unknown scaling rule {self.rule!r}; choose from {', '.join(SCALING_RULES)}")
-
-    @property
-    def scaling(self) -> float:
-        """What B·A is multiplied by."""
-        return float(SCALING_RULES[self.rule](self.alpha, self.r))
-
-
-class Factors(NamedTuple):
-    """One low-rank update, without padding: B·A·scaling is added to rows `first` to `last` of the weight.
-
-    Shapes: A (r, D_in) and B (last - first, r); for an embedding A (r, V) and B (D, r), added transposed.
-    """
-
-    first: int
-    last: int
-    A: Tensor
-    B: Tensor
-    scaling: float
+from lora_nlg.frozen import FrozenMatmul
+from lora_nlg.lora.functional import lora_linear
+from lora_nlg.lora.spec import Factors, LoRASpec, slices_of
 
 
 class LoRALayer(nn.Module):
     """What all LoRA layers share: one definition of the update, and merging that can be undone exactly.
 
-    A subclass is also a torch layer with a `weight`; it sets `lora_A`, `lora_B` and implements `delta_weight`.
+    A subclass is also a torch layer with a `weight`; it sets `specs`, `lora_A`, `lora_B` and implements
+    `delta_weight` and `reset_lora_parameters`, and `factors` and `set_factors` if its update is low-rank as it stands.
+
+    Attributes:
+        variant: the name of the method in adapter files.
+        zero_started: which of the two matrices starts at zero, so that the update does.
+        specs: how each part of the weight is adapted; None is a part that isn't.
     """
 
+    variant: ClassVar[str] = "lora"
+    zero_started: ClassVar[str] = "lora_B"
+    specs: tuple[LoRASpec | None, ...]
     weight: Tensor
     lora_A: nn.Parameter
     lora_B: nn.Parameter
@@ -95,12 +50,24 @@ class LoRALayer(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define reset_lora_parameters")
 
     def factors(self) -> list[Factors]:
-        """The update of every adapted part, for formats that store parts apart."""
-        raise TypeError(f"{type(self).__name__} does not define factors")
+        """The update as a low-rank product for every adapted part; empty if it is none (convolutions, DoRA)."""
+        return []
 
     def set_factors(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Set A and B of every adapted part; the inverse of `factors`."""
         raise TypeError(f"{type(self).__name__} does not define set_factors")
+
+    @torch.no_grad()
+    def update_norm(self) -> float:
+        """The Frobenius norm of the update."""
+        if factors := self.factors():
+            square = torch.stack([own.squared_norm() for own in factors]).sum()
+        else:
+            square = self.delta_weight().double().square().sum()
+        return float(square.sqrt())
+
+    def pack_weight(self) -> None:
+        """Lay the frozen weight out for the CPU; nothing to do for a layer that has no use for it."""
 
     def lora_parameters(self) -> list[nn.Parameter]:
         """The parameters that belong to the adapter."""
@@ -136,11 +103,11 @@ class LoRALayer(nn.Module):
         del self.__dict__["_base_weight"]
 
 
-class MergedLinear(nn.Linear, LoRALayer):
+class FusedLinear(nn.Linear, LoRALayer):
     """A linear layer whose output is several equal parts (q, k, v), each adapted with an A of its own or not at all.
 
-    `lora_A` is (P*R, in_features) and `lora_B` (P*out_features/len(parts), R) for P adapted parts: the layout of
-    loralib's MergedLinear. Example: d = 768, parts (q, None, v) with r = 4: A is (8, 768), B is (1536, 4), and
+    `lora_A` is (P*R, in_features) and `lora_B` (P*width, R) for P adapted parts: the layout of loralib's
+    MergedLinear. Example: d = 768, parts (q, k, v) with r = 4, k not adapted: A is (8, 768), B is (1536, 4), and
     columns 0:768 and 1536:2304 of the output receive an update.
 
     Where the parts' ranks differ, R is the largest and the smaller parts' surplus rows of A and columns of B are
@@ -148,87 +115,93 @@ class MergedLinear(nn.Linear, LoRALayer):
 
     Args:
         in_features, out_features, bias: as `nn.Linear`.
-        parts: one entry for each part; None leaves the part as it is. Dropouts must agree.
+        specs: one for each part; None leaves the part as it is. Dropouts must agree.
+
+    Attributes:
+        width: output columns of a part.
+        R: the largest rank.
+        slices: where each adapted part's update lies.
+        matmul: products with the frozen weight, once `pack_weight` was called.
 
     Raises:
-        InputError: out_features is not a multiple of the number of parts, all parts are None, or dropouts differ.
+        InputError: out_features is not a multiple of the number of parts, all specs are None, or dropouts differ.
     """
 
-    product: FrozenProduct | None = None
-    """Packed products with the frozen weight (`pack_frozen`), or None."""
+    matmul: FrozenMatmul | None = None
 
     def __init__(
-        self, in_features: int, out_features: int, parts: Sequence[LoRASpec | None], bias: bool = True
+        self, in_features: int, out_features: int, specs: Sequence[LoRASpec | None], bias: bool = True
     ) -> None:
         super().__init__(in_features, out_features, bias=bias)
-        adapted = [spec for spec in parts if spec is not None]
+        adapted = [spec for spec in specs if spec is not None]
         if not adapted:
-            raise InputError("at least one part of a MergedLinear must be adapted")
-        if out_features % len(parts):
-            raise InputError(f"{out_features} outputs can't be split into {len(parts)} equal parts")
+            raise InputError("at least one part of a FusedLinear must be adapted")
+        if out_features % len(specs):
+            raise InputError(f"{out_features} outputs can't be split into {len(specs)} equal parts")
         if len({spec.dropout for spec in adapted}) > 1:
-            raise InputError("the parts of one MergedLinear share their input and must share their dropout")
-        self.parts = tuple(parts)
+            raise InputError("the parts of one FusedLinear share their input and must share their dropout")
+        self.specs = tuple(specs)
         self.dropout = adapted[0].dropout
         self.R = max(spec.r for spec in adapted)
-        width = out_features // len(parts)
-        self.slices: Parts = tuple(
-            (i * width, (i + 1) * width, spec.scaling) for i, spec in enumerate(parts) if spec is not None
-        )
-        self.lora_A = nn.Parameter(self.weight.new_zeros(len(adapted) * self.R, in_features))
-        self.lora_B = nn.Parameter(self.weight.new_zeros(len(adapted) * width, self.R))
+        self.width = out_features // len(specs)
+        self.slices = slices_of(specs, self.width, self.R)
+        self.add_lora_parameters()
         self.reset_lora_parameters()
+
+    def add_lora_parameters(self) -> None:
+        """Register what the adapter consists of; `reset_lora_parameters` gives it values."""
+        P = len(self.slices)
+        self.lora_A = nn.Parameter(self.weight.new_zeros(P * self.R, self.in_features))
+        self.lora_B = nn.Parameter(self.weight.new_zeros(P * self.width, self.R))
 
     def reset_lora_parameters(self) -> None:
         """A from Kaiming-uniform (a = √5, as loralib), drawn for each part alone; B zero: the update starts at zero."""
         with torch.no_grad():
             self.lora_A.zero_()
             self.lora_B.zero_()
-            for p, spec in enumerate(spec for spec in self.parts if spec is not None):
-                nn.init.kaiming_uniform_(self.lora_A[p * self.R : p * self.R + spec.r], a=math.sqrt(5))
+            for own in self.trained_factors():
+                nn.init.kaiming_uniform_(own.A, a=math.sqrt(5))
 
-    def delta_weight(self) -> Tensor:
-        """B·A·scaling, shape (out_features, in_features); zero in the rows of parts that are not adapted."""
-        delta = torch.zeros_like(self.weight)
-        row = 0
-        for p, (first, last, scaling) in enumerate(self.slices):
-            A = self.lora_A[p * self.R : (p + 1) * self.R]
-            B = self.lora_B[row : row + last - first]
-            delta[first:last] = ((B @ A) * scaling).to(delta.dtype)
-            row += last - first
-        return delta
+    def trained_factors(self) -> list[Factors]:
+        """A and B of every adapted part; views of `lora_A` and `lora_B`."""
+        return [part.factors(self.lora_A, self.lora_B) for part in self.slices]
 
     def factors(self) -> list[Factors]:
-        """The update of every adapted part; views of `lora_A` and `lora_B`."""
-        ranks = [spec.r for spec in self.parts if spec is not None]
-        found, row = [], 0
-        for p, ((first, last, scaling), r) in enumerate(zip(self.slices, ranks, strict=True)):
-            A = self.lora_A[p * self.R : p * self.R + r]
-            found.append(Factors(first, last, A, self.lora_B[row : row + last - first, :r], scaling))
-            row += last - first
-        return found
+        """The update of every adapted part, here B·A·scaling itself."""
+        return self.trained_factors()
 
     @torch.no_grad()
     def set_factors(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Set A (r, in_features) and B (width of the part, r) of every adapted part."""
-        for own, (A, B) in zip(self.factors(), pairs, strict=True):
+        """Set A (r, in_features) and B (width, r) of every adapted part."""
+        for own, (A, B) in zip(self.trained_factors(), pairs, strict=True):
             own.A.copy_(A)
             own.B.copy_(B)
+
+    def delta_weight(self) -> Tensor:
+        """The update, shape (out_features, in_features); zero in the rows of parts that are not adapted."""
+        delta = torch.zeros_like(self.weight)
+        for own in self.factors():
+            delta[own.columns] = own.product().to(delta.dtype)
+        return delta
+
+    def pack_weight(self) -> None:
+        """Multiply with a packed copy of the frozen weight from now on."""
+        self.matmul = FrozenMatmul(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
         if self.merged:
             return F.linear(x, self.weight, self.bias)
         return lora_linear(
-            x, self.weight, self.bias, self.lora_A, self.lora_B, self.slices, self.dropout, self.training, self.product
+            x, self.weight, self.bias, self.lora_A, self.lora_B, self.slices, self.dropout, self.training, self.matmul
         )
 
     def extra_repr(self) -> str:
-        ranks = ", ".join("–" if spec is None else f"r={spec.r} s={spec.scaling:g}" for spec in self.parts)
+        ranks = ", ".join("–" if spec is None else f"r={spec.r} s={spec.scaling:g}" for spec in self.specs)
         return f"{super().extra_repr()}, lora=[{ranks}]"
 
 
-class Linear(MergedLinear):
+class Linear(FusedLinear):
     """A linear layer with one low-rank update: `lora_A` (r, in_features), `lora_B` (out_features, r).
 
     Args:
@@ -251,9 +224,11 @@ class Embedding(nn.Embedding, LoRALayer):
         spec: rank, alpha and scaling rule.
     """
 
+    zero_started = "lora_A"
+
     def __init__(self, num_embeddings: int, embedding_dim: int, spec: LoRASpec) -> None:
         super().__init__(num_embeddings, embedding_dim)
-        self.spec = spec
+        self.specs, self.scaling = (spec,), spec.scaling
         self.lora_A = nn.Parameter(self.weight.new_zeros(spec.r, num_embeddings))
         self.lora_B = nn.Parameter(self.weight.new_zeros(embedding_dim, spec.r))
         self.reset_lora_parameters()
@@ -265,11 +240,11 @@ class Embedding(nn.Embedding, LoRALayer):
 
     def delta_weight(self) -> Tensor:
         """(B·A)ᵀ·scaling, shape (num_embeddings, embedding_dim)."""
-        return ((self.lora_B @ self.lora_A).t() * self.spec.scaling).to(self.weight.dtype)
+        return ((self.lora_B @ self.lora_A).t() * self.scaling).to(self.weight.dtype)
 
     def factors(self) -> list[Factors]:
         """The one update; A is (r, num_embeddings), B (embedding_dim, r)."""
-        return [Factors(0, self.embedding_dim, self.lora_A, self.lora_B, self.spec.scaling)]
+        return [Factors(slice(0, self.embedding_dim), self.lora_A, self.lora_B, self.scaling)]
 
     @torch.no_grad()
     def set_factors(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -284,4 +259,4 @@ class Embedding(nn.Embedding, LoRALayer):
         if self.merged:
             return base
         low = F.embedding(tokens, self.lora_A.t())
-        return base + (low @ self.lora_B.t() * self.spec.scaling).to(base.dtype)
+        return base + (low @ self.lora_B.t() * self.scaling).to(base.dtype)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from lora_nlg.errors import InputError
 from lora_nlg.lora.dora import DoRALinear
-from lora_nlg.lora.layers import Embedding, LoRALayer, MergedLinear
+from lora_nlg.lora.layers import FusedLinear, LoRALayer
 from lora_nlg.lora.pissa import PiSSALinear
 
-VARIANTS: dict[str, type[MergedLinear]] = {"lora": MergedLinear, "dora": DoRALinear, "pissa": PiSSALinear}
+VARIANTS = {kind.variant: kind for kind in (FusedLinear, DoRALinear, PiSSALinear)}
 """How the update of a linear layer is formed."""
 
 
@@ -36,16 +36,10 @@ def variant_of(model: nn.Module) -> str:
     Raises:
         InputError: layers of more than one.
     """
-    kinds = {type(module) for module in model.modules() if isinstance(module, DoRALinear | PiSSALinear | MergedLinear)}
-    names = {next((name for name, kind in VARIANTS.items() if kind is found), "lora") for found in kinds}
+    names = {module.variant for module in model.modules() if isinstance(module, LoRALayer)}
     if len(names) > 1:
         raise InputError(f"the model mixes {', '.join(sorted(names))}; an adapter file holds one variant")
     return names.pop() if names else "lora"
-
-
-def zero_started(layer: LoRALayer) -> str:
-    """Which of a layer's matrices starts at zero: `lora_B`, in an embedding `lora_A`."""
-    return "lora_A" if isinstance(layer, Embedding) else "lora_B"
 
 
 def freeze_projections(model: nn.Module) -> None:
@@ -61,7 +55,7 @@ def freeze_projections(model: nn.Module) -> None:
         if isinstance(module, PiSSALinear):
             raise InputError("LoRA-FA freezes a random A; PiSSA's is the weight's own, choose one of the two")
         if isinstance(module, LoRALayer):
-            frozen = "lora_B" if zero_started(module) == "lora_A" else "lora_A"
+            frozen = "lora_B" if module.zero_started == "lora_A" else "lora_A"
             getattr(module, frozen).requires_grad_(False)
 
 
@@ -91,7 +85,7 @@ def lora_plus_(
     faster = [
         piece
         for name, piece in pieces.items()
-        if isinstance(layer := owners[name], LoRALayer) and name.endswith(f".{zero_started(layer)}")
+        if isinstance(layer := owners[name], LoRALayer) and name.endswith(f".{layer.zero_started}")
     ]
     before: list[Tensor] = []
 

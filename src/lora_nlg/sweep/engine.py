@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lora_nlg.batching import Batch, Example, Sampler, make_batch, validation_batches
-from lora_nlg.gpt2 import GPT2, PackedAttention, lora_targets
-from lora_nlg.lora import MergedLinear, inject, lora_layers, pack_frozen, strip
+from lora_nlg.gpt2 import GPT2, FlatAttention, lora_targets
+from lora_nlg.lora import FusedLinear, inject, lora_layers, pack_frozen, strip
 from lora_nlg.lora.batched import BatchedLinear, Rows
 from lora_nlg.sweep.grid import Member
 from lora_nlg.sweep.settings import SweepSettings
@@ -79,11 +79,10 @@ def make_group(base: GPT2, members: Sequence[Member], settings: SweepSettings) -
         InputError: settings out of range.
     """
     rows, model = Rows(), strip(base)
-    alone = [lora_layers(member_model(base, member, settings)) for member in members]
-    for name in alone[0]:
-        layers = [adapter[name] for adapter in alone]
-        batched = BatchedLinear([layer for layer in layers if isinstance(layer, MergedLinear)], rows)
-        setattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], batched)
+    adapters = [lora_layers(member_model(base, member, settings)) for member in members]
+    for name in adapters[0]:
+        layers = [adapter[name] for adapter in adapters]
+        model.set_submodule(name, BatchedLinear([layer for layer in layers if isinstance(layer, FusedLinear)], rows))
     for parameter_name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in parameter_name)
     pack_frozen(model)
@@ -219,7 +218,7 @@ def _member_losses(group: Group, batches: Sequence[Batch], loss: TargetLoss) -> 
     positions = torch.cat([batch.positions for batch in batches]).to(device)
     starts = [sum(counts[:n]) for n in range(len(counts))]
     rows = torch.cat([batch.target_rows + start for batch, start in zip(batches, starts, strict=True)]).to(device)
-    hidden = group.model(tokens, positions, PackedAttention(lengths, device), rows)
+    hidden = group.model(tokens, positions, FlatAttention(lengths, device), rows)
     return [
         loss(states, batch.targets.to(device), group.model.head_weight)
         for states, batch in zip(hidden.split(n_targets), batches, strict=True)
@@ -245,7 +244,7 @@ def extract(group: Group, base: GPT2, n: int, settings: SweepSettings) -> GPT2:
     model = member_model(base, group.members[n], settings)
     for name, layer in lora_layers(model).items():
         batched = group.model.get_submodule(name)
-        assert isinstance(batched, BatchedLinear) and isinstance(layer, MergedLinear), "made by make_group"
+        assert isinstance(batched, BatchedLinear) and isinstance(layer, FusedLinear), "made by make_group"
         batched.copy_out(n, layer)
     return model.eval()
 
@@ -255,10 +254,9 @@ def update_size(model: GPT2) -> dict[str, float]:
     """Frobenius norms of the updates, averaged over adapted weights: absolute, and relative to the weight's own."""
     absolute, relative = [], []
     for layer in lora_layers(model).values():
-        for first, last, A, B, scaling in layer.factors():
-            norm = scaling * float(((B.t() @ B) * (A @ A.t())).sum().clamp_min(0).sqrt())
-            absolute.append(norm)
-            relative.append(norm / float(layer.weight[first:last].norm()))
+        for own in layer.factors():
+            absolute.append(float(own.squared_norm().sqrt()))
+            relative.append(absolute[-1] / float(layer.weight[own.columns].norm()))
     return {
         "update_norm": sum(absolute) / len(absolute),
         "relative_update": sum(relative) / len(relative),

@@ -1,8 +1,7 @@
 """SentencePiece vocabularies (Kudo & Richardson 2018), trained so that they behave as GPT-2's tokenizer does.
 
-BPE pieces, no normalisation, no space put before or removed from a text, and bytes for what has no piece:
-    every
-text comes back as it was. `<|endoftext|>` is a control symbol, which no text encodes to.
+BPE pieces, no normalisation, no space put before or removed from a text, and bytes for what has no piece: every text
+comes back as it was. `<|endoftext|>` is a control symbol, which no text encodes to.
 """
 
 from __future__ import annotations

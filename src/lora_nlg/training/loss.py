@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lora_nlg.errors import InputError
-from lora_nlg.lora import FrozenProduct
+from lora_nlg.frozen import FrozenMatmul
 
 CHUNK_BYTES = 24 << 20
 """Size of a chunk of logits. The C library hands blocks below 32 MiB out again without asking the kernel for pages."""
@@ -30,9 +30,9 @@ class _Head:
         self._of: Tensor | None = None
         self._version = 0
         self._mean: Tensor | None = None
-        self._product: FrozenProduct | None = None
+        self._product: FrozenMatmul | None = None
 
-    def product_and_mean(self, head: Tensor, needs_mean: bool) -> tuple[FrozenProduct, Tensor | None]:
+    def product_and_mean(self, head: Tensor, needs_mean: bool) -> tuple[FrozenMatmul, Tensor | None]:
         """Products with the head and, if needed, its mean row (D,), fp32; made anew when the head may have changed.
 
         A head that trains may always have: the optimiser writes through a flat buffer, of which the head is a view
@@ -41,7 +41,7 @@ class _Head:
         if head.requires_grad or self._product is None or self._of is not head or self._version != head._version:
             self._of, self._version, self._mean = head, head._version, None
             # Packing pays when the head stays; one that trains changes at every step.
-            self._product = FrozenProduct(head, pack=not head.requires_grad and head.is_leaf)
+            self._product = FrozenMatmul(head, pack=not head.requires_grad and head.is_leaf)
         if needs_mean and self._mean is None:
             self._mean = head.detach().mean(0, dtype=torch.float32)
         return self._product, self._mean

@@ -17,7 +17,7 @@ from lora_nlg.errors import InputError
 
 OPTIMIZERS = ("adamw", "adamw_lora")
 MOMENTS = ("exp_avg", "exp_avg_sq")
-"""What both optimisers keep of every parameter."""
+"""What both keep for each parameter, besides the number of steps."""
 SUMS = 2
 """Scalars that travel with the gradient: the sum of the losses, and the number of ranks asked to stop."""
 

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from lora_nlg.batching import Batch, StepData
 from lora_nlg.distributed import World
 from lora_nlg.dtypes import named_dtype
-from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, PackedAttention
+from lora_nlg.gpt2 import GPT2, FlatAttention
 from lora_nlg.lora import lora_layers
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.settings import OptimisationSettings
@@ -133,7 +132,7 @@ def batch_loss(model: GPT2, batch: Batch, loss: TargetLoss) -> Tensor:
     Returns:
         A scalar, fp32.
     """
-    attention = PackedAttention(batch.lengths, batch.tokens.device)
+    attention = FlatAttention(batch.lengths, batch.tokens.device)
     hidden = model(batch.tokens, batch.positions, attention, batch.target_rows)
     return loss(hidden, batch.targets, model.head_weight)
 
@@ -144,20 +143,6 @@ def seed_step(seed: int, step: int, rank: int, micro_batch: int) -> None:
     torch.manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-@torch.no_grad()
 def update_norms(model: nn.Module) -> dict[str, float]:
-    """The Frobenius norm of every LoRA layer's update, B·A·scaling, by layer name.
-
-    ‖BA‖² is the trace of (BᵀB)(AAᵀ), so nothing of the weight's size is built where the update is such a product.
-    """
-    norms = {}
-    for name, layer in lora_layers(model).items():
-        try:
-            # fp64: PiSSA's update is a difference, and in fp32 its square would be mostly rounding.
-            pairs = [(f.A.double(), f.B.double(), f.scaling) for f in layer.factors()]
-            squares = [((B.t() @ B) * (A @ A.t())).sum() * scaling**2 for A, B, scaling in pairs]
-            square = torch.stack(squares).sum().clamp_min(0)
-        except InputError:  # a variant whose update is no product
-            square = layer.delta_weight().double().square().sum()
-        norms[name] = float(square.sqrt())
-    return norms
+    """The Frobenius norm of every LoRA layer's update, by layer name."""
+    return {name: layer.update_norm() for name, layer in lora_layers(model).items()}

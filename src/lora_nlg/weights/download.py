@@ -12,7 +12,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from lora_nlg.errors import InputError
-from lora_nlg.fetching import Checksum, fetch
+from lora_nlg.fetching import Checksum, connect, fetch
 from lora_nlg.files import write_json
 from lora_nlg.weights.base import base_config, load_base
 
@@ -59,13 +59,15 @@ def download_gpt2(card: str, folder: str | Path, revision: str = "main") -> Path
     if absent := [name for name in FILES if name not in stated]:
         raise InputError(f"{repository} at {revision} has no {', '.join(absent)}")
     checksums = {}
-    for name in FILES:
-        checksum = _stated_checksum(stated[name])
-        checksums[name] = {checksum.kind: checksum.value}
-        if checksum.matches(folder / name):
-            log.info("%s is there already, checksum right", folder / name)
-        else:
-            fetch([f"{hub.endpoint}/{repository}/resolve/{info.sha}/{name}"], folder / name, checksum, "HF_ENDPOINT")
+    with connect() as client:
+        for name in FILES:
+            checksum = _stated_checksum(stated[name])
+            checksums[name] = {checksum.kind: checksum.value}
+            if checksum.matches(folder / name):
+                log.info("%s is there already, checksum right", folder / name)
+                continue
+            address = f"{hub.endpoint}/{repository}/resolve/{info.sha}/{name}"
+            fetch(client, [address], folder / name, checksum, "HF_ENDPOINT")
     file = folder / FILES[-1]
     load_base(file, base_config(file, card))
     write_json(folder / RECORD, {"repository": repository, "commit": info.sha, "files": checksums})

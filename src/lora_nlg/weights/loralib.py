@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write
-from lora_nlg.gpt2 import GPT2, part_names
+from lora_nlg.gpt2 import GPT2, target_names
 from lora_nlg.gpt2.targets import QKV
 from lora_nlg.weights.base import canonical_names, read_any, released_tensors
 from lora_nlg.weights.lowrank import LowRank, Part, common_scaling, rescaled_B
@@ -113,7 +113,7 @@ def from_loralib(
         if missing:
             raise InputError(f"{missing[0]} is missing, though its partner is there")
         A, B = (checkpoint.lora[f"{module}.{leaf}"].float() for leaf in ("lora_A", "lora_B"))
-        names: Sequence[str] = part_names(module)
+        names: Sequence[str] = target_names(module)
         r = B.shape[1]
         count = A.shape[0] // r
         if A.shape[0] % r or B.shape[0] % count or (len(names) == 1 and count != 1):

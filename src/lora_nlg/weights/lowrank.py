@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, TARGETS, lora_targets, part_names, targets_of
+from lora_nlg.gpt2 import GPT2, TARGETS, lora_targets, target_names, targets_of
 from lora_nlg.lora import LoRASpec, inject, lora_layers, lora_state_dict
 from lora_nlg.weights.adapter import AdapterInfo, BaseInfo, TokenizerInfo
 
@@ -81,10 +81,13 @@ def extract(model: GPT2, bias: str = "none") -> LowRank:
         raise InputError("the model has no LoRA layers; it can only be converted to a whole model (`to` merged)")
     parts = {}
     for module, layer in lora_layers(model).items():
-        names = [name for name in part_names(module) if name in specs]
+        names = [name for name in target_names(module) if name in specs]
+        if not (factors := layer.factors()):
+            raise InputError(
+                f"the {layer.variant} update isn't low-rank, so this format can't hold it; convert it --to merged"
+            )
         parts[module] = [
-            Part(name, _copy(factors.A), _copy(factors.B), factors.scaling)
-            for name, factors in zip(names, layer.factors(), strict=True)
+            Part(name, _copy(own.A), _copy(own.B), own.scaling) for name, own in zip(names, factors, strict=True)
         ]
     state = lora_state_dict(model, bias)
     biases = {name: _copy(value) for name, value in state.items() if name.endswith(".bias")}
@@ -122,7 +125,7 @@ def insert(
     for module, parts in adapter.parts.items():
         if module not in layers:
             continue
-        names = [name for name in part_names(module) if name in specs]
+        names = [name for name in target_names(module) if name in specs]
         if [part.target for part in parts] != names:
             problems.append(f"{module} has {', '.join(part.target for part in parts)}, others {', '.join(names)}")
             continue

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lora_nlg.dtypes import named_dtype
-from lora_nlg.gpt2 import GPT2, PackedAttention
+from lora_nlg.gpt2 import GPT2, FlatAttention
 from lora_nlg.lora import fold
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights.base import load_base, save_base
@@ -34,7 +34,7 @@ def probe_logits(model: GPT2, seed: int = 0, lengths: Sequence[int] = PROBE_LENG
     tokens = torch.randint(0, model.config.vocab_size, (sum(lengths),), generator=generator)
     positions = torch.cat([torch.arange(length) for length in lengths])
     device = model.head_weight.device
-    hidden = model(tokens.to(device), positions.to(device), PackedAttention(lengths, device))
+    hidden = model(tokens.to(device), positions.to(device), FlatAttention(lengths, device))
     return model.logits(hidden).float().cpu()
 
 

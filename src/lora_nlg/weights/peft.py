@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, write_json
-from lora_nlg.gpt2 import part_names
+from lora_nlg.gpt2 import target_names
 from lora_nlg.weights.base import read_tensors, save_tensors
 from lora_nlg.weights.lowrank import LowRank, Part, rescaled_B
 
@@ -55,7 +55,7 @@ def write_peft(folder: str | Path, adapter: LowRank, base_path: str = "") -> Pat
     alphas: dict[str, float] = {}
     for module, parts in adapter.parts.items():
         A, B, scaling = _joined(module, parts)
-        embedding = part_names(module) == ("wte",)
+        embedding = target_names(module) == ("wte",)
         names = ("lora_embedding_A", "lora_embedding_B") if embedding else ("lora_A.weight", "lora_B.weight")
         tensors |= {f"{_PREFIX}{module}.{name}": value for name, value in zip(names, (A, B), strict=True)}
         leaf = re.sub(r"^transformer\.(h\.\d+\.)?", "", module)
@@ -88,7 +88,7 @@ def _pattern(leaf: str) -> str:
 
 
 def _joined(module: str, parts: list[Part]) -> tuple[Tensor, Tensor, float]:
-    names = part_names(module)
+    names = target_names(module)
     scaling = parts[0].scaling
     if len(names) == 1:
         return parts[0].A, parts[0].B, scaling
@@ -132,7 +132,7 @@ def read_peft(folder: str | Path) -> tuple[LowRank, str]:
     pairs = _pairs(read_tensors(file), file)
     blocks: dict[str, list[list[bool]]] = {}
     for module, (A, B) in pairs.items():
-        used = _used_ranks(B, len(part_names(module)), A.shape[0])
+        used = _used_ranks(B, len(target_names(module)), A.shape[0])
         leaf = re.sub(r"\.h\.\d+\.", ".", module)
         known = blocks.setdefault(leaf, used)
         blocks[leaf] = [[a or b for a, b in zip(x, y, strict=True)] for x, y in zip(known, used, strict=True)]
@@ -151,7 +151,7 @@ def _pairs(tensors: Mapping[str, Tensor], file: Path) -> dict[str, tuple[Tensor,
             raise InputError(f"{file} holds {name}, which is no LoRA weight of a GPT-2's layer")
         found.setdefault(match[1], {})[match[2]] = tensor.float()
     for module, pair in found.items():
-        part_names(module)
+        target_names(module)
         if pair.keys() != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
             raise InputError(f"{file}: A and B of {module} don't belong together")
     return {module: (pair["A"], pair["B"]) for module, pair in found.items()}
@@ -166,7 +166,7 @@ def _used_ranks(B: Tensor, n_parts: int, r: int) -> list[list[bool]]:
 
 def _parted(module: str, A: Tensor, B: Tensor, used: list[list[bool]], scaling: float) -> list[Part]:
     parts = []
-    for name, B_p, ranks in zip(part_names(module), B.chunk(len(used)), used, strict=True):
+    for name, B_p, ranks in zip(target_names(module), B.chunk(len(used)), used, strict=True):
         if any(ranks):
             parts.append(Part(name, A[ranks].clone(), B_p[:, ranks].clone(), scaling))
     return parts

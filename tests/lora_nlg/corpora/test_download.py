@@ -18,10 +18,10 @@ import pytest
 from lora_nlg import fetching
 from lora_nlg.__main__ import main
 from lora_nlg.corpora.download import download_corpus
-from lora_nlg.corpora.homes import HOMES, Home
 from lora_nlg.corpora.prepare import prepare_corpus
+from lora_nlg.corpora.repositories import REPOSITORIES, Repository
 from lora_nlg.errors import InputError
-from lora_nlg.fetching import Checksum, fetch
+from lora_nlg.fetching import Checksum, connect, fetch
 
 ROOT = Path(__file__).resolve().parents[3]
 CONTENT = random.Random(1).randbytes(300_000)
@@ -101,7 +101,8 @@ def server():
 
 
 def get(server, path, *names):
-    return fetch([f"{server.url}/{name}" for name in names or ["file"]], path, Checksum(DIGEST), pause=0.01)
+    with connect() as client:
+        return fetch(client, [f"{server.url}/{name}" for name in names or ["file"]], path, Checksum(DIGEST), pause=0.01)
 
 
 def names_in(folder):
@@ -174,7 +175,7 @@ def test_a_passing_fault_is_tried_again(server, tmp_path, fault):
         (["404"], "HTTP 404"),
         (["403"], "HTTP 403"),
         (["503"] * 4, "HTTP 503 Service Unavailable (4 tries)"),
-        (["nothing"] * 4, "the connection ended after 0 of 300000 bytes (4 tries)"),
+        (["nothing"] * 4, "(received 0 bytes, expected 300000) (4 tries)"),
     ],
 )
 def test_a_lasting_fault_is_one_line_and_leaves_no_file(server, tmp_path, faults, said):
@@ -202,10 +203,11 @@ def test_the_next_address_is_asked(server, tmp_path):
 
 
 def test_no_server_and_no_http(tmp_path):
-    with pytest.raises(InputError, match="Connection refused"):
-        fetch(["http://127.0.0.1:9/file"], tmp_path / "file", Checksum(DIGEST), pause=0)
-    with pytest.raises(InputError, match="not an http or https address"):
-        fetch(["file:///etc/hostname"], tmp_path / "file", Checksum(DIGEST))
+    with connect() as client:
+        with pytest.raises(InputError, match="Connection refused"):
+            fetch(client, ["http://127.0.0.1:9/file"], tmp_path / "file", Checksum(DIGEST), pause=0)
+        with pytest.raises(InputError, match="not an http or https address"):
+            fetch(client, ["file:///etc/hostname"], tmp_path / "file", Checksum(DIGEST))
 
 
 def test_a_silent_server_is_given_up(server, tmp_path, monkeypatch):
@@ -216,7 +218,7 @@ def test_a_silent_server_is_given_up(server, tmp_path, monkeypatch):
 
 
 @dataclass(frozen=True)
-class SmallHome(Home):
+class SmallRepository(Repository):
     """A corpus of two small files on a local server."""
 
     def checksums(self):
@@ -228,7 +230,9 @@ def small(server):
     for state, names in (("pinned", ["a.txt"]), ("main", ["a.txt", "deep/b.txt"])):
         server.files |= {f"/{state}/{name}": name.encode() for name in names}
     server.files |= {f"/mirror/small/{name}": name.encode() for name in ("a.txt", "deep/b.txt")}
-    return SmallHome("small", "page", f"{server.url}/{{revision}}/{{file}}", "pinned", "main", "licence", "prepare")
+    return SmallRepository(
+        "small", "page", f"{server.url}/{{revision}}/{{file}}", "pinned", "main", "licence", "prepare"
+    )
 
 
 def test_a_corpus_from_its_home(server, small, tmp_path):
@@ -256,20 +260,20 @@ def test_a_file_of_ones_own_is_not_replaced_unasked(small, tmp_path):
     assert (tmp_path / "a.txt").read_text() == "a.txt"
 
 
-@pytest.mark.parametrize("corpus", HOMES)
+@pytest.mark.parametrize("corpus", REPOSITORIES)
 def test_the_homes(corpus, shared_data):
     """Pinned commits, checksums of the real files, and a folder that `prepare` can read."""
-    home = HOMES[corpus]
-    assert len(home.revision) == 40
-    checksums = home.checksums()
+    repository = REPOSITORIES[corpus]
+    assert len(repository.revision) == 40
+    checksums = repository.checksums()
     assert all(len(digest) == 64 for digest in checksums.values())
     present = [file for file in checksums if (shared_data / corpus / file).is_file()]
     # The train files of E2E (CSV) and DART are the only ones not at hand here.
     assert set(checksums) - set(present) <= {"trainset.csv", "dart-v1.1.1-full-train.json"}
     for file in present:
         assert hashlib.sha256((shared_data / corpus / file).read_bytes()).hexdigest() == checksums[file]
-    first, second = home.addresses(present[0])
-    assert home.revision in first and f"/{home.branch}/" in second
+    first, second = repository.addresses(present[0])
+    assert repository.revision in first and f"/{repository.branch}/" in second
 
 
 def command(*arguments):

@@ -11,8 +11,8 @@ from lora_nlg.errors import InputError
 MR = "name[Blue Spice], eatType[coffee shop], area[city centre]"
 
 
-def read(path, form, split="test", tokenise=False):
-    return e2e.read(split, Source(form, [path]), tokenise)
+def read(path, form, split="test", tokenize=False):
+    return e2e.read(split, Source(form, [path]), tokenize)
 
 
 def write_csv(path, *rows, header=("mr", "ref")):
@@ -35,7 +35,7 @@ def test_text_form_counts(shared_data, split, rows, contexts):
 @pytest.mark.parametrize(("split", "name"), [("valid", "devset"), ("test", "testset_w_refs")])
 def test_csv_and_text_form_agree(shared_data, split, name):
     text = read(shared_data / f"e2e/{split}.txt", "text", split)
-    made = read(shared_data / f"e2e/{name}.csv", "csv", split, tokenise=True)
+    made = read(shared_data / f"e2e/{name}.csv", "csv", split, tokenize=True)
     plain = read(shared_data / f"e2e/{name}.csv", "csv", split)
     assert [(r.id, r.context) for r in made.records] == [(r.id, r.context) for r in text.records]
     assert len(plain.records) == len(text.records)

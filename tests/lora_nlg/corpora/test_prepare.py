@@ -61,7 +61,7 @@ def test_references_are_preferred(tmp_path):
 def test_mixed_tokenisation_is_pointed_out(tmp_path):
     raw = small_e2e(tmp_path / "raw")
     assert any("add --tokenise" in message for message in prepare_corpus("e2e", raw, tmp_path / "1").messages)
-    tokenised = prepare_corpus("e2e", raw, tmp_path / "2", tokenise=True)
+    tokenised = prepare_corpus("e2e", raw, tmp_path / "2", tokenize=True)
     assert not any("add --tokenise" in message for message in tokenised.messages)
 
 
@@ -70,7 +70,7 @@ def test_text_that_is_untokenised_throughout_is_pointed_out(tmp_path):
     (raw / "train.txt").rename(tmp_path / "train.txt")
     (note,) = [message for message in prepare_corpus("e2e", raw, tmp_path / "1").messages if "note:" in message]
     assert "published E2E scores are on tokenised text; to compare with them add --tokenise" in note
-    assert not any("note:" in m for m in prepare_corpus("e2e", raw, tmp_path / "2", tokenise=True).messages)
+    assert not any("note:" in m for m in prepare_corpus("e2e", raw, tmp_path / "2", tokenize=True).messages)
 
 
 def test_files_of_an_earlier_run_are_pointed_out(tmp_path):

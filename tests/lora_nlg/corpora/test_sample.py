@@ -28,7 +28,7 @@ from lora_nlg.corpora.sample import (
 )
 from lora_nlg.corpora.sample_grammar import SLOTS, SPOKEN_TIMES, Dice, Facts, article, describe
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2.attention import PackedAttention
+from lora_nlg.gpt2.attention import FlatAttention
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.weights.base import load_base
 
@@ -171,7 +171,7 @@ def test_the_committed_base_knows_the_language_and_not_the_task(splits):
     def loss(records: list[Record], objective: str) -> float:
         batch = make_batch(make_examples(records, tokenizer, model.config.n_positions, objective))
         with torch.no_grad():
-            hidden = model(batch.tokens, batch.positions, PackedAttention(batch.lengths))
+            hidden = model(batch.tokens, batch.positions, FlatAttention(batch.lengths))
             return float(F.cross_entropy(model.logits(hidden[batch.target_rows]), batch.targets))
 
     prose = generate_prose(seed=5, paragraphs=24)

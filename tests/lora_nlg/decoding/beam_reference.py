@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from lora_nlg.decoding.settings import BeamSettings
-from lora_nlg.gpt2 import GPT2, GPT2Config, PackedAttention, empty_gpt2
+from lora_nlg.gpt2 import GPT2, FlatAttention, GPT2Config, empty_gpt2
 
 Scored = tuple[float, float, tuple[int, ...]]  # score, sum of log-probabilities, tokens
 
@@ -34,7 +34,7 @@ def random_model(seed: int, vocab_size: int = 40, n_positions: int = 64, sharpne
 def next_logits(model: GPT2, tokens: Sequence[int]) -> list[float]:
     """Logits of the token after a sequence, in float64."""
     with torch.no_grad():
-        hidden = model(torch.tensor(tokens), torch.arange(len(tokens)), PackedAttention([len(tokens)]))
+        hidden = model(torch.tensor(tokens), torch.arange(len(tokens)), FlatAttention([len(tokens)]))
         return model.logits(hidden[-1:])[0].tolist()
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lora_nlg.gpt2 import GPT2Config, PackedAttention, empty_gpt2
+from lora_nlg.gpt2 import FlatAttention, GPT2Config, empty_gpt2
 from lora_nlg.gpt2 import attention as attention_module
 
 
@@ -17,7 +17,7 @@ def test_short_sequences_equal_torchs(lengths: list[int], dtype: torch.dtype) ->
     H, d = 3, 8
     qkv = torch.randn(sum(lengths), 3 * H * d, dtype=dtype, requires_grad=True)
     upstream = torch.randn(sum(lengths), H * d, dtype=dtype)
-    out = PackedAttention(lengths)(0, qkv, H)
+    out = FlatAttention(lengths)(0, qkv, H)
     (gradient,) = torch.autograd.grad(out, qkv, upstream)
     exact = qkv.detach().float().requires_grad_()
     parts = []
@@ -34,9 +34,9 @@ def test_short_sequences_equal_torchs(lengths: list[int], dtype: torch.dtype) ->
 
 def test_long_sequences_take_the_other_path(monkeypatch: pytest.MonkeyPatch) -> None:
     qkv = torch.randn(11, 24)
-    short = PackedAttention([5, 6])(0, qkv, 2)
+    short = FlatAttention([5, 6])(0, qkv, 2)
     monkeypatch.setattr(attention_module, "SHORT", 0)
-    torch.testing.assert_close(PackedAttention([5, 6])(0, qkv, 2), short, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(FlatAttention([5, 6])(0, qkv, 2), short, rtol=1e-5, atol=1e-6)
 
 
 def test_chosen_rows_equal_those_of_the_whole() -> None:
@@ -45,7 +45,7 @@ def test_chosen_rows_equal_those_of_the_whole() -> None:
     model.reset_parameters()
     tokens, positions = torch.randint(0, 30, (12,)), torch.tensor([*range(5), *range(7)])
     rows = torch.tensor([3, 4, 11])
-    attention = PackedAttention([5, 7])
+    attention = FlatAttention([5, 7])
     gradients = []
     for hidden in (model(tokens, positions, attention)[rows], model(tokens, positions, attention, rows)):
         model.zero_grad()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from lora_nlg.gpt2 import PackedAttention, empty_gpt2, lora_targets, named_config
+from lora_nlg.gpt2 import FlatAttention, empty_gpt2, lora_targets, named_config
 from lora_nlg.lora import LoRASpec, inject, mark_only_lora_as_trainable
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
@@ -27,7 +27,7 @@ def test_a_compiled_model_has_eager_gradients_for_batches_of_all_lengths() -> No
     def gradients(lengths: list[int]) -> list[torch.Tensor]:
         tokens = torch.arange(sum(lengths)) % 99
         positions = torch.cat([torch.arange(length) for length in lengths])
-        hidden = model(tokens, positions, PackedAttention(lengths), torch.arange(0, sum(lengths), 2))
+        hidden = model(tokens, positions, FlatAttention(lengths), torch.arange(0, sum(lengths), 2))
         return list(torch.autograd.grad(hidden.square().mean(), trained))
 
     batches = [[7, 3], [5, 9], [12, 4, 6], [8, 8], [30, 1, 2], [11, 13, 17, 19]]

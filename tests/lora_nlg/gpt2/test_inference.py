@@ -7,7 +7,7 @@ import torch
 
 import lora_nlg.gpt2.inference as inference
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, GPT2Config, PackedAttention, empty_gpt2, lora_targets
+from lora_nlg.gpt2 import GPT2, FlatAttention, GPT2Config, empty_gpt2, lora_targets
 from lora_nlg.gpt2.inference import InferenceGPT2
 from lora_nlg.lora import LoRASpec, fold, inject
 
@@ -29,7 +29,7 @@ POSITIONS = torch.cat([torch.arange(length) for length in LENGTHS])
 
 
 def logits_of(model: InferenceGPT2) -> torch.Tensor:
-    return model.logits(model.forward(TOKENS, POSITIONS, PackedAttention(LENGTHS)))
+    return model.logits(model.forward(TOKENS, POSITIONS, FlatAttention(LENGTHS)))
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -39,7 +39,7 @@ def test_logits_are_the_models_and_the_padding_is_impossible(
     if not packed:
         monkeypatch.setattr(inference, "can_pack", lambda weight: False)
     with torch.no_grad():
-        expected = model.logits(model(TOKENS, POSITIONS, PackedAttention(LENGTHS)))
+        expected = model.logits(model(TOKENS, POSITIONS, FlatAttention(LENGTHS)))
         logits = logits_of(InferenceGPT2(model))
     assert logits.shape == (20, 384)
     torch.testing.assert_close(logits[:, :300], expected, rtol=0, atol=1e-5)

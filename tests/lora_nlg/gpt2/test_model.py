@@ -11,8 +11,8 @@ import transformers
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import (
     GPT2,
+    FlatAttention,
     GPT2Config,
-    PackedAttention,
     empty_gpt2,
     lora_targets,
     named_config,
@@ -43,7 +43,7 @@ def their_model(config: GPT2Config, seed: int = 0) -> transformers.GPT2LMHeadMod
 def flat_logits(model: GPT2, sequences: list[torch.Tensor]) -> torch.Tensor:
     lengths = [len(sequence) for sequence in sequences]
     positions = torch.cat([torch.arange(length) for length in lengths])
-    return model.logits(model(torch.cat(sequences), positions, PackedAttention(lengths)))
+    return model.logits(model(torch.cat(sequences), positions, FlatAttention(lengths)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -72,7 +72,7 @@ def test_gradients_equal_transformers(tmp_path: Path) -> None:
     ours = load_base(tmp_path).train()
     ours.transformer.gradient_checkpointing = True
     tokens = torch.randint(0, 211, (23,))
-    hidden = ours(tokens, torch.arange(23), PackedAttention([23]))
+    hidden = ours(tokens, torch.arange(23), FlatAttention([23]))
     torch.nn.functional.cross_entropy(ours.logits(hidden[:-1]), tokens[1:]).backward()
     theirs(tokens[None], labels=tokens[None]).loss.backward()
     reference = dict(theirs.named_parameters())

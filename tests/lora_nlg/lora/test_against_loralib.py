@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lora_nlg.lora import Conv1d, Conv2d, Conv3d, Embedding, Linear, LoRALayer, LoRASpec, MergedLinear
+from lora_nlg.lora import Conv1d, Conv2d, Conv3d, Embedding, FusedLinear, Linear, LoRALayer, LoRASpec
 
 MASKS = [mask for mask in itertools.product([False, True], repeat=3) if any(mask)]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -56,7 +56,7 @@ def test_linear(r: int, alpha: int) -> None:
 def test_merged_linear(mask: tuple[bool, ...]) -> None:
     torch.manual_seed(1)
     spec = LoRASpec(4, 32)
-    ours = MergedLinear(12, 18, [spec if on else None for on in mask])
+    ours = FusedLinear(12, 18, [spec if on else None for on in mask])
     theirs = loralib.MergedLinear(12, 18, r=4, lora_alpha=32, enable_lora=list(mask))
     # loralib 0.1.2's unmerged forward transposes its update and fails unless out = in, so compare on its merged weight.
     same_weights(ours, theirs)

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from lora_nlg.errors import InputError
-from lora_nlg.lora import Conv2d, Embedding, Linear, LoRASpec, MergedLinear
+from lora_nlg.lora import Conv2d, Embedding, FusedLinear, Linear, LoRASpec
 from lora_nlg.lora.functional import dropout_scale, lora_linear
+from lora_nlg.lora.spec import Slice, slices_of
 
 
 def randomised(layer: nn.Module, seed: int = 0) -> nn.Module:
@@ -29,10 +30,18 @@ def test_the_hand_written_backward_is_the_derivative() -> None:
         return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
     x, weight, bias, A, B = draw(5, 4), draw(9, 4), draw(9), draw(4, 4), draw(6, 2)
-    parts = ((0, 3, 2.0), (6, 9, 0.5))
+    slices = slices_of((LoRASpec(2, 4.0), None, LoRASpec(2, 1.0)), width=3, R=2)
     # float32 gradients of A and B are what training stores, hence the tolerance.
     assert torch.autograd.gradcheck(
-        lambda *inputs: lora_linear(*inputs, parts), (x, weight, bias, A, B), eps=1e-6, atol=1e-4, rtol=1e-4
+        lambda *inputs: lora_linear(*inputs, slices), (x, weight, bias, A, B), eps=1e-6, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_slices_of_a_fused_layer() -> None:
+    """Worked by hand: three parts of width 3, the middle one not adapted, ranks 2 and 1 in blocks of 2."""
+    assert slices_of((LoRASpec(2, 4.0), None, LoRASpec(1, 3.0)), width=3, R=2) == (
+        Slice(slice(0, 3), slice(0, 3), slice(0, 2), 2, 2.0),
+        Slice(slice(6, 9), slice(3, 6), slice(2, 4), 1, 3.0),
     )
 
 
@@ -85,7 +94,7 @@ def test_initialisation_is_kaiming_uniform_and_independent() -> None:
     """A within ±1/√in (Kaiming, a = √5), filling the range; B zero; each part and each layer drawn for itself."""
     torch.manual_seed(0)
     spec = LoRASpec(8, 16)
-    first, second = MergedLinear(256, 768, (spec, None, spec)), MergedLinear(256, 768, (spec, None, spec))
+    first, second = FusedLinear(256, 768, (spec, None, spec)), FusedLinear(256, 768, (spec, None, spec))
     bound = 1 / math.sqrt(256)
     assert first.lora_A.abs().max() <= bound and first.lora_A.abs().max() > 0.95 * bound
     assert abs(first.lora_A.std() - bound / math.sqrt(3)) < 0.05 * bound
@@ -99,7 +108,7 @@ def test_initialisation_is_kaiming_uniform_and_independent() -> None:
 def test_unequal_ranks_are_separate_layers() -> None:
     """A part of rank 2 beside one of rank 4 equals the two adapted alone, and its padding stays zero in training."""
     low, high = LoRASpec(2, 6), LoRASpec(4, 4)
-    layer = MergedLinear(12, 18, (low, None, high))
+    layer = FusedLinear(12, 18, (low, None, high))
     assert not layer.lora_A[2:4].any()
     torch.manual_seed(0)
     with torch.no_grad():
@@ -131,7 +140,7 @@ def test_merge_is_explicit_idempotent_and_undone_exactly(kind: str) -> None:
     spec = LoRASpec(2, 8)
     layer, x = {
         "linear": (Linear(6, 5, spec), torch.randn(3, 6)),
-        "merged": (MergedLinear(6, 9, (None, spec, spec)), torch.randn(3, 6)),
+        "merged": (FusedLinear(6, 9, (None, spec, spec)), torch.randn(3, 6)),
         "embedding": (Embedding(7, 5, spec), torch.tensor([0, 3, 6])),
         "conv": (Conv2d(spec, 3, 4, 3, padding=1, stride=2), torch.randn(2, 3, 8, 8)),
     }[kind]
@@ -182,7 +191,7 @@ def test_impossible_specs(values: dict, message: str) -> None:
     with pytest.raises(InputError, match="equal kernel sizes"):
         Conv2d(LoRASpec(), 3, 4, (3, 5))
     with pytest.raises(InputError, match="must share their dropout"):
-        MergedLinear(4, 6, (LoRASpec(dropout=0.1), LoRASpec()))
+        FusedLinear(4, 6, (LoRASpec(dropout=0.1), LoRASpec()))
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

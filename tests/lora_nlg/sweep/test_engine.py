@@ -12,7 +12,7 @@ from lora_nlg.__main__ import main
 from lora_nlg.batching import make_examples
 from lora_nlg.corpora.record import read_records
 from lora_nlg.errors import InputError
-from lora_nlg.lora import LoRASpec, MergedLinear, fold
+from lora_nlg.lora import FusedLinear, LoRASpec, fold
 from lora_nlg.lora.batched import BatchedLinear, Rows
 from lora_nlg.sweep import Member, SweepSettings, engine, train_group
 from lora_nlg.tokenizers import load_tokenizer
@@ -33,7 +33,7 @@ def examples(study: Path) -> tuple[list, list]:
     return train, valid
 
 
-def alone(study: Path, out: Path, member: Member, *flags: str) -> tuple[dict, float]:
+def train_member(study: Path, out: Path, member: Member, *flags: str) -> tuple[dict, float]:
     """`lora-nlg train` of one member: its adapter and its final validation loss."""
     status = main(
         ["train", "--train_data", str(study / "train.jsonl"), "--valid_data", str(study / "valid.jsonl"),
@@ -58,14 +58,14 @@ def alone(study: Path, out: Path, member: Member, *flags: str) -> tuple[dict, fl
     ],
     ids=["plain", "dropout", "targets"],
 )
-def test_each_member_equals_training_it_alone(study: Path, tmp_path: Path, flags: list, values: dict) -> None:
+def test_each_member_equals_training_it_train_member(study: Path, tmp_path: Path, flags: list, values: dict) -> None:
     """Adapters and validation losses within 1e-5 after 12 steps: different ranks, rules, rates, seeds in one batch."""
     settings = SweepSettings(**{"max_step": 12, "train_batch_size": 5, "warmup_step": 2, **values})
     base = load_base(study / "base")
     base.requires_grad_(False)
     results, models = train_group(base, MEMBERS, *examples(study), settings)
     for number, (member, result, model) in enumerate(zip(MEMBERS, results, models, strict=True)):
-        adapter, loss = alone(study, tmp_path / str(number), member, *flags)
+        adapter, loss = train_member(study, tmp_path / str(number), member, *flags)
         assert abs(result["valid_loss"] - loss) < 1e-5
         ours = {name: value for name, value in model.state_dict().items() if "lora_" in name}
         assert ours.keys() == adapter.keys()
@@ -82,7 +82,7 @@ def test_the_batched_layer_is_n_layers() -> None:
     base = torch.nn.Linear(12, 18)
     layers = []
     for r, alpha in ((2, 4), (5, 5), (1, 8)):
-        layer = MergedLinear(12, 18, (LoRASpec(r, alpha), None, LoRASpec(r, alpha)))
+        layer = FusedLinear(12, 18, (LoRASpec(r, alpha), None, LoRASpec(r, alpha)))
         layer.weight, layer.bias = base.weight, base.bias
         for pair in layer.factors():
             pair.B.data.normal_()
@@ -102,7 +102,7 @@ def test_the_batched_layer_is_n_layers() -> None:
         expected.backward(grad)
         assert batched.lora_A.grad is not None and batched.lora_B.grad is not None
         for n, layer in enumerate(layers):
-            reference = MergedLinear(12, 18, layer.parts)
+            reference = FusedLinear(12, 18, layer.specs)
             gradients = BatchedLinear([layer], rows)
             gradients.lora_A.data, gradients.lora_B.data = (
                 batched.lora_A.grad[n : n + 1],
@@ -114,7 +114,7 @@ def test_the_batched_layer_is_n_layers() -> None:
         assert not batched.lora_B.grad[0, :, :, 2:].any(), "padding must have no gradient"
 
 
-def test_a_member_that_diverges_leaves_the_others_alone(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_that_diverges_leaves_the_others_train_member(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the second member's loss made infinite at step 3, the others' results are those of a group without it."""
     settings = SweepSettings(max_step=6, train_batch_size=5)
     base = load_base(study / "base")

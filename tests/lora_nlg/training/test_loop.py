@@ -15,7 +15,7 @@ import torch
 from lora_nlg.batching import make_batch, validation_batches
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, PackedAttention
+from lora_nlg.gpt2 import GPT2, FlatAttention
 from lora_nlg.training import FlatParameters, LossValidation, TargetLoss, batch_loss
 from lora_nlg.training.snapshots import load_snapshot
 
@@ -40,7 +40,7 @@ def test_first_loss_is_the_mean_over_the_batch(train: Train) -> None:
     model, total, count = tiny_model(), 0.0, 0
     for example in examples:
         tokens = torch.tensor(example.tokens)
-        hidden = model(tokens[:-1], torch.arange(len(tokens) - 1), PackedAttention([len(tokens) - 1]))
+        hidden = model(tokens[:-1], torch.arange(len(tokens) - 1), FlatAttention([len(tokens) - 1]))
         logits = model.logits(hidden)[example.first_target - 1 :]
         targets = tokens[example.first_target :]
         total += torch.nn.functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=0.1).item()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lora_nlg.gpt2 import GPT2, GPT2Config, PackedAttention, empty_gpt2, lora_targets, parse_targets
+from lora_nlg.gpt2 import GPT2, FlatAttention, GPT2Config, empty_gpt2, lora_targets, parse_targets
 from lora_nlg.lora import LoRASpec, inject
 from lora_nlg.tokenizers.sentencepiece import SentencePieceTokenizer, train_sentencepiece
 from lora_nlg.weights import load_base, save_base
@@ -80,6 +80,6 @@ def logits() -> Callable[[GPT2], Tensor]:
 
     @torch.no_grad()
     def run(model: GPT2) -> Tensor:
-        return model.logits(model(tokens, positions, PackedAttention([19, 11])))
+        return model.logits(model(tokens, positions, FlatAttention([19, 11])))
 
     return run

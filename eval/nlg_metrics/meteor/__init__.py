@@ -1,5 +1,0 @@
-"""METEOR 1.5 in Python and numpy."""
-
-from nlg_metrics.meteor.metric import Meteor
-
-__all__ = ["Meteor"]

@@ -1,0 +1,53 @@
+"""`lora-nlg recipe CORPUS [PART …]`: a corpus's recipe, or parts of it, as the scripts pass them on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from lora_nlg.commands.arguments import parse_arguments
+from lora_nlg.errors import InputError
+from lora_nlg.recipes import DEFAULT, Recipe, as_flags, load_recipe
+
+
+@dataclass(frozen=True)
+class RecipeArguments:
+    """Which way to run the corpus."""
+
+    variant: str = DEFAULT
+    """A variant of the recipe, such as paper or readme."""
+    model: str | None = None
+    """Model card of the base, for values that depend on it."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the recipe; returns the exit status."""
+    parsed = parse_arguments(
+        "recipe",
+        "Show what the scripts do with a corpus: the whole recipe as YAML, sections as flags, or single values.",
+        argv,
+        RecipeArguments,
+        positionals={
+            "corpus": {"type": str, "help": "A file of scripts/recipes, without .yaml."},
+            "part": {"nargs": "*", "help": "Sections (train) or values (global_batch, train.lr). Default: everything."},
+        },
+    )
+    arguments: RecipeArguments = parsed.groups[0]
+    recipe = load_recipe(parsed.positionals["corpus"], arguments.variant, arguments.model)
+    parts = parsed.positionals["part"]
+    if parts:
+        print(" ".join(word for part in parts for word in _words(recipe, part)))
+    else:
+        print(yaml.safe_dump(recipe, sort_keys=False), end="")
+    return 0
+
+
+def _words(recipe: Recipe, part: str) -> list[str]:
+    value: object = recipe
+    for name in part.split("."):
+        if not isinstance(value, dict) or name not in value:
+            raise InputError(f"the recipe has no {part}; its parts are {', '.join(recipe)}, and SECTION.FLAG")
+        value = value[name]
+    return as_flags(value) if isinstance(value, dict) else [str(value)]

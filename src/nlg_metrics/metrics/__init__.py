@@ -1,0 +1,1 @@
+"""The metrics: each turns tokens into statistics a segment, which add up over any set of segments."""

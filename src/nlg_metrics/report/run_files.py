@@ -1,0 +1,163 @@
+"""What a run directory says about itself, read for the report: curves, samples, settings, scores and outputs.
+
+Every file is optional, for a report can be made while training still runs; what is absent is left out. The layouts are
+those of `lora-nlg train`, `lora-nlg decode` and the scorers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nlg_metrics.errors import InputError
+from nlg_metrics.files import read_json, read_text
+from nlg_metrics.scores_file import read_scores
+
+# Names of files in a run directory, as lora_nlg.run_folder has them.
+CONFIG = "config.yaml"
+ADAPTER = "adapter.json"
+METRICS = "metrics.jsonl"
+PREDICTIONS = "predictions.jsonl"
+SCORES = "scores*.json"
+REPORT = "report.html"
+
+
+@dataclass
+class Series:
+    """One number over the steps of training; values may be infinite or NaN."""
+
+    steps: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+
+@dataclass
+class TrainingLog:
+    """`metrics.jsonl`.
+
+    Attributes:
+        series: kind ("train", "valid", "speed", …) -> name ("loss", "lr", …) -> series.
+        texts: texts noted in training: step, kind, name and text.
+    """
+
+    series: dict[str, dict[str, Series]] = field(default_factory=dict)
+    texts: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def last_step(self) -> int:
+        """The largest step of any series, 0 where there is none."""
+        return max((one.steps[-1] for named in self.series.values() for one in named.values()), default=0)
+
+
+@dataclass
+class RunFiles:
+    """What was found in a run directory; None or empty where a file is absent.
+
+    Attributes:
+        folder: the directory.
+        config: text of config.yaml.
+        adapter: value of adapter.json.
+        log: metrics.jsonl.
+        scores: file name -> record of a scores file.
+    """
+
+    folder: Path
+    config: str | None
+    adapter: dict[str, Any] | None
+    log: TrainingLog | None
+    scores: dict[str, dict[str, Any]]
+
+
+def read_run(folder: str | Path, scores: list[str] | None = None) -> RunFiles:
+    """Read what there is.
+
+    Args:
+        folder: the run directory.
+        scores: scores files; default: every scores*.json in the directory.
+
+    Raises:
+        InputError: no such directory, nothing in it to report on, or a file that is there can't be read.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError(f"no run directory {path}; give the --work_dir of lora-nlg train")
+    chosen = [Path(name) for name in scores] if scores else sorted(path.glob(SCORES))
+    found = RunFiles(
+        path,
+        read_text(path / CONFIG) if (path / CONFIG).is_file() else None,
+        _adapter(path / ADAPTER),
+        read_log(path / METRICS) if (path / METRICS).is_file() else None,
+        {_label(name, path): read_scores(name) for name in chosen},
+    )
+    if found.log is None and not found.scores:
+        raise InputError(f"{path} has neither {METRICS} nor {SCORES}; train or score first")
+    return found
+
+
+def _label(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _adapter(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is not an adapter's description: a JSON object is expected")
+    return value
+
+
+def read_log(path: str | Path) -> TrainingLog:
+    """Read a `metrics.jsonl`; an unfinished last line (the run is still writing) is left out.
+
+    Raises:
+        InputError: the file is absent or another line is not a log line; the message names it.
+    """
+    log = TrainingLog()
+    for line in _log_lines(path):
+        kind, step = str(line["kind"]), int(line["step"])
+        if isinstance(line.get("text"), str):
+            log.texts.append({"step": step, "kind": kind, "name": str(line.get("name", "")), "text": line["text"]})
+            continue
+        for name, value in line.items():
+            if name in ("kind", "step") or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            one = log.series.setdefault(kind, {}).setdefault(name, Series())
+            one.steps.append(step)
+            one.values.append(float(value))
+    return log
+
+
+def _log_lines(path: str | Path) -> Iterator[dict[str, Any]]:
+    lines = read_text(path).split("\n")
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            if number == len(lines):
+                return
+            raise InputError(f"{path}, line {number}: not JSON") from None
+        if not isinstance(value, dict) or "kind" not in value or not isinstance(value.get("step"), int):
+            raise InputError(f'{path}, line {number}: a log line needs "kind" and "step"')
+        yield value
+
+
+def smoothed(values: list[float], share: float = 0.02) -> list[float]:
+    """A running mean over the nearest `share` of the values, for noisy curves; NaN and infinity are left out."""
+    reach = round(share * len(values) / 2)
+    sums, counts = [0.0], [0]
+    for value in values:
+        finite = math.isfinite(value)
+        sums.append(sums[-1] + (value if finite else 0.0))
+        counts.append(counts[-1] + finite)
+    means = []
+    for place in range(len(values)):
+        first, last = max(0, place - reach), min(len(values), place + reach + 1)
+        count = counts[last] - counts[first]
+        means.append((sums[last] - sums[first]) / count if count else math.nan)
+    return means

@@ -1,0 +1,54 @@
+"""Any metric for any two texts: each as the scorer that made it known computes it, by one name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from nlg_metrics.errors import InputError
+from nlg_metrics.metrics.base import Metric, Shared
+from nlg_metrics.metrics.bleu import Bleu
+from nlg_metrics.metrics.chrf import ChrF
+from nlg_metrics.metrics.cider import Cider
+from nlg_metrics.metrics.multi_bleu import MultiBleu
+from nlg_metrics.metrics.nist import Nist
+from nlg_metrics.metrics.nltk_bleu import NltkBleu
+from nlg_metrics.metrics.rouge import RougeL
+from nlg_metrics.metrics.ter import Ter
+from nlg_metrics.metrics.tokenized import Tokenized, coco_captions
+from nlg_metrics.suites.suite import Suite, load_meteor, make_metrics
+from nlg_metrics.suites.text_files import read_any
+
+NAMES = ("bleu", "nist", "meteor", "rouge", "cider", "chrf++", "ter")
+ALLOWED = ("bleu", "bleu_nltk", "bleu_e2e", "nist", "meteor", "rouge", "cider", "chrf", "chrf++", "ter")
+
+
+def make_suite(names: Sequence[str] = NAMES, meteor_folder: str | os.PathLike[str] | None = None) -> Suite:
+    """The metrics named, in the order given.
+
+    Args:
+        names: from `ALLOWED`. bleu is multi-bleu-detok's, on text as it is; bleu_e2e and nist are the E2E challenge's;
+            meteor, rouge and cider are COCO's; bleu_nltk, chrf++ and ter are GenerationEval's.
+        meteor_folder: METEOR's resources; default: the installed package pycocoevalcap.
+
+    Raises:
+        InputError: a name isn't one of `ALLOWED`.
+    """
+    captions = Shared(coco_captions)
+    makers: dict[str, Callable[[], Metric]] = {
+        "bleu": MultiBleu,
+        "bleu_nltk": NltkBleu,
+        "bleu_e2e": Bleu,
+        "nist": Nist,
+        "meteor": lambda: Tokenized(load_meteor("e2e-metrics", meteor_folder), captions),
+        "rouge": lambda: Tokenized(RougeL(), captions),
+        "cider": lambda: Tokenized(Cider(), captions),
+        "chrf": lambda: ChrF(word_order=0),
+        "chrf++": ChrF,
+        "ter": Ter,
+    }
+    for name in names:
+        if name not in makers:
+            raise InputError(f"no metric {name!r}; there are {', '.join(ALLOWED)}")
+    metrics, unavailable = make_metrics({name: makers[name] for name in names})
+    return Suite("texts", metrics, unavailable, lambda references, texts: read_any([references], texts).segments)
