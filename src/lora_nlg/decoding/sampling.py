@@ -88,6 +88,8 @@ def nucleus_(logits: Tensor, top_p: float) -> None:
 
 
 class _Sampling(Search):
+    stops_early = False
+
     def __init__(
         self,
         model: InferenceGPT2,
@@ -117,12 +119,9 @@ class _Sampling(Search):
 
     def _uniform(self, place: int) -> Tensor:
         """n uniform numbers for a context's next tokens."""
-        context = self.places[place]
-        if context.length == 0:
-            text = f"{self.sampling.seed} {list(context.prompt)}"
+        index = int(self.record.index[place])
+        if self.record.length[place] == 0:
+            text = f"{self.sampling.seed} {list(self.prompts[index])}"
             seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
-            self.generators[context.index] = torch.Generator().manual_seed(seed)
-        return torch.rand(self.settings.beam, generator=self.generators[context.index])
-
-    def _is_decided(self, context: object, greatest: float) -> bool:
-        return False
+            self.generators[index] = torch.Generator().manual_seed(seed)
+        return torch.rand(self.settings.beam, generator=self.generators[index])
