@@ -2,7 +2,8 @@
 
 The search of microsoft/LoRA's examples/NLG (`semantics="lora"`) or of transformers' `generate` (`"hf"`); the
 settings say where they differ. Contexts wait in order of length; one that is done makes room for the next, whose
-prompt rides along in the forward pass of the others' beams. Shapes: A contexts at work, n beams each, R rows of
+prompt rides along in the forward pass of the others' beams. On CUDA the same search runs in steps of fixed shape
+(graph_search.py). Shapes: A contexts at work, n beams each, R rows of
 logits (one a living beam), V vocabulary, E tokens generated at most.
 """
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from lora_nlg.decoding.cache import BeamCache, CachedAttention
 from lora_nlg.decoding.constraints import constrain_
+from lora_nlg.decoding.graph_search import GraphSearch, places_that_fit
 from lora_nlg.decoding.length_penalty import LengthPenalty
 from lora_nlg.decoding.record import SearchRecord
 from lora_nlg.decoding.selection import Candidates, best_continuations, next_beams
@@ -23,9 +25,11 @@ from lora_nlg.decoding.settings import BeamSettings, Hypothesis
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2.inference import InferenceGPT2
 
+BATCH_SIZE = 32  # contexts at work at a time, on the CPU
+
 
 def beam_search(
-    model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: BeamSettings, batch_size: int = 32
+    model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: BeamSettings, batch_size: int | None = None
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """Search the best continuations of prompts.
 
@@ -33,7 +37,8 @@ def beam_search(
         model: the model, laid out for inference.
         prompts: token ids; none empty, none longer than the model's positions less `eval_len`.
         settings: of the search.
-        batch_size: contexts at work at a time. The answers don't depend on it. Default: 32.
+        batch_size: contexts at work at a time. The answers don't depend on it. Default: 32 on the CPU, on CUDA what
+            its memory holds.
 
     Yields:
         (index of the prompt, its hypotheses, best first), in the order in which searches end.
@@ -52,7 +57,8 @@ def beam_search_penalties(
     prompts: Sequence[Sequence[int]],
     settings: BeamSettings,
     length_penalties: Sequence[float],
-    batch_size: int = 32,
+    batch_size: int | None = None,
+    cuda_graphs: bool = True,
 ) -> Iterator[tuple[int, list[list[Hypothesis]]]]:
     """One search, ranked by several length penalties: for each, exactly what a search of its own would give.
 
@@ -63,22 +69,28 @@ def beam_search_penalties(
     Args:
         model, prompts, settings, batch_size: as for `beam_search`; the settings' own penalty is not used.
         length_penalties: at least one.
+        cuda_graphs: record steps on CUDA as graphs. Default: True.
 
     Yields:
         (index of the prompt, for each penalty its hypotheses, best first), in the order in which searches end.
     """
     check_prompts(model, prompts, settings, batch_size)
-    if prompts:
-        penalties = [LengthPenalty(penalty, settings.eval_len) for penalty in length_penalties]
-        yield from Search(model, prompts, settings, penalties, min(batch_size, len(prompts))).run()
+    if not prompts:
+        return
+    penalties = [LengthPenalty(penalty, settings.eval_len) for penalty in length_penalties]
+    if model.device.type == "cuda":
+        places = batch_size or places_that_fit(model, settings, max(map(len, prompts)))
+        yield from GraphSearch(model, prompts, settings, penalties, min(places, len(prompts)), cuda_graphs).run()
+    else:
+        yield from Search(model, prompts, settings, penalties, min(batch_size or BATCH_SIZE, len(prompts))).run()
 
 
 def check_prompts(
-    model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: BeamSettings, batch_size: int
+    model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: BeamSettings, batch_size: int | None
 ) -> None:
     """Refuse prompts that can't be searched; see `beam_search`."""
     V, window = model.config.vocab_size, model.config.n_positions
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise InputError(f"--batch_size must be at least 1, got {batch_size}")
     if settings.eval_len >= window:
         raise InputError(

@@ -57,7 +57,7 @@ def ban_ngrams_(scores: Tensor, history: Tensor, length: Tensor, size: int) -> N
     last = torch.arange(1 - size, 0, device=history.device) + length[:, None]  # the size-1 newest, (R, size-1)
     newest = history.gather(1, last.clamp_(min=0))
     repeats = (windows[..., :-1] == newest[:, None, :]).all(-1) & inside
-    ban = torch.where(repeats, float("-inf"), float("inf")).to(scores.dtype)
+    ban = torch.full_like(repeats, float("inf"), dtype=scores.dtype).masked_fill_(repeats, float("-inf"))
     scores.scatter_reduce_(1, windows[..., -1], ban, "amin")
 
 

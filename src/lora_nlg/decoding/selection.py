@@ -132,4 +132,4 @@ def log_normaliser(logits: Tensor) -> Tensor:
     greatest = logits.amax(-1)
     rows = 4 if logits.device.type == "cpu" else len(logits)
     log_sums = torch.cat([-torch.log_softmax(part, -1).amax(-1) for part in logits.split(rows)])
-    return torch.where(greatest == float("-inf"), 0.0, greatest + log_sums)
+    return (greatest + log_sums).masked_fill_(greatest == float("-inf"), 0.0)

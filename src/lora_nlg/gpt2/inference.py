@@ -54,6 +54,26 @@ class FrozenLinear:
         return self.weight.linear(x, self.bias, gelu)
 
 
+class HalfHead:
+    """An output head whose products are of 16-bit numbers, summed and kept in fp32: CUDA's tensor cores.
+
+    Args:
+        weight: shape (V, D).
+        width: columns of the scores, at least V; those past V hold −inf.
+        dtype: bf16 or fp16.
+    """
+
+    def __init__(self, weight: Tensor, width: int, dtype: torch.dtype) -> None:
+        self.source, self.dtype, self.V = weight, dtype, len(weight)
+        self.weight = F.pad(weight.detach().to(dtype), (0, 0, 0, width - self.V)).t()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, width), fp32."""
+        scores = torch.mm(x.to(self.dtype), self.weight, out_dtype=torch.float32)
+        scores[:, self.V :] = float("-inf")
+        return scores
+
+
 class _InferenceBlock:
     def __init__(self, block: Block, dtype: torch.dtype, share: _InferenceBlock | None) -> None:
         self.ln_1, self.ln_2 = _norm(block.ln_1, dtype), _norm(block.ln_2, dtype)
@@ -73,8 +93,9 @@ class _InferenceBlock:
 class InferenceGPT2:
     """A frozen GPT-2, laid out for the processor.
 
-    The body runs in `dtype`; the final hidden states and the output head stay in fp32, because logits around −100
-    (GPT-2's usual range) are half a nat apart in bf16.
+    The body runs in `dtype`; the final hidden states, the output head and its scores stay in fp32, because logits
+    around −100 (GPT-2's usual range) are half a nat apart in bf16. On CUDA a 16-bit model's head multiplies 16-bit
+    numbers; the scores are fp32 all the same.
 
     Args:
         model: a GPT-2 without LoRA layers (`lora.fold` gives one). Its parameters are read once.
@@ -102,8 +123,14 @@ class InferenceGPT2:
             _InferenceBlock(block, dtype, like)  # type: ignore[arg-type]
             for block, like in zip(transformer.h, blocks, strict=True)
         ]
-        is_shared = share is not None and share.head.source is model.head_weight
-        self.head: FrozenLinear = share.head if share and is_shared else _padded_head(model.head_weight)
+        is_shared = share is not None and share.dtype == dtype and share.head.source is model.head_weight
+        self.head: FrozenLinear | HalfHead
+        if share is not None and is_shared:
+            self.head = share.head
+        elif _has_half_head(model.head_weight, dtype):
+            self.head = HalfHead(model.head_weight, self.padded_vocab_size, dtype)
+        else:
+            self.head = _padded_head(model.head_weight)
 
     @property
     def padded_vocab_size(self) -> int:
@@ -151,6 +178,12 @@ def _linear(layer: nn.Linear, dtype: torch.dtype, share: FrozenLinear | None) ->
     ):
         return share
     return FrozenLinear(layer.weight, layer.bias, dtype)
+
+
+def _has_half_head(weight: Tensor, dtype: torch.dtype) -> bool:
+    if not weight.is_cuda or dtype == torch.float32:
+        return False
+    return dtype == torch.float16 or torch.cuda.get_device_capability(weight.device) >= (8, 0)
 
 
 def _padded_head(weight: Tensor) -> FrozenLinear:
