@@ -1,11 +1,12 @@
-"""Beam search against transformers' `generate` and CTranslate2: CPU seconds a context, same weights, taken in turn.
+"""Beam search against transformers' `generate` and CTranslate2: seconds a context, same weights, taken in turn.
 
     python bench/decoding.py                                                    # prompts of the built-in sample
     python bench/decoding.py --data data/e2e/test.jsonl --tokenizer VOCABULARY  # E2E's, GPT-2's vocabulary
+    python bench/decoding.py --device cuda --engines ours-fp32,ours-bf16,transformers --batch_size 64
 
 Random weights never end a sentence, so every search runs its full length: the same work for everyone. Each round runs
 every engine once; the table gives medians over rounds and the median of the rounds' ratios. CPU seconds (user and
-system, all threads) are less disturbed by a busy machine than wall time. The rate of the plain matrix product
+system, all threads) are less disturbed by a busy machine than wall time; on CUDA, seconds are wall seconds. The rate of the plain matrix product
 (`F.linear`, fp32) is measured in the same rounds, and the fraction of it reached stated: above 1 where oneDNN's
 packed kernels beat the library torch calls by default.
 """
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -26,6 +28,8 @@ from torch.nn import functional as F
 from lora_nlg.batching import prompt_tokens
 from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding import BeamSettings, beam_search
+from lora_nlg.distributed import CPU, pick_device
+from lora_nlg.dtypes import DTYPES
 from lora_nlg.gpt2 import GPT2, empty_gpt2, named_config
 from lora_nlg.gpt2.inference import InferenceGPT2
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
@@ -47,11 +51,14 @@ def ours(model: GPT2, settings: BeamSettings, batch_size: int, dtype: torch.dtyp
     return run
 
 
-def transformers_generate(folder: Path, settings: BeamSettings, batch_size: int) -> Engine:
-    """`generate` of Hugging Face transformers in fp32; left padding, batches in order of length."""
+def transformers_generate(
+    folder: Path, settings: BeamSettings, batch_size: int, device: torch.device = CPU, dtype: str = "fp32"
+) -> Engine:
+    """`generate` of Hugging Face transformers; left padding, batches in order of length."""
     from transformers import GPT2LMHeadModel
 
-    model = GPT2LMHeadModel.from_pretrained(folder).eval()
+    model: Any = GPT2LMHeadModel.from_pretrained(folder)
+    model.to(device, DTYPES[dtype]).eval()
 
     def run(prompts: list[list[int]]) -> list[list[int]]:
         outputs = []
@@ -59,8 +66,8 @@ def transformers_generate(folder: Path, settings: BeamSettings, batch_size: int)
         for start in range(0, len(prompts), batch_size):
             batch = prompts[start : start + batch_size]
             longest = max(map(len, batch))
-            padded = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in batch])
-            mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in batch])
+            padded = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in batch], device=device)
+            mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in batch], device=device)
             with torch.inference_mode():
                 generated = model.generate(
                     padded,
@@ -113,14 +120,23 @@ def ctranslate2_generator(
     return run
 
 
-def matmul_rate(seconds: float = 0.5) -> float:
+def clock(device: torch.device) -> float:
+    """CPU seconds of this process; on CUDA the wall clock after all work is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()
+
+
+def matmul_rate(device: torch.device, seconds: float = 0.5) -> float:
     """GFLOP/s of `F.linear` in fp32 at this search's commonest shape, (160, 768) x (768, 3072)."""
-    x, w = torch.randn(160, 768), torch.randn(3072, 768)
-    count, start = 0, time.process_time()
-    while time.process_time() - start < seconds:
-        F.linear(x, w)
-        count += 1
-    return count * 2 * 160 * 768 * 3072 / (time.process_time() - start) / 1e9
+    x, w = torch.randn(160, 768, device=device), torch.randn(3072, 768, device=device)
+    count, start = 0, clock(device)
+    while clock(device) - start < seconds:
+        for _ in range(10):
+            F.linear(x, w)
+        count += 10
+    return count * 2 * 160 * 768 * 3072 / (clock(device) - start) / 1e9
 
 
 def work_per_context(model: GPT2, prompt_length: float, settings: BeamSettings) -> float:
@@ -143,8 +159,10 @@ def main() -> None:
     parser.add_argument("--eval_len", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N; CTranslate2 stays on the CPU")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    device = pick_device(arguments.device)
     torch.manual_seed(0)
     tokenizer: Tokenizer = load_tokenizer(arguments.tokenizer)
     model = empty_gpt2(named_config(arguments.model, vocab_size=VOCAB_SIZE))
@@ -156,11 +174,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         save_base(model.eval(), folder)
+        model.to(device)
         batch, threads = arguments.batch_size, arguments.threads
         makers: dict[str, Callable[[], Engine]] = {
             "ours-fp32": lambda: ours(model, settings, batch, torch.float32),
             "ours-bf16": lambda: ours(model, settings, batch, torch.bfloat16),
-            "transformers": lambda: transformers_generate(folder, settings, arguments.transformers_batch_size),
+            "transformers": lambda: transformers_generate(folder, settings, arguments.transformers_batch_size, device),
             "ct2-float32": lambda: ctranslate2_generator(folder, settings, batch, "float32", threads),
             "ct2-int8": lambda: ctranslate2_generator(folder, settings, batch, "int8", threads),
         }
@@ -168,16 +187,13 @@ def main() -> None:
         seconds: dict[str, list[float]] = {name: [] for name in engines}
         rates, outputs = [], {}
         for number in range(arguments.rounds):
-            rates.append(matmul_rate())
+            rates.append(matmul_rate(device))
             for name, engine in engines.items():
-                start, wall = time.process_time(), time.perf_counter()
+                start, wall = clock(device), time.perf_counter()
                 outputs[name] = engine(prompts)
-                seconds[name].append((time.process_time() - start) / len(prompts))
+                seconds[name].append((clock(device) - start) / len(prompts))
                 wall = (time.perf_counter() - wall) / len(prompts)
-                print(
-                    f"round {number + 1}  {name:<13} {seconds[name][-1]:7.3f} CPU s/context {wall:7.3f} wall",
-                    flush=True,
-                )
+                print(f"round {number + 1}  {name:<13} {seconds[name][-1]:7.3f} s/context {wall:7.3f} wall", flush=True)
     report(seconds, rates, work_per_context(model, sum(map(len, prompts)) / len(prompts), settings), arguments)
 
 
@@ -189,7 +205,7 @@ def report(seconds: dict[str, list[float]], rates: list[float], work: float, arg
         f"{arguments.threads} thread(s); F.linear fp32 {rate:.0f} GFLOP/s; {work:.0f} GFLOP a context"
     )
     reference = "ours-fp32" if "ours-fp32" in seconds else next(iter(seconds))
-    print(f"| engine | CPU s/context | of the F.linear rate | time / {reference}'s |\n|---|---|---|---|")
+    print(f"| engine | {'CPU ' if arguments.device == 'cpu' else ''}s/context | of the F.linear rate | time / {reference}'s |\n|---|---|---|---|")
     for name, values in seconds.items():
         median = statistics.median(values)
         ratio = statistics.median(a / b for a, b in zip(values, seconds[reference], strict=True))

@@ -29,7 +29,7 @@ from lora_nlg.commands.train_arguments import (
 from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding import BeamSettings, decode_contexts
-from lora_nlg.distributed import World, joined_world
+from lora_nlg.distributed import World, be_deterministic, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, read_json, sha256_file
 from lora_nlg.gpt2 import GPT2, empty_gpt2, lora_targets, named_config
@@ -90,6 +90,8 @@ def main(argv: Sequence[str]) -> int:
         if os.environ.get("RANK", "0") == "0":
             print(render_diff(corpus, recipe_diff(corpus, arguments.recipe(int(os.environ.get("WORLD_SIZE", "1"))))))
         return 0
+    if arguments.run.deterministic:
+        be_deterministic()
     del parsed.namespace["resume"]  # config.yaml is for continuing and replaying; `restart` would empty the folder
     with joined_world(arguments.run.device) as world:
         return _train(arguments, parsed.yaml(), world)

@@ -194,6 +194,8 @@ class RunArguments:
     """On the CPU, keep two more copies of the frozen weights, laid out for speed."""
     compile: bool = False
     """Run the model through torch.compile."""
+    deterministic: bool = False
+    """On CUDA, take the kernels that give the same bits every time, where torch has them."""
     print_recipe_diff: str | None = None
     """e2e, webnlg or dart: only print how this run differs from the paper's row for that corpus."""
 

@@ -54,26 +54,6 @@ class FrozenLinear:
         return self.weight.linear(x, self.bias, gelu)
 
 
-class HalfHead:
-    """An output head whose products are of 16-bit numbers, summed and kept in fp32: CUDA's tensor cores.
-
-    Args:
-        weight: shape (V, D).
-        width: columns of the scores, at least V; those past V hold −inf.
-        dtype: bf16 or fp16.
-    """
-
-    def __init__(self, weight: Tensor, width: int, dtype: torch.dtype) -> None:
-        self.source, self.dtype, self.V = weight, dtype, len(weight)
-        self.weight = F.pad(weight.detach().to(dtype), (0, 0, 0, width - self.V)).t()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(N, D) -> (N, width), fp32."""
-        scores = torch.mm(x.to(self.dtype), self.weight, out_dtype=torch.float32)
-        scores[:, self.V :] = float("-inf")
-        return scores
-
-
 class _InferenceBlock:
     def __init__(self, block: Block, dtype: torch.dtype, share: _InferenceBlock | None) -> None:
         self.ln_1, self.ln_2 = _norm(block.ln_1, dtype), _norm(block.ln_2, dtype)
@@ -93,9 +73,9 @@ class _InferenceBlock:
 class InferenceGPT2:
     """A frozen GPT-2, laid out for the processor.
 
-    The body runs in `dtype`; the final hidden states, the output head and its scores stay in fp32, because logits
-    around −100 (GPT-2's usual range) are half a nat apart in bf16. On CUDA a 16-bit model's head multiplies 16-bit
-    numbers; the scores are fp32 all the same.
+    The body runs in `dtype`; the final hidden states and the logits stay in fp32, because logits around −100 (GPT-2's
+    usual range) are half a nat apart in bf16. On CUDA the head's factors are of `dtype` too: there 16-bit products are
+    summed and given in fp32, at several times the speed of fp32 ones.
 
     Args:
         model: a GPT-2 without LoRA layers (`lora.fold` gives one). Its parameters are read once.
@@ -124,13 +104,7 @@ class InferenceGPT2:
             for block, like in zip(transformer.h, blocks, strict=True)
         ]
         is_shared = share is not None and share.dtype == dtype and share.head.source is model.head_weight
-        self.head: FrozenLinear | HalfHead
-        if share is not None and is_shared:
-            self.head = share.head
-        elif _has_half_head(model.head_weight, dtype):
-            self.head = HalfHead(model.head_weight, self.padded_vocab_size, dtype)
-        else:
-            self.head = _padded_head(model.head_weight)
+        self.head: FrozenLinear = share.head if share and is_shared else _padded_head(model.head_weight, dtype)
 
     @property
     def padded_vocab_size(self) -> int:
@@ -180,17 +154,23 @@ def _linear(layer: nn.Linear, dtype: torch.dtype, share: FrozenLinear | None) ->
     return FrozenLinear(layer.weight, layer.bias, dtype)
 
 
-def _has_half_head(weight: Tensor, dtype: torch.dtype) -> bool:
-    if not weight.is_cuda or dtype == torch.float32:
-        return False
-    return dtype == torch.float16 or torch.cuda.get_device_capability(weight.device) >= (8, 0)
+class _WideHead(FrozenLinear):
+    """A padded head with factors of 16 bits, summed and given in fp32: on CUDA only."""
+
+    def _product(self, x: Tensor, gelu: bool = False) -> Tensor:
+        assert isinstance(self.weight, Tensor), "of a head on CUDA"
+        scores = torch.mm(x.to(self.dtype), self.weight.t(), out_dtype=torch.float32)
+        scores[:, len(self.source) :] = float("-inf")  # sparing a pass over all scores to add the bias
+        return scores
 
 
-def _padded_head(weight: Tensor) -> FrozenLinear:
+def _padded_head(weight: Tensor, dtype: torch.dtype) -> FrozenLinear:
     V = weight.shape[0]
     padding = -V % HEAD_MULTIPLE
     bias = torch.zeros(V + padding, device=weight.device)
     bias[V:] = float("-inf")
-    head = FrozenLinear(F.pad(weight.detach().float(), (0, 0, 0, padding)), bias)
+    padded = F.pad(weight.detach().float(), (0, 0, 0, padding))
+    is_wide = weight.is_cuda and dtype != torch.float32
+    head = _WideHead(padded, bias, dtype) if is_wide else FrozenLinear(padded, bias)
     head.source = weight
     return head

@@ -9,7 +9,6 @@ adapted parts, R rank, D width in, W width of a part.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,15 +56,15 @@ class Rows:
         self.generators = []
         for seed in seeders:
             seed()
-            self.generators.append(_random(device).get_rng_state())
+            self.generators.append(_state(device))
 
     def dropout(self, x: Tensor, p: float) -> Tensor:
         """Dropout on (T, C), each adapter's rows from its own generator."""
-        random, pieces = _random(x.device), []
+        pieces = []
         for n, rows in enumerate(x.split(self.of(x).counts)):
-            random.set_rng_state(self.generators[n])
+            _set_state(self.generators[n], x.device)
             pieces.append(rows * dropout_scale(rows, p))
-            self.generators[n] = random.get_rng_state()
+            self.generators[n] = _state(x.device)
         return torch.cat(pieces)
 
 
@@ -94,8 +93,15 @@ class _Layout:
         return flat if self._slots is None else flat.index_select(0, self._slots)
 
 
-def _random(device: torch.device) -> Any:
-    return torch.cuda if device.type == "cuda" else torch
+def _state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_state(state: Tensor, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 class BatchedLinear(nn.Linear):

@@ -47,6 +47,7 @@ class DoRALinear(MergedLinear):
         norms = []
         for first, last, A, B, scaling in super().factors():
             W = self.weight[first:last].float()
+            A, B = A.to(W.device), B.to(W.device)  # a new layer draws them on the CPU, whatever the base is on
             cross = (W @ A.t() * B).sum(1)
             square = ((B @ (A @ A.t())) * B).sum(1)
             norms.append((W.square().sum(1) + 2 * scaling * cross + scaling**2 * square).clamp_min(0).sqrt())

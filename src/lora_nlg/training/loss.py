@@ -103,7 +103,7 @@ class _FusedLoss(torch.autograd.Function):
         for first in range(0, len(targets), step):
             rows = slice(first, min(first + step, len(targets)))
             h, target = hidden[rows], targets[rows]
-            logits = product.forward(h)
+            logits = product.forward_wide(h)
             at_target = logits.gather(1, target[:, None]).squeeze(1).float()
             top, sums = exponentials_(logits, needs_hidden or needs_head)
             # −Σ_v q_v·log p_v, where the mean logit is h·(mean row of the head): no pass over the vocabulary.
@@ -115,13 +115,13 @@ class _FusedLoss(torch.autograd.Function):
             # made on the products, which are far smaller.
             if grad_hidden is not None:
                 part = grad_hidden[rows]
-                part.copy_(product.backward(logits)).div_(sums[:, None])
+                part.copy_(product.backward(logits.to(product.dtype))).div_(sums[:, None])
                 part.sub_(head[target].float(), alpha=1 - smooth)
                 if head_mean is not None:
                     part.sub_(head_mean, alpha=smooth)
             if grad_head is not None:
                 h = h.float()
-                grad_head += (logits.t() @ (h / sums[:, None]).to(logits.dtype)).float()
+                grad_head += (logits.t().to(product.dtype) @ (h / sums[:, None]).to(product.dtype)).float()
                 grad_head.index_add_(0, target, h, alpha=-(1 - smooth))
                 if smooth:
                     grad_head -= h.sum(0) * (smooth / head.shape[0])
