@@ -127,8 +127,9 @@ class GraphSearch:
         self.active = places  # places that a step computes, A
         self.used = np.full(places, settings.beam)  # slots in use at each place after all steps launched, at most
         self.launched = 0
-        shape = self.step.packed.shape
-        self.buffers = [torch.empty(shape, dtype=torch.int32, pin_memory=self.on_cuda) for _ in range(2)]
+        self.buffers = [torch.zeros(self.step.packed.shape, dtype=torch.int32) for _ in range(2)]
+        if self.on_cuda:
+            self.buffers = [buffer.pin_memory() for buffer in self.buffers]
 
     @property
     def at_work(self) -> int:
