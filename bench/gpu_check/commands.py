@@ -41,6 +41,7 @@ def train_words(folder: Path, device: str, steps: int, *flags: str) -> list[str]
         "--work_dir": str(folder),
         "--device": device,
         "--max_step": str(steps),
+        "--seq_len": "256",
         "--train_batch_size": "8",
         "--lr": "0.001",
         "--warmup_step": "0",

@@ -163,7 +163,7 @@ def sweep(setting: Setting) -> None:
         command(
             "sweep", "--train_data", str(SAMPLE / "train.jsonl"), "--valid_data", str(SAMPLE / "valid.jsonl"),
             "--init_checkpoint", str(BASE), "--work_dir", str(place), "--device", device, "--lora_dim", "2,4",
-            "--lr", "1e-3", "--random_seed", "1,2", "--max_step", n, "--valid_examples", "32", "--group", group,
+            "--lr", "1e-3", "--random_seed", "1,2", "--max_step", n, "--seq_len", "256", "--valid_examples", "32", "--group", group,
             "--lora_dropout", "0.1" if device != "cpu" else "0",
         )  # fmt: skip
         rows = [json.loads(line) for line in (place / "results.jsonl").read_text().splitlines()]

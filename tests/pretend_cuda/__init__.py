@@ -25,9 +25,10 @@ The library is built once, with g++, into build/pretend_cuda; where no compiler 
 
 from __future__ import annotations
 
-import torch
+import ctypes
+import sys
 
-from pretend_cuda.build import NoCompiler, build
+from pretend_cuda.build import NoCompiler, build, torch_folder
 from pretend_cuda.counting import Summary, counts, reset, summary, trace
 
 __all__ = ["NoCompiler", "Summary", "build", "counts", "install", "is_installed", "reset", "summary", "trace"]
@@ -35,21 +36,24 @@ __all__ = ["NoCompiler", "Summary", "build", "counts", "install", "is_installed"
 
 def is_installed() -> bool:
     """Whether this process has the device."""
-    return hasattr(torch.ops.pretend_cuda, "counts")
+    return "pretend_cuda.interface" in sys.modules
 
 
 def install() -> None:
-    """Give this process the device, for good: call it before anything asks torch for CUDA.
+    """Give this process the device, for good.
 
     Raises:
         NoCompiler: the library isn't built and can't be.
-        RuntimeError: this torch has real CUDA.
+        RuntimeError: torch is imported already (it looks for a device once), or has real CUDA.
     """
     if is_installed():
         return
-    if torch.version.cuda is not None:
-        raise RuntimeError("this torch is built with CUDA; the pretend device needs one without")
-    torch.ops.load_library(str(build()))
+    if "torch" in sys.modules:
+        raise RuntimeError("torch is imported already; start with `python -m pretend_cuda`")
+    library, folder = build(), torch_folder()
+    for name in ("libc10.so", "libtorch_cpu.so", "libtorch.so"):
+        ctypes.CDLL(str(folder / "lib" / name), mode=ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     from pretend_cuda.interface import put_in_place
 
     put_in_place()

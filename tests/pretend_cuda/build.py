@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 HERE = Path(__file__).resolve().parent
 SOURCES = (HERE / "device.cpp", HERE / "kernels.cpp")
@@ -32,18 +31,27 @@ def build() -> Path:
     library = FOLDER / f"libpretend_cuda-{'-'.join(_key(source) for source in SOURCES)}.so"
     if library.exists():
         return library
-    torch_folder = Path(torch.__file__).parent
-    flags = ["-std=c++20", "-O1", "-fPIC", "-D_GLIBCXX_USE_CXX11_ABI=1", f"-I{torch_folder}/include"]
+    torch = torch_folder()
+    flags = ["-std=c++20", "-O1", "-fPIC", "-D_GLIBCXX_USE_CXX11_ABI=1", f"-I{torch}/include"]
     for source, out in zip(SOURCES, objects, strict=True):
         if not out.exists():
             _compile([*flags, "-c", source], out)
-    libraries = [f"-L{torch_folder}/lib", "-lc10", "-ltorch_cpu", "-ltorch"]
+    libraries = [f"-L{torch}/lib", "-lc10", "-ltorch_cpu", "-ltorch"]
     _compile(["-shared", *objects, *libraries], library)
     return library
 
 
+def torch_folder() -> Path:
+    """Where torch lies; it isn't imported."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        raise RuntimeError("torch is not installed here")
+    return Path(found.origin).parent
+
+
 def _key(source: Path) -> str:
-    return hashlib.sha256(source.read_bytes() + torch.__version__.encode()).hexdigest()[:12]
+    version = (torch_folder() / "version.py").read_bytes()
+    return hashlib.sha256(source.read_bytes() + version).hexdigest()[:12]
 
 
 def _compile(arguments: Sequence[str | Path], out: Path) -> None:

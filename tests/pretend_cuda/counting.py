@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,24 +25,30 @@ class Summary:
     nodes: int
 
 
+def _device() -> Any:
+    import torch  # not before the device is in place
+
+    return torch.ops.pretend_cuda
+
+
 def reset(trace: bool = False) -> None:
     """Start counting anew.
 
     Args:
         trace: keep the order too, for `trace()`.
     """
-    torch.ops.pretend_cuda.reset_counts(trace)
+    _device().reset_counts(trace)
 
 
 def counts() -> dict[str, int]:
     """Counts by kind and name: `launch addmm`, `view transpose.int`, `sync item()`, `copy from pinned memory`, …"""
-    lines = (line.split("\t") for line in torch.ops.pretend_cuda.counts())
+    lines = (line.split("\t") for line in _device().counts())
     return {name: int(number) for name, number in lines}
 
 
 def trace() -> list[str]:
     """The names of `counts` in order."""
-    return list(torch.ops.pretend_cuda.trace())
+    return list(_device().trace())
 
 
 def summary() -> Summary:

@@ -35,10 +35,11 @@ const int DEVICES = environment("PRETEND_CUDA_DEVICES", 2);
 thread_local int current = 0;
 
 // ---------------------------------------------------------------------------------------------- counting
+// What lives as long as the process is never destroyed: tensors may be released after it.
 
-std::recursive_mutex mutex;
-std::map<std::string, int64_t> counts;
-std::vector<std::string> trace;
+auto& mutex = *new std::recursive_mutex;
+auto& counts = *new std::map<std::string, int64_t>;
+auto& trace = *new std::vector<std::string>;
 bool tracing = false;
 int64_t launched = 0;
 
@@ -62,8 +63,8 @@ struct Graph {
   std::vector<Tensor> random;                                  // generator states before the region
 };
 
-std::unique_ptr<Graph> capturing;
-std::vector<std::unique_ptr<Graph>> graphs;
+auto& capturing = *new std::unique_ptr<Graph>;
+auto& graphs = *new std::vector<std::unique_ptr<Graph>>;
 
 void synchronised(const std::string& what);
 
@@ -80,7 +81,8 @@ void note_write(const Storage& storage) {
 
 // ---------------------------------------------------------------------------------------------- memory
 
-std::vector<int64_t> in_use(16), peak(16);
+auto& in_use = *new std::vector<int64_t>(16);
+auto& peak = *new std::vector<int64_t>(16);
 
 struct Block {
   DataPtr data;
@@ -115,9 +117,10 @@ struct DeviceAllocator final : Allocator {
   }
   DeleterFnPtr raw_deleter() const override { return nullptr; }
   void copy_data(void* to, const void* from, size_t n) const override { std::memcpy(to, from, n); }
-} device_allocator;
+};
+auto& device_allocator = *new DeviceAllocator;
 
-std::map<const char*, size_t> pinned;
+auto& pinned = *new std::map<const char*, size_t>;
 
 void release_pinned(void* at) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
@@ -143,7 +146,8 @@ struct PinnedAllocator final : Allocator {
   }
   DeleterFnPtr raw_deleter() const override { return &release_pinned; }
   void copy_data(void* to, const void* from, size_t n) const override { std::memcpy(to, from, n); }
-} pinned_allocator;
+};
+auto& pinned_allocator = *new PinnedAllocator;
 
 void poison(Tensor t) {
   if (t.is_floating_point()) t.fill_(std::numeric_limits<double>::quiet_NaN());
@@ -153,7 +157,7 @@ void poison(Tensor t) {
 
 // ---------------------------------------------------------------------------------------------- device interfaces
 
-std::vector<at::Generator> generators;
+auto& generators = *new std::vector<at::Generator>;
 
 const at::Generator& generator(DeviceIndex index) {
   if (generators.empty())
@@ -271,7 +275,7 @@ const std::set<std::string> TAKES_HOST = {"index.Tensor", "index_put_", "_index_
 const std::set<std::string> SHAPES = {"resize_", "set_.source_Storage", "set_.source_Storage_storage_offset",
                                       "set_.source_Tensor", "set_", "record_stream", "as_strided"};
 // One type for input, weight and bias, as CUDA's kernel wants it.
-const std::set<std::string> ONE_TYPE = {"native_layer_norm", "mm", "addmm", "bmm", "baddbmm"};
+const std::set<std::string> ONE_TYPE = {"native_layer_norm", "native_layer_norm_backward"};
 
 // Run an operator's CPU kernel; random ones draw from their device's generator.
 void run(const OperatorHandle& op, torch::jit::Stack* stack, int device) {
@@ -317,7 +321,7 @@ void replace_tensors(IValue& value, F&& by) {
 struct Call {
   std::vector<std::pair<Tensor, Tensor>> aliases;  // CUDA tensor, its CPU alias
   int device = -1;
-  bool host_tensor = false, boolean_index = false;
+  bool host_tensor = false, has_mask = false;
 };
 
 Tensor to_host(Call& call, const Tensor& t, const std::string& name) {
@@ -328,7 +332,7 @@ Tensor to_host(Call& call, const Tensor& t, const std::string& name) {
   TORCH_CHECK(call.device < 0 || call.device == t.get_device(), "Expected all tensors to be on the same device: ", name,
               " got cuda:", call.device, " and cuda:", int(t.get_device()));
   call.device = t.get_device();
-  call.boolean_index |= t.scalar_type() == kBool && !call.aliases.empty();
+  call.has_mask |= t.scalar_type() == kBool;
   for (auto& [own, alias] : call.aliases)
     if (own.is_same(t)) return alias;
   call.aliases.emplace_back(t, on_host(t));
@@ -356,12 +360,12 @@ Tensor to_device(Call& call, const Tensor& t, bool& computed) {
 
 void check_types(const std::string& name, const torch::jit::Stack& stack, size_t first) {
   if (!ONE_TYPE.count(name)) return;
-  std::optional<ScalarType> type;
+  const auto type = stack[first].toTensor().scalar_type();
   for (size_t i = first; i < stack.size(); i++) {
     if (!stack[i].isTensor() || !stack[i].toTensor().defined()) continue;
     const auto own = stack[i].toTensor().scalar_type();
-    TORCH_CHECK(!type || *type == own, "expected one scalar type in ", name, " but found ", *type, " and ", own);
-    type = own;
+    const bool statistic = own == kFloat && name == "native_layer_norm_backward";
+    TORCH_CHECK(own == type || statistic, "expected scalar type ", type, " but found ", own, " in ", name);
   }
 }
 
@@ -403,7 +407,7 @@ void fallback(const OperatorHandle& op, DispatchKeySet, torch::jit::Stack* stack
   TORCH_CHECK(!call.host_tensor || call.device < 0 || takes_host,
               "Expected all tensors to be on the same device, but found at least two devices, cuda and cpu! in ", name);
   const bool waits = WAITING.count(name) || (takes_host && call.host_tensor) ||
-                     (call.boolean_index && name.rfind("index.Tensor", 0) == 0);
+                     (call.has_mask && name == "_index_put_impl_");
   if (waits) {
     forbid_while_capturing(name);
     synchronised(name);
@@ -427,8 +431,8 @@ void fallback(const OperatorHandle& op, DispatchKeySet, torch::jit::Stack* stack
 struct Arriving {
   Tensor to, values;
 };
-std::deque<Arriving> arriving;  // copies to pinned memory that the host has not waited for
-int64_t arrived = 0;            // how many have been delivered so far
+auto& arriving = *new std::deque<Arriving>;  // copies to pinned memory that the host has not waited for
+int64_t arrived = 0;                         // how many have been delivered so far
 
 void deliver(int64_t until) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
@@ -566,6 +570,9 @@ TORCH_LIBRARY_IMPL(aten, CUDA, m) {
   m.impl("empty_strided", empty_strided);
   m.impl("copy_", copy_);
   m.impl("_local_scalar_dense", local_scalar);
+  // These have a composite form too, which would come before the fallback; CUDA has kernels of its own.
+  for (const char* name : {"native_layer_norm", "native_layer_norm_backward"})
+    m.impl(name, torch::CppFunction::makeFromBoxedFunction<&fallback>());
 }
 
 TORCH_LIBRARY(pretend_cuda, m) {
