@@ -93,4 +93,4 @@ def ban_ends_(scores: Tensor, end_ids: Tensor, length: Tensor, min_length: int) 
     """
     if min_length > 0 and len(end_ids):
         early = (length < min_length)[:, None]
-        scores[:, end_ids] = scores[:, end_ids].masked_fill(early, float("-inf"))
+        scores.index_copy_(1, end_ids, scores.index_select(1, end_ids).masked_fill_(early, float("-inf")))
