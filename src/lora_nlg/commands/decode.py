@@ -133,14 +133,16 @@ class DecodeArguments:
     out: str | None = None
     """File of predictions. Default: predictions.jsonl in the run directory. With several runs, a folder that gets
     one file a run."""
-    batch_size: int = 32
-    """Contexts at work at a time; the predictions don't depend on it."""
+    batch_size: int | None = None
+    """Contexts at work at a time; the predictions don't depend on it. Default: 32, on CUDA what its memory holds."""
+    cuda_graphs: bool = True
+    """Record the steps of a search on CUDA as graphs; False is slower and gives the same."""
     more_length_penalties: str | None = None
     """Further length penalties, separated by commas, ranked in the same search; each gets a file of its own,
     e.g. predictions.lp0.6.jsonl."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"--batch_size must be at least 1, got {self.batch_size}")
         for penalty in self.further_penalties():
             BeamSettings(length_penalty=penalty)
@@ -173,7 +175,9 @@ def main(argv: Sequence[str]) -> int:
     with joined_world(run_arguments.device) as world:
         for checkpoint in checkpoints:
             run = open_run(run_arguments, checkpoint, run)
-            share = decoder = make_decoder(run, run_arguments, search, arguments.batch_size, world, share)
+            share = decoder = make_decoder(
+                run, run_arguments, search, arguments.batch_size, world, share, arguments.cuda_graphs
+            )
             path = output_path(checkpoint, arguments.out, several=len(checkpoints) > 1)
             paths = [path, *(path.with_suffix(f".lp{penalty:g}{path.suffix}") for penalty in penalties[1:])]
             rankings = search_records(decoder, records, paths, penalties, world)
@@ -237,9 +241,10 @@ def make_decoder(
     run: Run,
     arguments: RunArguments,
     search: SearchArguments,
-    batch_size: int,
+    batch_size: int | None,
     world: World,
     share: Decoder | None = None,
+    cuda_graphs: bool = True,
 ) -> Decoder:
     """A decoder for a run, its LoRA layers merged into a copy."""
     adapted = len(lora_layers(run.model))
@@ -254,6 +259,7 @@ def make_decoder(
         dtype=named_dtype(arguments.dtype),
         sampling=search.sampling(),
         share=share,
+        cuda_graphs=cuda_graphs,
     )
 
 

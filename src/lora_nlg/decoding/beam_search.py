@@ -25,7 +25,7 @@ from lora_nlg.decoding.settings import BeamSettings, Hypothesis
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2.inference import InferenceGPT2
 
-BATCH_SIZE = 32  # contexts at work at a time, on the CPU
+BATCH_SIZE = 32  # contexts at work at a time where steps have no fixed shape
 
 
 def beam_search(

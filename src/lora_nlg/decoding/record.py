@@ -88,9 +88,9 @@ class SearchRecord:
         self._collect(places, sums[:, :n], parents, tokens, exists[:, :n], is_end[:, :n])
         if self.settings.refills:
             order = np.argsort(is_end, axis=1, kind="stable")[:, :n]  # the first n that go on
-            exists, is_end, sums, parents, tokens = (
-                np.take_along_axis(array, order, 1) for array in (exists, is_end, sums, parents, tokens)
-            )
+            rows = np.arange(len(places))[:, None]
+            exists, is_end, sums = exists[rows, order], is_end[rows, order], sums[rows, order]
+            parents, tokens = parents[rows, order], tokens[rows, order]
         sums = np.where(exists & ~is_end, sums, np.float32(-INFINITY))
         greatest = sums.max(1)
         ended = (greatest == -INFINITY) | (length + 1 == E)

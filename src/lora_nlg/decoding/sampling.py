@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lora_nlg.decoding.beam_search import Search, check_prompts
+from lora_nlg.decoding.beam_search import BATCH_SIZE, Search, check_prompts
 from lora_nlg.decoding.length_penalty import LengthPenalty
 from lora_nlg.decoding.selection import Candidates
 from lora_nlg.decoding.settings import BeamSettings, Hypothesis
@@ -52,7 +52,7 @@ def sample(
     prompts: Sequence[Sequence[int]],
     settings: BeamSettings,
     sampling: SamplingSettings,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """Draw `n_best` samples for each prompt.
 
@@ -97,9 +97,9 @@ class _Sampling(Search):
         settings: BeamSettings,
         sampling: SamplingSettings,
         penalty: LengthPenalty,
-        batch_size: int,
+        batch_size: int | None,
     ) -> None:
-        super().__init__(model, prompts, settings, [penalty], min(batch_size, len(prompts)))
+        super().__init__(model, prompts, settings, [penalty], min(batch_size or BATCH_SIZE, len(prompts)))
         self.sampling = sampling
         self.first_sums.fill_(0.0)  # all samples are there from the start
         self.generators: dict[int, torch.Generator] = {}
