@@ -77,7 +77,7 @@ def end_around(model: GPT2, end: int, first: int, length: int) -> None:
     direction[:2] = torch.tensor([1.0, -1.0])  # of sum zero: layer norms let it pass
     past = torch.arange(len(wpe), device=wpe.device) - first - length
     wpe.sub_(torch.outer(wpe @ direction / 2, direction))
-    wpe.add_(torch.outer((past / length).clamp(-1, 1), direction))
+    wpe.add_(torch.outer((3 * past / length).clamp(-3, 3), direction))  # past what the end as separator adds itself
     wte[end] = direction
 
 
