@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,7 @@ from lora_nlg.gpt2.inference import InferenceGPT2
 log = logging.getLogger(__name__)
 
 MOST_PLACES = 256  # contexts at work: past some thousand rows a step takes time in proportion
-FEWEST_PLACES = 4
+SHRINKS = 4  # at the end a step computes so many times fewer places: a new shape has to save more than recording costs
 ADMITTED = 8  # prompts are taken in when one place in so many is free: a pass over prompts costs as much as a step
 
 
@@ -154,13 +155,13 @@ class GraphSearch:
             flight = launched
 
     def _is_sparse(self) -> bool:
-        return not self.waiting and self.active > FEWEST_PLACES and 0 < self.at_work <= self.active // 2
+        return not self.waiting and 0 < self.at_work <= self.active // SHRINKS
 
     def _shrink(self) -> None:
-        """Go on with half of the places, or fewer."""
+        """Go on with fewer places."""
         size = self.active
-        while size > FEWEST_PLACES and self.at_work <= size // 2:
-            size //= 2
+        while self.at_work <= size // SHRINKS:
+            size //= SHRINKS
         at_work = self.record.index[: self.active] >= 0
         sources = (np.flatnonzero(at_work[size:]) + size).tolist()
         targets = np.flatnonzero(~at_work[:size]).tolist()[: len(sources)]
@@ -197,15 +198,15 @@ class GraphSearch:
         needed = int(self.used[:A].max()) + n
         if needed > self.step.n_slots:
             self._grow(needed)
-        self.graphs.run(A, round_up(needed))
+        with torch.cuda.device(self.step.device) if self.on_cuda else nullcontext():  # whose streams are meant
+            self.graphs.run(A, round_up(needed))
+            packed = self.buffers[self.launched % 2][:A]
+            packed.copy_(self.step.packed[:A], non_blocking=True)
+            arrived = torch.cuda.Event() if self.on_cuda else None
+            if arrived:
+                arrived.record()
         # Who was nobody's in this step now holds one slot a beam, the first ones.
         self.used[:A] = np.where(self.record.index[:A] < 0, n, self.used[:A] + n)
-        packed = self.buffers[self.launched % 2][:A]
-        packed.copy_(self.step.packed[:A], non_blocking=True)
-        arrived = None
-        if self.on_cuda:
-            arrived = torch.cuda.Event()
-            arrived.record()
         self.launched += 1
         return _Flight(self.launched, self.record.index[:A].copy(), packed, arrived)
 
