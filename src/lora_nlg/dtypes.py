@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
 from lora_nlg.errors import InputError
 
+DtypeName = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def named_dtype(name: str) -> torch.dtype:
-    """The type that `--dtype` names.
+    """The type that a `dtype` setting names.
 
     Raises:
         InputError: another name.
     """
     if name not in DTYPES:
-        raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, got {name!r}")
+        raise InputError(f"`dtype` must be one of {', '.join(DTYPES)}, got {name!r}")
     return DTYPES[name]

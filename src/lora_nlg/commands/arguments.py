@@ -1,13 +1,18 @@
 """Dataclasses become flags: one flat `--name` a field, help from the field's docstring, `--config FILE` to replay.
 
 Every command is a module of this package with `main(argv)`. It calls `parse_arguments` with its dataclasses and
-gets their instances back (library: jsonargparse).
+gets their instances back (library: jsonargparse). A room's own settings class can be such a dataclass.
+
+Rooms below `commands/` know no flags: in what they raise, a field or parameter is a word in backticks, "`beam` must be
+at least 1". `naming_flags`, around a command's `main`, turns it into `--beam`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,23 @@ from lora_nlg.commands.usage_errors import explain
 from lora_nlg.errors import InputError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+_FLAGS = {"base": "init_checkpoint"}
+"""Fields whose flag has another name."""
+
+
+def with_flags(text: str) -> str:
+    """A message of the rooms below with `field` turned into --field."""
+    return re.sub(r"`([a-z][a-z0-9_]*)`", lambda match: f"--{_FLAGS.get(match[1], match[1])}", text)
+
+
+@contextmanager
+def naming_flags() -> Iterator[None]:
+    """Within it, also as a decorator, `with_flags` is applied to the message of an `InputError` on its way out."""
+    try:
+        yield
+    except InputError as error:
+        error.args = (with_flags(str(error)),)
+        raise
 
 
 class Parsed:
@@ -43,6 +65,7 @@ def parse_arguments(
     argv: Sequence[str],
     *groups: type,
     positionals: dict[str, dict[str, Any]] | None = None,
+    skip: Collection[str] = (),
 ) -> Parsed:
     """Parse a command line into dataclass instances.
 
@@ -52,6 +75,7 @@ def parse_arguments(
         argv: the arguments after the command's name.
         groups: dataclasses; each becomes a titled group of flags (its docstring's first line).
         positionals: name → keyword arguments of `add_argument`.
+        skip: fields that get no flag, such as those the command works out; they are left at their defaults.
 
     Raises:
         InputError: an unknown flag, a missing or malformed value, or a problem a dataclass's
@@ -63,20 +87,24 @@ def parse_arguments(
     for name, options in (positionals or {}).items():
         parser.add_argument(name, **options)
     for group in groups:
-        parser.add_class_arguments(group)
+        parser.add_class_arguments(group, skip=set(skip) & {field.name for field in fields(group)})
     hint = f"(see: lora-nlg {command} --help)"
     try:
         spelled = _spell_out_booleans(argv, groups, stray=bool(positionals))
         namespace = parser.parse_args(_gather_lists(spelled, groups))
     except Exception as error:  # jsonargparse raises several kinds, all of them about the command line
-        flags = ["config", *(field.name for group in groups for field in fields(group) if field.init)]
+        flags = ["config", *(name for group in groups for name in _flags(group, skip))]
         problem = explain(" ".join(str(error).split()), flags, positionals or {})
         raise InputError(f"{problem} {hint}") from None
     instances = []
     for group in groups:
-        values = {field.name: namespace[field.name] for field in fields(group) if field.init}
-        instances.append(group(**values))
+        with naming_flags():
+            instances.append(group(**{name: namespace[name] for name in _flags(group, skip)}))
     return Parsed(parser, namespace, instances, {name: namespace[name] for name in positionals or {}})
+
+
+def _flags(group: type, skip: Collection[str]) -> list[str]:
+    return [field.name for field in fields(group) if field.init and field.name not in skip]
 
 
 def _gather_lists(argv: Sequence[str], groups: Sequence[type]) -> list[str]:

@@ -10,10 +10,11 @@ from typing import Literal
 
 import torch
 
-from lora_nlg.commands.arguments import parse_arguments
+from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, SIZES, GPT2Config, empty_gpt2, named_config
 from lora_nlg.lora import LoRASpec, lora_layers, strip
+from lora_nlg.run_folder import TOKENIZER
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights.adapter import (
     AdapterInfo,
@@ -23,9 +24,9 @@ from lora_nlg.weights.adapter import (
     save_adapter,
 )
 from lora_nlg.weights.base import copy_strictly, load_base, save_base
-from lora_nlg.weights.inspect import ADAPTER, LORALIB, MODEL, PEFT, fitting, identify
+from lora_nlg.weights.identify import fitting, identify
 from lora_nlg.weights.loralib import LoralibCheckpoint, from_loralib, read_loralib, write_loralib
-from lora_nlg.weights.lowrank import put, take
+from lora_nlg.weights.lowrank import extract, insert
 from lora_nlg.weights.merged import probe_logits, write_merged
 from lora_nlg.weights.peft import read_peft, write_peft
 from lora_nlg.weights.run import find_tokenizer, load_model
@@ -74,6 +75,7 @@ class Source:
     base_path: str
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Convert, read the result back, and print how far its logits are from the source's and the base's."""
     parsed = parse_arguments(
@@ -96,18 +98,18 @@ def read_source(path: Path, arguments: ConvertArguments) -> Source:
         InputError: an unknown format, or something needed beside it (base, alpha) is missing or doesn't fit.
     """
     identity = identify(path)
-    if identity.kind in (ADAPTER, MODEL):
+    if identity.kind in ("adapter", "model"):
         model, info, places = load_model(path, arguments.init_checkpoint, allow_other_base=arguments.allow_other_base)
         tokenizer = _optional_tokenizer(info, arguments, places, path)
         return Source(model, info, tokenizer, str(places[-1]))
-    if identity.kind == PEFT:
+    if identity.kind == "peft":
         adapter, named = read_peft(path if path.is_dir() else path.parent)
         if arguments.init_checkpoint is None:
             raise InputError(
                 f"{path} is a PEFT adapter for {named or 'an unnamed base'}; give it with --init_checkpoint"
             )
         base, base_path = _given_base(arguments), arguments.init_checkpoint
-    elif identity.kind == LORALIB:
+    elif identity.kind == "loralib":
         checkpoint = read_loralib(path)
         if arguments.lora_alpha is None:
             raise InputError(
@@ -122,8 +124,8 @@ def read_source(path: Path, arguments: ConvertArguments) -> Source:
     described = describe_base(base, base_path)
     tokenizer = _optional_tokenizer(AdapterInfo({}, described), arguments, [Path(base_path)], path)
     about = None if tokenizer is None else describe_tokenizer(tokenizer, arguments.tokenizer or base_path)
-    info = put(base, adapter, described, about)
-    if identity.kind == LORALIB and checkpoint.full and arguments.init_checkpoint is not None:
+    info = insert(base, adapter, described, about)
+    if identity.kind == "loralib" and checkpoint.full and arguments.init_checkpoint is not None:
         _check_included_base(checkpoint, base, str(path))
     return Source(base.eval(), info, tokenizer, base_path)
 
@@ -213,22 +215,22 @@ def write(source: Source, arguments: ConvertArguments) -> str:
     if arguments.to == "merged":
         file, difference = write_merged(out, source.model, source.tokenizer, arguments.dtype)
         return f"{file}: merged, {arguments.dtype}; largest logit difference to the unmerged model {difference:.3g}"
-    adapter = take(source.model, source.info.bias)
+    adapter = extract(source.model, source.info.bias)
     fresh = strip(source.model)
     plain = probe_logits(fresh)
     if arguments.to == "peft":
         what = f"{write_peft(out, adapter, source.base_path)}: PEFT adapter"
-        put(fresh, read_peft(out)[0])
+        insert(fresh, read_peft(out)[0])
     elif arguments.to == "loralib":
         if out.is_dir():
             raise InputError(f"--out {out} is a folder; for loralib, name a file such as {out / 'model.pt'}")
         r, alpha = write_loralib(out, adapter, fresh if arguments.with_base else None)
         what = f"{out}: loralib checkpoint, to be used with --lora_dim {r} --lora_alpha {alpha:g}"
-        put(fresh, from_loralib(read_loralib(out), alpha, [name for name in "qkv" if name in adapter.specs()]))
+        insert(fresh, from_loralib(read_loralib(out), alpha, [name for name in "qkv" if name in adapter.specs()]))
     else:
         what = f"{save_adapter(out, source.model, source.info)}: adapter ({_summary(source.info.targets)})"
         if source.tokenizer is not None:
-            source.tokenizer.save(out / "tokenizer")
+            source.tokenizer.save(out / TOKENIZER)
         load_adapter(out, fresh, allow_other_base=True)
     ours = probe_logits(source.model)
     difference, change = (float((probe_logits(fresh) - ours).abs().max()), float((ours - plain).abs().max()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,20 +16,17 @@ from pathlib import Path
 import torch
 
 from lora_nlg import __version__
-from lora_nlg.commands.arguments import parse_arguments
+from lora_nlg.commands.arguments import naming_flags, parse_arguments, with_flags
 from lora_nlg.corpora.record import read_records
 from lora_nlg.distributed import pick_device
 from lora_nlg.errors import InputError, first_line
 from lora_nlg.files import read_jsonl
 from lora_nlg.gpt2 import GPT2Config, PackedAttention, empty_gpt2, lora_targets
 from lora_nlg.lora import LoRASpec, fold, inject, mark_only_lora_as_trainable
-from lora_nlg.weights.inspect import UNKNOWN, identify
+from lora_nlg.run_folder import METRICS, SNAPSHOTS
+from lora_nlg.weights.identify import identify
 from lora_nlg.weights.run import load_run
 
-REQUIRED = (
-    "torch", "numpy", "tqdm", "tensorboard", "sentencepiece", "tokenizers", "safetensors", "huggingface_hub", "nltk",
-    "jsonargparse", "PyYAML", "defusedxml", "matplotlib", "Jinja2",
-)  # fmt: skip
 OLDEST_TORCH = (2, 10)
 SPLITS = ("train", "valid", "test")
 
@@ -56,6 +54,7 @@ class DoctorArguments:
     """The base of a run that has moved."""
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Print the checks; status 1 if one failed."""
     parsed = parse_arguments(
@@ -70,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     arguments: DoctorArguments = parsed.groups[0]
     failed = 0
     for check in all_checks(parsed.positionals["paths"] or [], arguments.init_checkpoint):
-        print(f"{check.status:4}  {check.name}: {check.text}", flush=True)
+        print(with_flags(f"{check.status:4}  {check.name}: {check.text}"), flush=True)
         failed += check.status == "FAIL"
     print(f"{failed} problem{'' if failed == 1 else 's'} found")
     return int(failed > 0)
@@ -88,7 +87,7 @@ def environment() -> Iterator[Check]:
     version = platform.python_version()
     yield Check("python", "ok" if sys.version_info >= (3, 10) else "FAIL", f"{version} (3.10 or newer is needed)")
     absent, versions = [], []
-    for package in REQUIRED:
+    for package in _requirements():
         try:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
@@ -109,6 +108,15 @@ def environment() -> Iterator[Check]:
     yield _guarded("LoRA step", partial(_lora_step, torch.device("cpu")))
     if torch.cuda.is_available():
         yield _guarded("LoRA step on CUDA", partial(_lora_step, pick_device("cuda")))
+
+
+def _requirements() -> list[str]:
+    """What an installed lora-nlg says it needs, extras left out; itself, where it isn't installed."""
+    try:
+        stated = importlib.metadata.requires("lora-nlg") or []
+    except importlib.metadata.PackageNotFoundError:
+        return ["lora-nlg"]
+    return [re.split(r"[^\w.-]", line)[0] for line in stated if "extra ==" not in line]
 
 
 def _devices() -> Check:
@@ -170,14 +178,14 @@ def path_checks(path: Path, base: str | None) -> Iterator[Check]:
     except InputError as error:
         yield Check(str(path), "FAIL", str(error))
         return
-    status = "FAIL" if identity.kind == UNKNOWN or identity.problems else "ok"
+    status = "FAIL" if identity.kind == "unknown" or identity.problems else "ok"
     yield Check(str(path), status, "; ".join([identity.title, *identity.problems]))
     if path.is_dir() and identity.kind in ("adapter", "model"):
         yield _guarded(f"{path}: decoding", partial(_decodable, path, base))
-        if (path / "metrics.jsonl").is_file():
-            yield _guarded(f"{path}: metrics", partial(_metrics, path / "metrics.jsonl"))
-        if (path / "snapshots").is_dir():
-            names = sorted(entry.name for entry in (path / "snapshots").iterdir() if entry.is_dir())
+        if (path / METRICS).is_file():
+            yield _guarded(f"{path}: metrics", partial(_metrics, path / METRICS))
+        if (path / SNAPSHOTS).is_dir():
+            names = sorted(entry.name for entry in (path / SNAPSHOTS).iterdir() if entry.is_dir())
             yield Check(f"{path}: snapshots", "ok" if names else "note", ", ".join(names) or "none to resume from")
 
 

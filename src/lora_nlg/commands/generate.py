@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lora_nlg.commands.arguments import parse_arguments
-from lora_nlg.commands.decode import RunArguments, SearchArguments, make_decoder, open_run, split_checkpoints
+from lora_nlg.commands.arguments import naming_flags, parse_arguments
+from lora_nlg.commands.decode import RunArguments, TextArguments, make_decoder, open_run, split_checkpoints
+from lora_nlg.decoding import BeamSettings, SamplingSettings
 from lora_nlg.distributed import World, pick_device
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Print the best hypotheses with their scores; returns the exit status."""
     parsed = parse_arguments(
@@ -17,14 +19,18 @@ def main(argv: Sequence[str]) -> int:
         "lora-nlg generate 'name : Blue Spice | Type : pub | area : riverside' --checkpoint runs/e2e --n_best 3",
         argv,
         RunArguments,
-        SearchArguments,
+        BeamSettings,
+        TextArguments,
+        SamplingSettings,
         positionals={"context": {"type": str, "help": "The meaning representation, as the training data writes it."}},
+        skip=["end_ids"],
     )
-    run_arguments, search = parsed.groups
+    run_arguments, search, text, sampling = parsed.groups
     checkpoints = split_checkpoints(run_arguments)
     world = World(device=pick_device(run_arguments.device))
     for checkpoint in checkpoints:
-        decoder = make_decoder(open_run(run_arguments, checkpoint), run_arguments, search, 1, world)
+        run = open_run(run_arguments, checkpoint)
+        decoder = make_decoder(run, run_arguments, search, text, sampling, world=world)
         if len(checkpoints) > 1:
             print(checkpoint)
         ((_, hypotheses),) = decoder.decode([parsed.positionals["context"]])

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lora_nlg.commands.arguments import parse_arguments
-from lora_nlg.weights.inspect import UNKNOWN, identify
+from lora_nlg.commands.arguments import naming_flags, parse_arguments, with_flags
+from lora_nlg.weights.identify import identify
 
 
 @dataclass
@@ -18,6 +18,7 @@ class InspectArguments:
     """Print JSON instead of text."""
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Print what each path is; status 1 if one is unknown or can't be used as it is."""
     parsed = parse_arguments(
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
             {"path": str(it.path), "kind": it.kind, "title": it.title, "facts": it.facts, "problems": it.problems}
             for it in identities
         ]
-        print(json.dumps(values, ensure_ascii=False, indent=2))
+        print(with_flags(json.dumps(values, ensure_ascii=False, indent=2)))
     else:
-        print("\n".join(identity.text() for identity in identities))
-    return int(any(identity.problems or identity.kind == UNKNOWN for identity in identities))
+        print(with_flags("\n".join(identity.text() for identity in identities)))
+    return int(any(identity.problems or identity.kind == "unknown" for identity in identities))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_nlg.batching import Example, make_examples
-from lora_nlg.commands.arguments import existing_file, parse_arguments
+from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.corpora.record import read_records
 from lora_nlg.distributed import pick_device
 from lora_nlg.errors import InputError
@@ -136,6 +136,7 @@ class SweepArguments:
         )
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Train what isn't trained yet, then write table and figure; returns the exit status."""
     parsed = parse_arguments(

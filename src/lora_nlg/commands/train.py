@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from lora_nlg.batching import Example, Loader, Sampler, make_examples, validation_batches
-from lora_nlg.commands.arguments import existing_file, parse_arguments
+from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.commands.train_arguments import (
     Arguments,
     DataArguments,
@@ -31,8 +29,8 @@ from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding import BeamSettings, decode_contexts
 from lora_nlg.distributed import World, be_deterministic, joined_world
 from lora_nlg.errors import InputError
-from lora_nlg.files import atomic_write, read_json, sha256_file
-from lora_nlg.gpt2 import GPT2, empty_gpt2, lora_targets, named_config
+from lora_nlg.files import atomic_write, sha256_file
+from lora_nlg.gpt2 import GPT2, lora_targets
 from lora_nlg.lora import (
     freeze_projections,
     inject,
@@ -41,6 +39,7 @@ from lora_nlg.lora import (
     pack_frozen,
 )
 from lora_nlg.recipes import recipe_diff, render_diff
+from lora_nlg.run_folder import CONFIG, METRICS, TENSORBOARD, TOKENIZER, prepare_run_folder
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
 from lora_nlg.training import (
     FlatParameters,
@@ -56,31 +55,17 @@ from lora_nlg.training import (
     parse_points,
     prepare_precision,
 )
-from lora_nlg.training.snapshots import snapshot_folders
-from lora_nlg.weights.adapter import (
-    DESCRIPTION,
-    WEIGHTS,
-    AdapterInfo,
-    describe_base,
-    describe_tokenizer,
-    info_from_json,
-    save_adapter,
-)
-from lora_nlg.weights.base import WEIGHT_FILES, config_from_folder, find_weights, load_base
-from lora_nlg.weights.run import MODEL_DESCRIPTION, MODEL_FOLDER, TOKENIZER_FOLDER, save_full_model
+from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer
+from lora_nlg.weights.base import build_base, find_weights
+from lora_nlg.weights.run import save_model, saved_step
 from nlg_metrics.bleu import Bleu
 
 log = logging.getLogger(__name__)
 SAMPLES = 4
 """Generated texts kept at each validation by generation."""
-RUN_FILES = (
-    WEIGHTS, DESCRIPTION, "best", "best_loss", "best_bleu", MODEL_FOLDER, TOKENIZER_FOLDER,
-    "config.yaml", "snapshots", "tb", "metrics.jsonl",
-    "predictions*.jsonl", "predictions*.config.json", "predictions*.jsonl.partial", "scores*.json", "report.html",
-)  # fmt: skip
-"""What belongs to a run, decoded and scored files included: all of it goes when the run begins again."""
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Train. Returns 0 when finished, 130 or 143 after a snapshot on SIGINT or SIGTERM."""
     groups = (DataArguments, ModelArguments, LoRAArguments, OptimisationArguments, RunArguments, GenerationArguments)
@@ -162,9 +147,9 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
     _prepare_folder(folder, run.resume, world)  # after all checks of the flags: it may remove an old run
     resumed = trainer.resume()
     if world.is_main:
-        with atomic_write(folder / "config.yaml") as file:
+        with atomic_write(folder / CONFIG) as file:
             file.write(yaml)
-        tokenizer.save(folder / TOKENIZER_FOLDER)
+        tokenizer.save(folder / TOKENIZER)
         log.info("%s", describe_run(arguments, model, flat, train, valid, sampler, max_step, world))
         if resumed:
             log.info("resuming %s after step %d", folder, trainer.step)
@@ -191,7 +176,13 @@ def _load_base(arguments: Arguments) -> tuple[GPT2, Tokenizer, str | Path]:
             find_weights(model.init_checkpoint)
         vocabulary = data.tokenizer or _beside_checkpoint(model)
         tokenizer = load_tokenizer(vocabulary)
-        base = build_base(model, tokenizer, arguments.optimisation.random_seed)
+        base = build_base(
+            model.init_checkpoint,
+            tokenizer.vocab_size,
+            model_card=model.model_card,
+            sizes=model.sizes(),
+            seed=arguments.optimisation.random_seed,
+        )
     if data.seq_len > base.config.n_positions:
         most = base.config.n_positions
         raise InputError(
@@ -204,36 +195,6 @@ def _beside_checkpoint(model: ModelArguments) -> Path:
     if model.init_checkpoint is None:
         raise InputError("--init random needs a vocabulary: --tokenizer")
     return find_weights(model.init_checkpoint).parent
-
-
-def build_base(arguments: ModelArguments, tokenizer: Tokenizer, seed: int) -> GPT2:
-    """The frozen-to-be base: loaded strictly, or drawn from the seed.
-
-    Raises:
-        InputError: no or unfit weights, or fewer embedding rows than the vocabulary has ids.
-    """
-    card, sizes = arguments.model_card, arguments.sizes()
-    if arguments.init == "random":
-        assert card is not None, "checked by ModelArguments"
-        torch.manual_seed(seed)
-        model = empty_gpt2(named_config(card, **{"vocab_size": tokenizer.vocab_size, **sizes}))
-        model.reset_parameters()
-        return model
-    assert arguments.init_checkpoint is not None, "checked by ModelArguments"
-    file = find_weights(arguments.init_checkpoint)
-    stated = config_from_folder(file.parent)
-    config = None
-    if card is not None or sizes:
-        # What the card leaves open (vocabulary, positions) is the checkpoint's to say.
-        open_sizes = {} if stated is None else {"vocab_size": stated.vocab_size, "n_positions": stated.n_positions}
-        config = named_config(card or "gpt2.sm", **{**open_sizes, **sizes})
-    model = load_base(file, config)
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise InputError(
-            f"the vocabulary has {tokenizer.vocab_size} ids, but the base {file} embeds only "
-            f"{model.config.vocab_size}: they don't belong together; check --tokenizer"
-        )
-    return model
 
 
 def read_examples(path: str, flag: str, tokenizer: Tokenizer, arguments: DataArguments) -> tuple[list[Example], str]:
@@ -336,63 +297,20 @@ def _loop_settings(arguments: Arguments, max_step: int, steps_per_epoch: int) ->
 def _prepare_folder(folder: Path, resume: str, world: World) -> None:
     problem = ""
     if world.is_main:
-        results = [name for name in ("adapter.safetensors", MODEL_FOLDER) if (folder / name).exists()]
-        if resume == "restart":
-            _remove(path for name in RUN_FILES for path in folder.glob(name))
-        elif results and not snapshot_folders(folder / "snapshots"):
-            problem = (
-                f"--work_dir {folder} holds {results[0]} but no snapshot to continue from; "
-                f"use another --work_dir (RUN= in the scripts), or --resume restart to overwrite it"
-            )
-        if not problem:
-            _remove_leftovers(folder)
-            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            prepare_run_folder(folder, resume == "restart")
+        except InputError as error:
+            problem = str(error)
     if problem := world.from_main(problem):
         world.fail(problem)
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """What a killed run was in the middle of writing: temporary files and half-made or half-removed snapshots."""
-    # Only where a run writes: a folder within may be another run's, and that one at work.
-    for place in (folder, *(folder / name for name in RUN_FILES if "." not in name)):
-        _remove([*place.glob(".*.tmp"), *place.glob(".step-*.old")])
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
 def make_tracker(folder: Path, after: int, tensorboard: bool) -> Tracker:
     """`metrics.jsonl` and, if asked for, TensorBoard."""
-    trackers: list[Tracker] = [JsonlTracker(folder / "metrics.jsonl", after)]
+    trackers: list[Tracker] = [JsonlTracker(folder / METRICS, after)]
     if tensorboard:
-        trackers.append(TensorBoardTracker(folder / "tb", after))
+        trackers.append(TensorBoardTracker(folder / TENSORBOARD, after))
     return Trackers(*trackers)
-
-
-def save_model(folder: Path, model: GPT2, info: AdapterInfo, step: int, tokenizer: Tokenizer) -> None:
-    """Write what was trained: the adapter pair, or for --lora_dim 0 a Hugging Face folder with its vocabulary."""
-    info = replace(info, step=step)
-    if info.targets:
-        save_adapter(folder, model, info)
-    else:
-        tokenizer.save(folder / MODEL_FOLDER)
-        save_full_model(folder / MODEL_FOLDER, model, info)
-
-
-def saved_step(folder: Path) -> int | None:
-    """The step of the model whose files are in a run directory; None where they aren't whole."""
-    for description, weights in (
-        (folder / DESCRIPTION, folder / WEIGHTS),
-        (folder / MODEL_FOLDER / MODEL_DESCRIPTION, folder / MODEL_FOLDER / WEIGHT_FILES[0]),
-    ):
-        if description.is_file() and weights.is_file():  # the description is written last
-            return info_from_json(read_json(description), str(description)).step
-    return None
 
 
 def describe_run(

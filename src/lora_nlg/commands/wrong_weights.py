@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lora_nlg.errors import InputError
-from lora_nlg.weights.inspect import ADAPTER, LORALIB, MODEL, PEFT, Identity, identify
+from lora_nlg.weights.identify import Identity, identify
 
 
 @contextmanager
@@ -36,9 +36,9 @@ def explained(path: str | None, flag: str) -> Iterator[None]:
 
 def _to_base(identity: Identity, path: str) -> str:
     """What to do with a thing that is no base; nothing if it is one."""
-    if identity.kind == MODEL and identity.path != Path(path):
+    if identity.kind == "model" and identity.path != Path(path):
         return f"give the model in it: --init_checkpoint {identity.path}"
-    more = {ADAPTER: "", LORALIB: " --lora_alpha A --init_checkpoint BASE", PEFT: " --init_checkpoint BASE"}
+    more = {"adapter": "", "loralib": " --lora_alpha A --init_checkpoint BASE", "peft": " --init_checkpoint BASE"}
     if identity.kind not in more:
         return ""
     command = f"lora-nlg convert {path} --to merged --out DIR{more[identity.kind]}"
@@ -47,7 +47,7 @@ def _to_base(identity: Identity, path: str) -> str:
 
 def _to_run(identity: Identity, path: str) -> str:
     """What to do with another program's adapter; nothing for what decoding takes."""
-    more = {LORALIB: " --lora_alpha A --init_checkpoint BASE", PEFT: " --init_checkpoint BASE"}
+    more = {"loralib": " --lora_alpha A --init_checkpoint BASE", "peft": " --init_checkpoint BASE"}
     if identity.kind not in more:
         return ""
     command = f"lora-nlg convert {path} --to adapter --out DIR{more[identity.kind]}"

@@ -2,7 +2,7 @@
 
 from lora_nlg.decoding.beam_search import beam_search, beam_search_penalties
 from lora_nlg.decoding.decoder import Decoder, decode_contexts, decode_n_best, fold_for_decoding
-from lora_nlg.decoding.predictions import Journal, remove_journals, write_predictions
+from lora_nlg.decoding.predictions import Journal, decode_records, remove_journals, write_predictions
 from lora_nlg.decoding.sampling import SamplingSettings, sample
 from lora_nlg.decoding.settings import BeamSettings, Hypothesis
 
@@ -16,6 +16,7 @@ __all__ = [
     "beam_search_penalties",
     "decode_contexts",
     "decode_n_best",
+    "decode_records",
     "fold_for_decoding",
     "remove_journals",
     "sample",

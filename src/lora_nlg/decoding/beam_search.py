@@ -91,10 +91,10 @@ def check_prompts(
     """Refuse prompts that can't be searched; see `beam_search`."""
     V, window = model.config.vocab_size, model.config.n_positions
     if batch_size is not None and batch_size < 1:
-        raise InputError(f"--batch_size must be at least 1, got {batch_size}")
+        raise InputError(f"`batch_size` must be at least 1, got {batch_size}")
     if settings.eval_len >= window:
         raise InputError(
-            f"--eval_len {settings.eval_len} leaves no room for a context: the model has {window} positions"
+            f"`eval_len` {settings.eval_len} leaves no room for a context: the model has {window} positions"
         )
     if outside := [token for token in settings.end_ids or () if token >= V]:
         raise InputError(f"end token {outside[0]} lies outside the model's vocabulary of {V}")
@@ -103,7 +103,7 @@ def check_prompts(
             raise InputError(f"context {number} has no token; an empty context is the separator alone")
         if len(prompt) + settings.eval_len > window:
             raise InputError(
-                f"context {number} has {len(prompt)} tokens; with --eval_len {settings.eval_len} the model's {window} "
+                f"context {number} has {len(prompt)} tokens; with `eval_len` {settings.eval_len} the model's {window} "
                 f"positions leave room for {window - settings.eval_len}"
             )
         if not 0 <= min(prompt) <= max(prompt) < V:

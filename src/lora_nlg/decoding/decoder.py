@@ -83,7 +83,7 @@ class Decoder:
         self.longest_prompt = min(seq_len, model.config.n_positions) - settings.eval_len
         if self.longest_prompt < 1:
             raise InputError(
-                f"--eval_len {settings.eval_len} leaves no room for a context in --seq_len {seq_len} "
+                f"`eval_len` {settings.eval_len} leaves no room for a context in `seq_len` {seq_len} "
                 f"(the model has {model.config.n_positions} positions)"
             )
 

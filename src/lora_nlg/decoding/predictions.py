@@ -11,13 +11,18 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from lora_nlg.corpora.record import Record
+from lora_nlg.decoding.decoder import Decoder
 from lora_nlg.decoding.settings import Hypothesis
+from lora_nlg.distributed import World
 from lora_nlg.files import write_jsonl
+from lora_nlg.progress import progress_bar
+from lora_nlg.run_folder import journal_folder
 
 log = logging.getLogger(__name__)
 
@@ -90,10 +95,48 @@ class Journal:
         self.file.close()
 
 
-def journal_folder(path: str | Path) -> Path:
-    """Where the journals of a predictions file lie."""
-    path = Path(path)
-    return path.with_name(path.name + ".partial")
+def decode_records(
+    decoder: Decoder, records: Sequence[Record], paths: Sequence[Path], penalties: Sequence[float], world: World
+) -> list[dict[str, list[Hypothesis]]]:
+    """Decode each distinct context that the journals beside the files don't hold yet, each on one rank.
+
+    Args:
+        decoder: model and settings.
+        records: the data.
+        paths: a file of predictions for each length penalty.
+        penalties: the length penalties.
+        world: this process among the ranks.
+
+    Returns:
+        For each penalty every context's hypotheses, on every rank.
+    """
+    contexts = list(dict.fromkeys(record.context for record in records))
+    journals = [
+        Journal(path, decoder.fingerprint(penalty), world.rank) for path, penalty in zip(paths, penalties, strict=True)
+    ]
+    # All ranks must have read all journals before any is written to, and agree on what is left to do.
+    known = [context for context in contexts if all(context in journal.found for journal in journals)]
+    found = world.from_main([{context: journal.found[context] for context in known} for journal in journals])
+    todo = [context for context in contexts if context not in found[0]]
+    if world.is_main and len(todo) < len(contexts):
+        log.info("%d of %d contexts were decoded before; going on with the rest", len(found[0]), len(contexts))
+    world.barrier()
+    # Dealt out by length, so that ranks have equally much to do.
+    mine = sorted(todo, key=lambda context: (len(context), context))[world.rank :: world.size]
+    own: list[dict[str, list[Hypothesis]]] = [{} for _ in paths]
+    with ExitStack() as stack:
+        for journal in journals:
+            stack.enter_context(journal)
+        with progress_bar(total=len(mine), unit=" contexts", desc="decode", disable=not world.is_main) as bar:
+            for index, rankings in decoder.decode_penalties(mine, penalties):
+                for journal, ranking, hypotheses in zip(journals, own, rankings, strict=True):
+                    journal.append(mine[index], hypotheses)
+                    ranking[mine[index]] = hypotheses
+                bar.update()
+    for part in world.gather(own):
+        for ranking, more in zip(found, part, strict=True):
+            ranking.update(more)
+    return list(found)
 
 
 def remove_journals(path: str | Path) -> None:

@@ -12,13 +12,8 @@ from typing import Any
 from lora_nlg import __version__
 from lora_nlg.decoding.decoder import Decoder
 from lora_nlg.files import sha256_file, write_json
+from lora_nlg.run_folder import predictions_config
 from lora_nlg.weights.adapter import AdapterInfo, find_adapter
-
-
-def config_path(predictions: str | Path) -> Path:
-    """Where the description of a predictions file lies: `predictions.config.json` for `predictions.jsonl`."""
-    path = Path(predictions)
-    return path.with_name(path.name.removesuffix(".jsonl") + ".config.json")
 
 
 def write_config(
@@ -47,8 +42,8 @@ def write_config(
         "search": {**search, "longest_prompt": decoder.longest_prompt},
         "sampling": asdict(decoder.sampling) if decoder.sampling else None,
     }
-    write_json(config_path(predictions), value)
-    return config_path(predictions)
+    write_json(predictions_config(predictions), value)
+    return predictions_config(predictions)
 
 
 def _model(decoder: Decoder, info: AdapterInfo, checkpoint: str) -> dict[str, Any]:

@@ -24,26 +24,24 @@ from lora_nlg.gpt2.inference import InferenceGPT2
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How to sample.
-
-    Attributes:
-        temperature: logits are divided by it; below 1 is more careful, above 1 more varied.
-        top_p: samples come from the fewest most likely tokens whose probabilities reach this sum; 1 is all.
-        seed: of the random numbers.
+    """Sampling instead of searching.
 
     Raises:
         InputError: a setting out of range.
     """
 
     temperature: float = 1.0
+    """Of sampling: logits are divided by it; below 1 is more careful."""
     top_p: float = 1.0
-    seed: int = 0
+    """Of sampling: from the fewest most likely tokens whose probabilities reach this sum."""
+    random_seed: int = 0
+    """Of sampling."""
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
-            raise InputError(f"--temperature must be above 0, got {self.temperature}")
+            raise InputError(f"`temperature` must be above 0, got {self.temperature}")
         if not 0 < self.top_p <= 1:
-            raise InputError(f"--top_p must be above 0 and at most 1, got {self.top_p}")
+            raise InputError(f"`top_p` must be above 0 and at most 1, got {self.top_p}")
 
 
 @torch.inference_mode()
@@ -121,7 +119,7 @@ class _Sampling(Search):
         """n uniform numbers for a context's next tokens."""
         index = int(self.record.index[place])
         if self.record.length[place] == 0:
-            text = f"{self.sampling.seed} {list(self.prompts[index])}"
+            text = f"{self.sampling.random_seed} {list(self.prompts[index])}"
             seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
             self.generators[index] = torch.Generator().manual_seed(seed)
         return torch.rand(self.settings.beam, generator=self.generators[index])

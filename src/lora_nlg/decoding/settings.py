@@ -4,64 +4,64 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from lora_nlg.errors import InputError
 
-SEMANTICS = ("lora", "hf")
+Semantics = Literal["lora", "hf"]
 
 
 @dataclass(frozen=True)
 class BeamSettings:
-    """Settings of a beam search.
+    """The search.
 
-    Attributes:
-        end_ids: tokens that end a hypothesis. Default: None, which is none for a bare search, and the tokenizer's
-            wherever there is a tokenizer.
-        beam: hypotheses kept alive, n.
-        length_penalty: p; a hypothesis of L generated tokens scores (sum of log-probabilities) / L^p.
-        no_repeat_ngram_size: no n-gram of this size may occur twice; 0 allows all.
-        repetition_penalty: scores of tokens that occurred are divided (positive) or multiplied (negative) by it.
-        min_length: tokens before an end token is allowed.
-        eval_len: most tokens generated, E.
-        semantics: `lora`: bans and penalties look at generated tokens and act before the softmax, so the rest
-            renormalises, and a finished hypothesis leaves its place in the beam empty for a step (the search of
-            microsoft/LoRA's examples/NLG). `hf`: transformers' `generate` with `early_stopping="never"`: they look
-            at the prompt too and act after the softmax, and further candidates take the places of finished ones;
-            `min_length` then counts the prompt.
-        n_best: hypotheses returned for each context, at most.
+    Two semantics. `lora`: bans and penalties look at generated tokens and act before the softmax, so the rest
+    renormalises, and a finished hypothesis leaves its place in the beam empty for a step (the search of
+    microsoft/LoRA's examples/NLG). `hf`: transformers' `generate` with `early_stopping="never"`: they look at the
+    prompt too and act after the softmax, and further candidates take the places of finished ones; `min_length` then
+    counts the prompt.
 
     Raises:
         InputError: a setting out of range; all of them are named.
     """
 
     end_ids: tuple[int, ...] | None = None
+    """Tokens that end a hypothesis. None means none for a bare search, the tokenizer's wherever there is one."""
     beam: int = 10
+    """Hypotheses kept alive."""
     length_penalty: float = 0.8
+    """Hypotheses are ranked by log-probability / length^penalty; any sign."""
     no_repeat_ngram_size: int = 4
+    """No n-gram of this size occurs twice in a hypothesis; 0 allows all."""
     repetition_penalty: float = 1.0
+    """Above 1 makes tokens that occurred less likely: scores are divided (positive) or multiplied (negative) by it."""
     min_length: int = 0
+    """Tokens generated before an end token is allowed."""
     eval_len: int = 64
-    semantics: str = "lora"
+    """Most tokens generated."""
+    semantics: Semantics = "lora"
+    """lora: the search of microsoft/LoRA; hf: of transformers' generate with early_stopping="never"."""
     n_best: int = 1
+    """Hypotheses given for each context, at most."""
 
     def __post_init__(self) -> None:
         problems = []
         if self.beam < 1:
-            problems.append(f"--beam must be at least 1, got {self.beam}")
+            problems.append(f"`beam` must be at least 1, got {self.beam}")
         if self.eval_len < 1:
-            problems.append(f"--eval_len must be at least 1, got {self.eval_len}")
+            problems.append(f"`eval_len` must be at least 1, got {self.eval_len}")
         if self.n_best < 1:
-            problems.append(f"--n_best must be at least 1, got {self.n_best}")
+            problems.append(f"`n_best` must be at least 1, got {self.n_best}")
         if self.no_repeat_ngram_size < 0:
-            problems.append(f"--no_repeat_ngram_size must be 0 (off) or more, got {self.no_repeat_ngram_size}")
+            problems.append(f"`no_repeat_ngram_size` must be 0 (off) or more, got {self.no_repeat_ngram_size}")
         if self.min_length < 0:
-            problems.append(f"--min_length must be 0 or more, got {self.min_length}")
+            problems.append(f"`min_length` must be 0 or more, got {self.min_length}")
         if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
-            problems.append(f"--repetition_penalty must be above 0 (1 is off), got {self.repetition_penalty}")
+            problems.append(f"`repetition_penalty` must be above 0 (1 is off), got {self.repetition_penalty}")
         if not -100 <= self.length_penalty <= 100:  # so that length^penalty is neither zero nor infinite
-            problems.append(f"--length_penalty must lie in -100 … 100, got {self.length_penalty}")
-        if self.semantics not in SEMANTICS:
-            problems.append(f"--semantics must be one of {', '.join(SEMANTICS)}, got {self.semantics!r}")
+            problems.append(f"`length_penalty` must lie in -100 … 100, got {self.length_penalty}")
+        if self.semantics not in get_args(Semantics):
+            problems.append(f"`semantics` must be one of {', '.join(get_args(Semantics))}, got {self.semantics!r}")
         if any(token < 0 for token in self.end_ids or ()):
             problems.append(f"end tokens must be ids of the vocabulary, got {list(self.end_ids or ())}")
         if problems:

@@ -27,11 +27,12 @@ from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.progress import progress_bar
+from lora_nlg.run_folder import SNAPSHOTS, best_folder, snapshot_folders
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.optim import FlatParameters
 from lora_nlg.training.schedules import Schedule
 from lora_nlg.training.settings import LoopSettings, Outcome
-from lora_nlg.training.snapshots import Snapshot, differences, latest_snapshot, save_snapshot, snapshot_folders
+from lora_nlg.training.snapshots import Snapshot, differences, latest_snapshot, save_snapshot
 from lora_nlg.training.step import autocast, batch_loss, seed_step, update_norms, validation_loss
 from lora_nlg.training.stopping import EXIT_CODES, Best, StopRequest, stop_on_signals
 from lora_nlg.training.tracking import Tracker, Trackers
@@ -116,7 +117,7 @@ class Trainer:
     @property
     def snapshots(self) -> Path:
         """Where snapshots lie."""
-        return self.folder / "snapshots"
+        return self.folder / SNAPSHOTS
 
     def resume(self) -> bool:
         """Continue from the newest sound snapshot, if there is one.
@@ -321,7 +322,7 @@ class Trainer:
         """
         best = self.bests[kind].update(value, self.step)
         if best and self.world.is_main:
-            self.save_model(self.folder / ("best" if kind == self.settings.best_by else f"best_{kind}"), self.step)
+            self.save_model(self.folder / best_folder(kind, self.settings.best_by), self.step)
         if self.world.is_main:
             bar.write(f"step {self.step}: {text}{'  (best so far)' if best else ''}", file=sys.stderr)
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +23,9 @@ from torch import Tensor
 
 from lora_nlg.errors import InputError
 from lora_nlg.files import sha256_file, sync_folder
+from lora_nlg.run_folder import SNAPSHOT_DESCRIPTION, SNAPSHOT_TENSORS, snapshot_folders, snapshot_name
 
 FORMAT = "lora-nlg snapshot 1"
-TENSORS, DESCRIPTION = "state.safetensors", "snapshot.json"
-_NAME = re.compile(r"step-(\d{8,})$")
 log = logging.getLogger(__name__)
 
 
@@ -48,20 +46,6 @@ class Snapshot:
     identity: Mapping[str, Any]
 
 
-def snapshot_folders(folder: str | Path) -> list[Path]:
-    """The snapshots of a folder, oldest first; whether they are sound is not looked at."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        return []
-    return sorted((path for path in folder.iterdir() if _NAME.match(path.name)), key=_step_of)
-
-
-def _step_of(path: Path) -> int:
-    match = _NAME.match(path.name)
-    assert match is not None, f"{path} is not a snapshot folder"
-    return int(match[1])
-
-
 def save_snapshot(folder: str | Path, snapshot: Snapshot, keep_last: int = 2) -> Path:
     """Write a snapshot, then remove the oldest ones.
 
@@ -78,7 +62,7 @@ def save_snapshot(folder: str | Path, snapshot: Snapshot, keep_last: int = 2) ->
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"step-{snapshot.step:08d}"
+    target = folder / snapshot_name(snapshot.step)
     temporary = folder / f".{target.name}.tmp"
     _remove(temporary)
     try:
@@ -96,7 +80,7 @@ def save_snapshot(folder: str | Path, snapshot: Snapshot, keep_last: int = 2) ->
 
 
 def _write_files(folder: Path, snapshot: Snapshot) -> None:
-    tensors = folder / TENSORS
+    tensors = folder / SNAPSHOT_TENSORS
     try:
         save_file({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, tensors)
     except SafetensorError as error:  # how the library reports a failed write
@@ -110,7 +94,7 @@ def _write_files(folder: Path, snapshot: Snapshot) -> None:
         "state": snapshot.state,
         "sha256": sha256_file(tensors),
     }
-    with open(folder / DESCRIPTION, "w", encoding="utf-8") as text:
+    with open(folder / SNAPSHOT_DESCRIPTION, "w", encoding="utf-8") as text:
         json.dump({**value, "checksum": _checksum(value)}, text, ensure_ascii=False, indent=1)
         text.flush()
         os.fsync(text.fileno())
@@ -138,13 +122,13 @@ def load_snapshot(folder: str | Path) -> Snapshot:
     """
     folder = Path(folder)
     try:
-        value = json.loads((folder / DESCRIPTION).read_bytes())
+        value = json.loads((folder / SNAPSHOT_DESCRIPTION).read_bytes())
         checksum = value.pop("checksum")
         if value.pop("format") != FORMAT or _checksum({"format": FORMAT, **value}) != checksum:
-            raise InputError(f"snapshot {folder} is damaged: {DESCRIPTION} doesn't match its checksum")
-        if sha256_file(folder / TENSORS) != value["sha256"]:
-            raise InputError(f"snapshot {folder} is damaged: {TENSORS} doesn't match its checksum")
-        return Snapshot(value["step"], load_file(folder / TENSORS), value["state"], value["identity"])
+            raise InputError(f"snapshot {folder} is damaged: {SNAPSHOT_DESCRIPTION} doesn't match its checksum")
+        if sha256_file(folder / SNAPSHOT_TENSORS) != value["sha256"]:
+            raise InputError(f"snapshot {folder} is damaged: {SNAPSHOT_TENSORS} doesn't match its checksum")
+        return Snapshot(value["step"], load_file(folder / SNAPSHOT_TENSORS), value["state"], value["identity"])
     except InputError:
         raise
     except (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError) as error:

@@ -23,10 +23,10 @@ from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, write_json
 from lora_nlg.gpt2 import GPT2, GPT2Config, lora_targets, targets_of
 from lora_nlg.lora import LoRASpec, inject, load_lora_state_dict, lora_state_dict, variant_of
+from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights.base import base_hash, save_tensors
 
-WEIGHTS, DESCRIPTION = "adapter.safetensors", "adapter.json"
 FORMAT = "lora-nlg adapter 1"
 _HEADER = "lora_nlg"
 
@@ -188,7 +188,7 @@ def save_adapter(folder: str | Path, model: GPT2, info: AdapterInfo) -> Path:
 
 def write_adapter(folder: str | Path, tensors: Mapping[str, Tensor], info: AdapterInfo) -> Path:
     """Write tensors that already have an adapter's names; see `save_adapter`."""
-    weights, description = Path(folder) / WEIGHTS, Path(folder) / DESCRIPTION
+    weights, description = Path(folder) / ADAPTER, Path(folder) / ADAPTER_DESCRIPTION
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     value = {**info.to_json(), "sha256": tensors_hash(tensors)}
     description.unlink(missing_ok=True)
@@ -213,9 +213,9 @@ def find_adapter(path: str | Path) -> Path:
         InputError: there is none; says what else could be meant.
     """
     path = Path(path)
-    file = path / WEIGHTS if path.is_dir() else path
+    file = path / ADAPTER if path.is_dir() else path
     if not file.is_file():
-        raise InputError(f"no {WEIGHTS} in {path}" if path.is_dir() else f"no adapter at {path}")
+        raise InputError(f"no {ADAPTER} in {path}" if path.is_dir() else f"no adapter at {path}")
     return file
 
 
@@ -242,8 +242,8 @@ def read_adapter(path: str | Path) -> tuple[AdapterInfo, dict[str, Tensor]]:
         raise InputError(f"{file} is not an adapter lora-nlg wrote; `lora-nlg inspect {file}` says what it is")
     value = json.loads(header)
     info = info_from_json(value, str(file))
-    description = file.parent / DESCRIPTION
-    if file.name == WEIGHTS and description.is_file():
+    description = file.parent / ADAPTER_DESCRIPTION
+    if file.name == ADAPTER and description.is_file():
         stated = read_json(description)
         keys = sorted(stated.keys() | value.keys()) if isinstance(stated, dict) else []
         differ = [key for key in keys if stated.get(key) != value.get(key)]
@@ -279,27 +279,35 @@ def load_adapter(
 
     Raises:
         InputError: another base, another vocabulary, or LoRA layers of another rank, alpha or place in the model;
-            names the difference and the flag that overrides it, where one can.
+            names the difference and the parameter that overrides it, where one can.
     """
     info, tensors = read_adapter(path)
-    file = find_adapter(path)
-    check_base(info, model, str(file), allow_other_base)
+    file = str(find_adapter(path))
     if tokenizer is not None and not allow_other_tokenizer:
-        check_tokenizer(info.tokenizer, tokenizer, str(file))
-    if bad := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
-        raise InputError(
-            f"{file} holds values that are not finite ({bad[0]}): training had diverged; use an earlier one"
-        )
-    install(model, info, tensors, str(file))
+        check_tokenizer(info.tokenizer, tokenizer, file)
+    install(model, info, tensors, file, allow_other_base)
     return info
 
 
-def install(model: GPT2, info: AdapterInfo, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Give a model the LoRA layers an adapter describes, unless it has them, and copy the values.
+def install(
+    model: GPT2, info: AdapterInfo, tensors: Mapping[str, Tensor], source: str, allow_other_base: bool = False
+) -> None:
+    """Give a base the LoRA layers of an adapter that was read, unless it has them, and copy the values.
+
+    Args:
+        model: changed in place.
+        info, tensors: as `read_adapter` gives them.
+        source: where they are from, for messages.
+        allow_other_base: as for `load_adapter`.
 
     Raises:
-        InputError: the model has other LoRA layers, or keys or shapes don't fit.
+        InputError: as `load_adapter`.
     """
+    check_base(info, model, source, allow_other_base)
+    if bad := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+        raise InputError(
+            f"{source} holds values that are not finite ({bad[0]}): training had diverged; use an earlier one"
+        )
     present = targets_of(model, model.config)
     if not present:
         inject(model, lora_targets(model.config, info.targets), info.variant, initialise=False)
@@ -327,7 +335,7 @@ def check_base(info: AdapterInfo, model: GPT2, source: str, allow_other: bool = 
     if found != info.base.sha256:
         raise InputError(
             f"{source} was trained on {info.base}; the base given has the same shape but other values (hash "
-            f"{found[:12]}); give that base, or use this one nonetheless with --allow_other_base"
+            f"{found[:12]}); give that base, or use this one nonetheless with `allow_other_base`"
         )
 
 
@@ -341,7 +349,7 @@ def check_tokenizer(info: TokenizerInfo | None, tokenizer: Tokenizer, source: st
         given = f"{tokenizer.name} of {tokenizer.vocab_size} ids (hash {tokenizer.sha256[:12]})"
         raise InputError(
             f"{source} was trained with the vocabulary {info}, from {info.path}; the one given is {given}; "
-            "use it nonetheless with --allow_other_tokenizer"
+            "use it nonetheless with `allow_other_tokenizer`"
         )
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lora_nlg.errors import InputError, first_line
 from lora_nlg.files import atomic_write, read_json, write_json
-from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2
+from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, named_config
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 HEAD_NAMES = ("lm_head.weight", "lm_head.decoder.weight")
@@ -127,31 +127,93 @@ def config_from_folder(folder: str | Path) -> GPT2Config | None:
     return GPT2Config(**{name: values[name] for name in sizes})
 
 
+def base_config(
+    file: Path,
+    model_card: str | None = None,
+    sizes: Mapping[str, int] | None = None,
+    recorded: GPT2Config | None = None,
+) -> GPT2Config:
+    """The shape of the base in a weights file.
+
+    `config.json` beside it decides. A card or sizes asked for must agree with it; where it is absent they decide, and
+    without them what a run recorded.
+
+    Args:
+        file: the weights.
+        model_card: size asked for, e.g. `gpt2.md`; vocabulary and positions are left to `config.json`.
+        sizes: numbers asked for in place of the card's.
+        recorded: the shape a run that was trained on it noted.
+
+    Raises:
+        InputError: nothing states the shape, or `config.json` is of another than was asked for.
+    """
+    stated = config_from_folder(file.parent)
+    if model_card is None and not sizes:
+        if (config := stated or recorded) is None:
+            raise InputError(f"no config.json beside {file}: give the model's size with `model_card`")
+        return config
+    left_open = {} if stated is None else {"vocab_size": stated.vocab_size, "n_positions": stated.n_positions}
+    asked = named_config(model_card or "gpt2.sm", **{**left_open, **(sizes or {})})
+    if stated is not None and asked != stated:
+        raise InputError(
+            f"{file} is {_sizes(stated)}, but the model asked for is {_sizes(asked)}; leave out `model_card` to go by "
+            "its config.json (BASE= without MODEL= in the scripts)"
+        )
+    return asked
+
+
+def build_base(
+    init_checkpoint: str | Path | None,
+    vocab_size: int,
+    *,
+    model_card: str | None = None,
+    sizes: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> GPT2:
+    """The base a run starts from: loaded strictly, or drawn from the seed.
+
+    Args:
+        init_checkpoint: folder or file of weights; None draws them.
+        vocab_size: ids of the vocabulary it will be used with.
+        model_card, sizes: as for `base_config`; without a checkpoint a card is needed.
+        seed: of the weights drawn. Default: 0.
+
+    Raises:
+        InputError: no or unfit weights, or fewer embedding rows than the vocabulary has ids.
+    """
+    if init_checkpoint is None:
+        if model_card is None:
+            raise InputError("a base drawn at random needs the size of the model: `model_card`")
+        torch.manual_seed(seed)
+        model = empty_gpt2(named_config(model_card, **{"vocab_size": vocab_size, **(sizes or {})}))
+        model.reset_parameters()
+        return model
+    file = find_weights(init_checkpoint)
+    model = load_base(file, base_config(file, model_card, sizes))
+    if vocab_size > model.config.vocab_size:
+        raise InputError(
+            f"the vocabulary has {vocab_size} ids, but the base {file} embeds only {model.config.vocab_size}: they "
+            "don't belong together; check `tokenizer`"
+        )
+    return model
+
+
 @torch.no_grad()
 def load_base(path: str | Path, config: GPT2Config | None = None) -> GPT2:
     """Build a GPT-2 from released weights, key by key and shape by shape.
 
     Args:
         path: a folder (`model.safetensors` or `pytorch_model.bin`, `config.json`) or a weights file.
-        config: the shape expected. Default: what `config.json` beside the weights says.
+        config: its shape. Default: what `config.json` beside the weights says (`base_config`).
 
     Returns:
         The model, fp32, on the CPU, in evaluation mode.
 
     Raises:
-        InputError: no file, no shape, a shape other than expected, or any missing, unexpected or misshapen
-            key; all of them are named.
+        InputError: no file, no shape, or any missing, unexpected or misshapen key; all of them are named.
     """
     file = find_weights(path)
-    stated = config_from_folder(file.parent)
-    if config is not None and stated is not None and config != stated:
-        raise InputError(
-            f"{file} is {_sizes(stated)}, but the model asked for is {_sizes(config)}; leave out --model_card to go by "
-            "its config.json (BASE= without MODEL= in the scripts)"
-        )
-    config = config or stated
-    if config is None:
-        raise InputError(f"no config.json beside {file}: give the model's size with --model_card")
+    config = config or base_config(file)
     tensors = read_tensors(file)
     if any("lora_" in name for name in tensors):
         raise InputError(f"{file} holds LoRA weights, not a base; `lora-nlg inspect {file}` says what it is")

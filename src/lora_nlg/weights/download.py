@@ -14,8 +14,7 @@ from huggingface_hub import HfApi
 from lora_nlg.errors import InputError
 from lora_nlg.fetching import Checksum, fetch
 from lora_nlg.files import write_json
-from lora_nlg.gpt2 import named_config
-from lora_nlg.weights.base import load_base
+from lora_nlg.weights.base import base_config, load_base
 
 REPOSITORIES = {
     "gpt2.sm": "openai-community/gpt2",
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def download_gpt2(card: str, folder: str | Path, revision: str = "main") -> Path:
-    """Download a GPT-2 into a folder that `--init_checkpoint` and `--tokenizer` take.
+    """Download a GPT-2 into a folder that `load_base` and `load_tokenizer` take.
 
     Args:
         card: `gpt2.sm`, `.md`, `.lg` or `.xl`; `sm` to `xl` are understood.
@@ -67,7 +66,8 @@ def download_gpt2(card: str, folder: str | Path, revision: str = "main") -> Path
             log.info("%s is there already, checksum right", folder / name)
         else:
             fetch([f"{hub.endpoint}/{repository}/resolve/{info.sha}/{name}"], folder / name, checksum, "HF_ENDPOINT")
-    load_base(folder, named_config(card))
+    file = folder / FILES[-1]
+    load_base(file, base_config(file, card))
     write_json(folder / RECORD, {"repository": repository, "commit": info.sha, "files": checksums})
     return folder
 

@@ -99,7 +99,7 @@ def from_loralib(
 
     Args:
         checkpoint: as read.
-        alpha: what it was trained with (`--lora_alpha`; the example's README trains with 32, its default is 128).
+        alpha: what it was trained with (the example's README trains with 32, its default is 128).
         fused: which of q, k, v are adapted. Default: q and v if two are, all if three are.
         dropout: what it was trained with; of no effect unless training continues. Default: 0.
 
@@ -130,8 +130,8 @@ def from_loralib(
 def _fused_parts(count: int, given: Sequence[str] | None, module: str) -> Sequence[str]:
     chosen = DEFAULT_PARTS.get(count) if given is None else [name for name in QKV if name in given]
     if chosen is None or len(chosen) != count:
-        got = f"--lora_targets names {', '.join(chosen)}" if chosen else "the file doesn't say which"
-        raise InputError(f"{module} has {count} adapted part(s) of q, k, v; {got}; name them with --lora_targets")
+        got = f"`lora_targets` names {', '.join(chosen)}" if chosen else "the file doesn't say which"
+        raise InputError(f"{module} has {count} adapted part(s) of q, k, v; {got}; name them with `lora_targets`")
     return chosen
 
 
@@ -151,7 +151,7 @@ def loralib_tensors(adapter: LowRank) -> tuple[dict[str, Tensor], int, float]:
     Smaller ranks are padded with zeros, other scalings go into B.
 
     Returns:
-        The tensors, the rank and the alpha to give its programs (`--lora_dim`, `--lora_alpha`).
+        The tensors, the rank and the alpha to give its programs.
     """
     r, alpha = common_scaling(adapter)
     tensors: dict[str, Tensor] = {}

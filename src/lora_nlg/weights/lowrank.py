@@ -66,7 +66,7 @@ class LowRank:
         return {name: found[name] for name in TARGETS if name in found}
 
 
-def take(model: GPT2, bias: str = "none") -> LowRank:
+def extract(model: GPT2, bias: str = "none") -> LowRank:
     """Copy the adapter out of a model, fp32, on the CPU.
 
     Args:
@@ -78,7 +78,7 @@ def take(model: GPT2, bias: str = "none") -> LowRank:
     """
     specs = targets_of(model, model.config)
     if not specs:
-        raise InputError("the model has no LoRA layers; it can only be converted to a whole model (--to merged)")
+        raise InputError("the model has no LoRA layers; it can only be converted to a whole model (`to` merged)")
     parts = {}
     for module, layer in lora_layers(model).items():
         names = [name for name in part_names(module) if name in specs]
@@ -96,14 +96,14 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def put(
+def insert(
     model: GPT2, adapter: LowRank, base: BaseInfo | None = None, tokenizer: TokenizerInfo | None = None
 ) -> AdapterInfo:
-    """Put an adapter into a base without LoRA, in place.
+    """Give a base the LoRA layers of an adapter, in place.
 
     Args:
         model: the base.
-        adapter: what to put.
+        adapter: what to insert.
         base: what the base is, for the description returned. Default: not said.
         tokenizer: the vocabulary it goes with, for the description. Default: not said.
 

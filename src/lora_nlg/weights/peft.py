@@ -49,7 +49,7 @@ def write_peft(folder: str | Path, adapter: LowRank, base_path: str = "") -> Pat
         InputError: biases were trained too; PEFT keeps those in another way.
     """
     if adapter.biases:
-        raise InputError("the adapter has trained biases, which this export doesn't carry; export it --to merged")
+        raise InputError("the adapter has trained biases, which this export doesn't carry; export it `to` merged")
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}

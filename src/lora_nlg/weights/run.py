@@ -7,17 +7,25 @@ holds `model/`. Both name their base and vocabulary; the vocabulary may lie in t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, write_json
 from lora_nlg.gpt2 import GPT2
+from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION, BEST, MODEL, MODEL_DESCRIPTION, TOKENIZER
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
-from lora_nlg.weights.adapter import WEIGHTS, AdapterInfo, check_tokenizer, info_from_json, load_adapter, read_adapter
-from lora_nlg.weights.base import WEIGHT_FILES, config_from_folder, find_weights, load_base, save_base
-
-MODEL_FOLDER, MODEL_DESCRIPTION, TOKENIZER_FOLDER = "model", "lora_nlg.json", "tokenizer"
+from lora_nlg.weights.adapter import (
+    AdapterInfo,
+    check_tokenizer,
+    find_adapter,
+    info_from_json,
+    install,
+    read_adapter,
+    save_adapter,
+)
+from lora_nlg.weights.base import WEIGHT_FILES, base_config, find_weights, load_base, save_base
 
 
 class Run(NamedTuple):
@@ -44,6 +52,35 @@ def save_full_model(folder: str | Path, model: GPT2, info: AdapterInfo) -> Path:
     return file
 
 
+def save_model(folder: Path, model: GPT2, info: AdapterInfo, step: int, tokenizer: Tokenizer) -> None:
+    """Write what was trained: the adapter pair, or, where everything was, a Hugging Face folder with its vocabulary.
+
+    Args:
+        folder: a run's, or one in it such as `best/`.
+        model: the model in training.
+        info: what it is.
+        step: optimiser steps it has taken.
+        tokenizer: its vocabulary.
+    """
+    info = replace(info, step=step)
+    if info.targets:
+        save_adapter(folder, model, info)
+    else:
+        tokenizer.save(folder / MODEL)
+        save_full_model(folder / MODEL, model, info)
+
+
+def saved_step(folder: Path) -> int | None:
+    """The step of the model whose files are in a run's folder; None where they aren't whole."""
+    for description, weights in (
+        (folder / ADAPTER_DESCRIPTION, folder / ADAPTER),
+        (folder / MODEL / MODEL_DESCRIPTION, folder / MODEL / WEIGHT_FILES[0]),
+    ):
+        if description.is_file() and weights.is_file():  # the description is written last
+            return info_from_json(read_json(description), str(description)).step
+    return None
+
+
 def load_run(
     path: str | Path,
     base: str | Path | None = None,
@@ -51,6 +88,7 @@ def load_run(
     *,
     allow_other_base: bool = False,
     allow_other_tokenizer: bool = False,
+    before: Run | None = None,
 ) -> Run:
     """Build the model a run trained, and its vocabulary.
 
@@ -61,6 +99,8 @@ def load_run(
         tokenizer: where the vocabulary is. Default: in the run, where the run says it was, or beside the base.
         allow_other_base: put the adapter on a base of equal shape with other values. Default: False.
         allow_other_tokenizer: accept another vocabulary than trained with. Default: False.
+        before: a run in memory. If the two differ in nothing but the adapter's values, its model is given these, so
+            that one base serves both. Default: None.
 
     Returns:
         The model on the CPU in evaluation mode, its adapter not merged; the vocabulary; the description.
@@ -68,12 +108,14 @@ def load_run(
     Raises:
         InputError: nothing to load there, the base or vocabulary is not found, or either isn't the one trained with.
     """
-    model, info, places = load_model(path, base, allow_other_base=allow_other_base)
+    model, info, places = load_model(path, base, allow_other_base=allow_other_base, before=before)
+    if before is not None and model is before.model:
+        return Run(model, before.tokenizer, info)
     return Run(model, find_tokenizer(info, tokenizer, places, str(path), allow_other_tokenizer, model), info)
 
 
 def load_model(
-    path: str | Path, base: str | Path | None = None, *, allow_other_base: bool = False
+    path: str | Path, base: str | Path | None = None, *, allow_other_base: bool = False, before: Run | None = None
 ) -> tuple[GPT2, AdapterInfo, list[Path]]:
     """The model of a run without its vocabulary; see `load_run`.
 
@@ -81,16 +123,18 @@ def load_model(
         The model, its description, and the folders where its vocabulary may lie.
     """
     path = Path(path)
-    if (path / WEIGHTS).is_file() and (path / MODEL_FOLDER).exists():
-        raise InputError(
-            f"{path} holds both {WEIGHTS} and {MODEL_FOLDER}/, results of two runs; give the one that is meant"
-        )
-    if path.is_file() or (path / WEIGHTS).is_file():
-        info = read_adapter(path)[0]
+    if (path / ADAPTER).is_file() and (path / MODEL).exists():
+        raise InputError(f"{path} holds both {ADAPTER} and {MODEL}/, results of two runs; give the one that is meant")
+    if path.is_file() or (path / ADAPTER).is_file():
+        info, tensors = read_adapter(path)
         base = Path(base) if base is not None else _recorded_base(info, path)
-        shape = None if info.base is None else info.base.config
-        model = load_base(base, config_from_folder(find_weights(base).parent) or shape)
-        load_adapter(path, model, allow_other_base=allow_other_base)
+        if before is not None and _differ_in_values_alone(info, before.info):
+            model = before.model
+        else:
+            file = find_weights(base)
+            recorded = None if info.base is None else info.base.config
+            model = load_base(file, base_config(file, recorded=recorded))
+        install(model, info, tensors, str(find_adapter(path)), allow_other_base)
         places = [path if path.is_dir() else path.parent]
     else:
         base = _model_folder(path)
@@ -99,25 +143,29 @@ def load_model(
     return model.eval(), info, [*places, base]
 
 
+def _differ_in_values_alone(info: AdapterInfo, other: AdapterInfo) -> bool:
+    same = ("targets", "base", "tokenizer", "variant", "bias")
+    unchanged_base = info.base is not None and info.bias == "none"
+    return unchanged_base and all(getattr(info, name) == getattr(other, name) for name in same)
+
+
 def _recorded_base(info: AdapterInfo, path: Path) -> Path:
     if info.base is None:
-        raise InputError(f"{path} doesn't say which base it belongs to; give it with --init_checkpoint")
+        raise InputError(f"{path} doesn't say which base it belongs to; give it as `base`")
     if not Path(info.base.path).exists():
-        raise InputError(
-            f"{path} was trained on {info.base}, which is not there any more; say where it is with --init_checkpoint"
-        )
+        raise InputError(f"{path} was trained on {info.base}, which is not there any more; say where it is with `base`")
     return Path(info.base.path)
 
 
 def _model_folder(path: Path) -> Path:
-    for folder in (path / MODEL_FOLDER, path):
+    for folder in (path / MODEL, path):
         if any((folder / name).is_file() for name in WEIGHT_FILES):
             return folder
     if not path.exists():
         raise InputError(f"no run at {path}; give a directory that `lora-nlg train` wrote")
-    hint = ", e.g. " + str(path / "best") if (path / "best" / WEIGHTS).is_file() else ""
+    hint = ", e.g. " + str(path / BEST) if (path / BEST / ADAPTER).is_file() else ""
     raise InputError(
-        f"{path} is not a trained run: it has neither {WEIGHTS} nor {MODEL_FOLDER}/; give a directory that "
+        f"{path} is not a trained run: it has neither {ADAPTER} nor {MODEL}/; give a directory that "
         f"`lora-nlg train` finished or saved into{hint}"
     )
 
@@ -157,7 +205,7 @@ def find_tokenizer(
     if model is not None and found.vocab_size > model.config.vocab_size:
         raise InputError(
             f"the vocabulary has {found.vocab_size} ids, the model only {model.config.vocab_size}; give the one "
-            f"{source} was trained with (--tokenizer)"
+            f"{source} was trained with (`tokenizer`)"
         )
     return found
 
@@ -175,16 +223,16 @@ def _search(info: AdapterInfo, places: list[Path], source: str) -> Tokenizer:
     wanted = f"the vocabulary {info.tokenizer}" if info.tokenizer is not None else "a vocabulary"
     raise InputError(
         f"{source} needs {wanted}, which is neither in it, beside its base nor where it was"
-        f"{'; ' + '; '.join(others) if others else ''}; say where it is with --tokenizer"
+        f"{'; ' + '; '.join(others) if others else ''}; say where it is with `tokenizer`"
     )
 
 
 def _tokenizer_places(info: AdapterInfo, places: list[Path]) -> Iterator[Path]:
     folders = [place if place.is_dir() else place.parent for place in places]
     for folder in folders:
-        yield folder / TOKENIZER_FOLDER
+        yield folder / TOKENIZER
         if info.tokenizer is not None:  # without a hash to tell, a neighbour's could pass for the model's own
-            yield folder.parent / TOKENIZER_FOLDER
+            yield folder.parent / TOKENIZER
     if info.tokenizer is not None:
         yield Path(info.tokenizer.path)
     yield from folders

@@ -133,7 +133,7 @@ def test_prompts_that_cannot_be_searched_are_refused():
 
 
 def test_settings_out_of_range_are_named_together():
-    with pytest.raises(InputError, match=r"--beam .*--repetition_penalty .*--semantics"):
+    with pytest.raises(InputError, match=r"`beam` .*`repetition_penalty` .*`semantics`"):
         BeamSettings(beam=0, repetition_penalty=0.0, semantics="other")
 
 

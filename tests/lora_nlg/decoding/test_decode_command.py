@@ -20,11 +20,12 @@ from lora_nlg import __version__
 from lora_nlg.__main__ import main
 from lora_nlg.corpora.record import Record, write_records
 from lora_nlg.decoding import BeamSettings, Decoder, Hypothesis, decode_contexts, decode_n_best, fold_for_decoding
-from lora_nlg.decoding.predictions import Journal, journal_folder
+from lora_nlg.decoding.predictions import Journal
 from lora_nlg.errors import InputError
 from lora_nlg.files import sha256_file
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
 from lora_nlg.lora import LoRASpec, inject
+from lora_nlg.run_folder import journal_folder
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.tokenizers.sentencepiece import train_sentencepiece
 from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer, save_adapter
@@ -197,7 +198,7 @@ def test_how_predictions_were_made_is_noted_beside_them(runs: Path, tmp_path: Pa
     assert main(["decode", "--checkpoint", str(tmp_path / "whole"), *data, *sampled]) == 0
     note = json.loads((tmp_path / "s.config.json").read_text())
     assert note["model"]["model_sha256"] == base_hash(load_base(runs / "base")) and "targets" not in note["model"]
-    assert note["sampling"] == {"temperature": 1.0, "top_p": 1.0, "seed": 3}
+    assert note["sampling"] == {"temperature": 1.0, "top_p": 1.0, "random_seed": 3}
 
 
 def test_samples_depend_on_the_seed_and_not_on_the_batch(runs: Path, tmp_path: Path) -> None:
@@ -275,7 +276,7 @@ def test_generate_prints_scores_and_texts(runs: Path, capsys: pytest.CaptureFixt
         (["--eval_len", "128"], "--eval_len 128 leaves no room"),
         (["--eos_token_id", "x"], "--eos_token_id"),
         (["--semantics", "t5"], "lora, hf"),
-        (["--dtype", "int8"], "--dtype must be one of fp32, bf16, fp16, got 'int8'"),
+        (["--dtype", "int8"], "--dtype must be one of fp32, bf16, fp16, got int8"),
         (["--data", "nothing.jsonl"], "nothing.jsonl"),
         (["--unknown", "1"], "unknown"),
     ],

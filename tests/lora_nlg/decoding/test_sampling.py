@@ -29,7 +29,7 @@ def test_first_tokens_come_as_often_as_the_model_says(temperature: float) -> Non
 def test_samples_end_obey_bans_and_are_scored_by_the_model() -> None:
     model = random_model(3, vocab_size=12, sharpness=0.2)
     settings = BeamSettings((0,), eval_len=30, n_best=20, no_repeat_ngram_size=2, min_length=3)
-    ((_, found),) = sample(InferenceGPT2(model), [[4, 5]], settings, SamplingSettings(seed=5))
+    ((_, found),) = sample(InferenceGPT2(model), [[4, 5]], settings, SamplingSettings(random_seed=5))
     assert len(found) == 20 and any(h.finished for h in found)
     assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
     for hypothesis in found:
@@ -66,7 +66,7 @@ def test_the_caller_is_not_in_inference_mode_between_results() -> None:
 
 @pytest.mark.parametrize("values", [{"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.1}])
 def test_settings_out_of_range_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(InputError, match=f"--{next(iter(values))}"):
+    with pytest.raises(InputError, match=f"`{next(iter(values))}`"):
         SamplingSettings(**values)
 
 

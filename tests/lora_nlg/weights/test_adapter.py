@@ -123,7 +123,7 @@ def test_another_base_is_refused(tmp_path: Path, base_folder: Path, adapted: Ada
     other = load_base(base_folder)
     with torch.no_grad():
         other.transformer.h[0].mlp.c_fc.weight[0, 0] += 1e-4
-    with pytest.raises(InputError, match=r"same shape but other values \(hash .*--allow_other_base"):
+    with pytest.raises(InputError, match=r"same shape but other values \(hash .*`allow_other_base`"):
         load_adapter(tmp_path, other)
     load_adapter(tmp_path, other, allow_other_base=True)
     torch.testing.assert_close(logits(other), logits(model), rtol=0, atol=1e-2)
@@ -141,7 +141,7 @@ def test_another_vocabulary_is_refused(tmp_path: Path, base_folder: Path, adapte
     save(tmp_path, model, base_folder, tokenizer=describe_tokenizer(vocabulary, tmp_path))
     load_adapter(tmp_path, load_base(base_folder), tokenizer=vocabulary)
     other = train_sentencepiece([" quite another text", " and one more"] * 9, 290)
-    with pytest.raises(InputError, match=r"sentencepiece of 330 ids .* sentencepiece of 290 ids .*--allow_other_token"):
+    with pytest.raises(InputError, match=r"sentencepiece of 330 ids .* sentencepiece of 290 ids .*`allow_other_token"):
         load_adapter(tmp_path, load_base(base_folder), tokenizer=other)
     load_adapter(tmp_path, load_base(base_folder), tokenizer=other, allow_other_tokenizer=True)
 

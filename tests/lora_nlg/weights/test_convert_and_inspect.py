@@ -24,7 +24,7 @@ from lora_nlg.weights import (
     save_full_model,
 )
 from lora_nlg.weights.loralib import write_loralib
-from lora_nlg.weights.lowrank import take
+from lora_nlg.weights.lowrank import extract
 from lora_nlg.weights.merged import probe_logits
 
 Adapted = Callable[..., GPT2]
@@ -89,7 +89,7 @@ def test_merged_has_the_vocabulary_and_can_be_decoded(run: Path, base: Path, tmp
 
 def test_a_full_loralib_file_brings_its_base(base: Path, adapted: Adapted, tmp_path: Path, capsys) -> None:
     model, file = adapted("q,v"), tmp_path / "model.20.pt"
-    write_loralib(file, take(model), load_base(base))
+    write_loralib(file, extract(model), load_base(base))
     described = call_output(capsys, "inspect", file)
     assert "with the base and LoRA weights" in described
     assert (
@@ -113,7 +113,7 @@ def test_a_full_loralib_file_saved_merged_or_with_another_base(
     base: Path, adapted: Adapted, tmp_path: Path, capsys, caplog
 ) -> None:
     model, file = adapted("q,v"), tmp_path / "model.20.pt"
-    write_loralib(file, take(model), load_base(base))
+    write_loralib(file, extract(model), load_base(base))
     state = torch.load(file, weights_only=True)["model_state_dict"]
     with torch.no_grad():
         for i in range(2):
@@ -133,7 +133,7 @@ def test_a_full_loralib_file_saved_merged_or_with_another_base(
 
 def test_refusals_are_one_line(run: Path, base: Path, adapted: Adapted, tmp_path: Path, capsys) -> None:
     pt, peft = tmp_path / "m.pt", tmp_path / "peft"
-    write_loralib(pt, take(adapted("q,v")))
+    write_loralib(pt, extract(adapted("q,v")))
     assert call("convert", run, "--to", "peft", "--out", peft) == 0
     moved = base.rename(tmp_path / "moved")
     (tmp_path / "junk.bin").write_bytes(b"junk")
@@ -200,7 +200,7 @@ def test_inspect_names_what_is_wrong(run: Path, base: Path, tmp_path: Path, caps
 @pytest.mark.parametrize("lost", ["lora_A", "lora_B"])
 def test_inspect_names_a_matrix_without_its_partner(lost: str, adapted: Adapted, tmp_path: Path, capsys) -> None:
     file = tmp_path / "model.pt"
-    write_loralib(file, take(adapted("q,v")))
+    write_loralib(file, extract(adapted("q,v")))
     state = torch.load(file, weights_only=True)["model_state_dict"]
     del state[f"transformer.h.1.attn.c_attn.{lost}"]
     torch.save(state, file)
@@ -226,7 +226,7 @@ def test_weights_of_another_kind_are_told_by_name(
     run: Path, base: Path, adapted: Adapted, tmp_path: Path, capsys
 ) -> None:
     pt, peft, full = tmp_path / "x" / "model.pt", tmp_path / "peft", tmp_path / "full"
-    write_loralib(pt, take(adapted("q,v")))
+    write_loralib(pt, extract(adapted("q,v")))
     assert call("convert", run, "--to", "peft", "--out", peft) == 0
     save_full_model(full / "model", load_base(base), AdapterInfo({}))
     merge = "to train on from it: `lora-nlg convert {} --to merged --out DIR{}`, then --init_checkpoint DIR"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,9 @@ def test_what_is_broken_is_named(run: Path, tmp_path: Path, capsys) -> None:
 
 
 def test_a_missing_package_and_a_broken_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "REQUIRED", ("torch", "no-such-package"))
+    monkeypatch.setattr(
+        importlib.metadata, "requires", lambda _: ["torch>=2.10", "no-such-package", "peft; extra == 'x'"]
+    )
     monkeypatch.setattr(doctor, "fold", lambda model: lambda *_: model(*_) + 1)
     found = {check.name: check for check in doctor.environment()}
     assert found["packages"].status == "FAIL" and "not installed: no-such-package" in found["packages"].text

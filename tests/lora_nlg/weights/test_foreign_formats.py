@@ -24,7 +24,7 @@ from lora_nlg.lora import LoRASpec, fold
 from lora_nlg.tokenizers.gpt2_bpe import GPT2Tokenizer
 from lora_nlg.weights import load_base
 from lora_nlg.weights.loralib import from_loralib, loralib_tensors, read_loralib, write_loralib
-from lora_nlg.weights.lowrank import put, take
+from lora_nlg.weights.lowrank import extract, insert
 from lora_nlg.weights.merged import probe_logits, write_merged
 from lora_nlg.weights.peft import read_peft, write_peft
 
@@ -50,7 +50,7 @@ def test_peft_runs_our_export_and_we_read_it_back(
     tmp_path: Path, base_folder: Path, adapted: Adapted, targets: str, rule: str
 ) -> None:
     model = adapted(targets, rule=rule)
-    write_peft(tmp_path, take(model), str(base_folder))
+    write_peft(tmp_path, extract(model), str(base_folder))
     base = transformers.GPT2LMHeadModel.from_pretrained(base_folder).eval()
     plain = their_logits(base)
     theirs = peft.PeftModel.from_pretrained(base, tmp_path).eval()
@@ -60,7 +60,7 @@ def test_peft_runs_our_export_and_we_read_it_back(
 
     adapter, named_base = read_peft(tmp_path)
     again = load_base(base_folder)
-    put(again, adapter)
+    insert(again, adapter)
     close(probe_logits(again), ours, 1e-6)
     assert named_base == str(base_folder)
     ours_specs, theirs_specs = targets_of(model, model.config), adapter.specs()
@@ -91,7 +91,7 @@ def test_peft_adapters_made_by_peft(tmp_path: Path, base_folder: Path, rslora: b
     theirs.save_pretrained(tmp_path, safe_serialization=not rslora)
     ours = load_base(base_folder)
     plain = probe_logits(ours)
-    put(ours, read_peft(tmp_path)[0])
+    insert(ours, read_peft(tmp_path)[0])
     close(probe_logits(ours), their_logits(theirs))
     assert (probe_logits(ours) - plain).abs().max() > 1e-2
     assert list(targets_of(ours, ours.config)) == ["q", "k", "v", "fc", "proj", "wte"]
@@ -119,7 +119,7 @@ def test_peft_refusals(tmp_path: Path, base_folder: Path) -> None:
         read_peft(save("ia3", peft.IA3Config, target_modules=["c_attn"], feedforward_modules=[]))
     some_blocks = save("some", target_modules=["c_attn"], layers_to_transform=[1], fan_in_fan_out=True)
     with pytest.raises(InputError, match=r"doesn't fit the base: no transformer.h.0.attn.c_attn"):
-        put(load_base(base_folder), read_peft(some_blocks)[0])
+        insert(load_base(base_folder), read_peft(some_blocks)[0])
 
 
 class TheirBlock(nn.Module):
@@ -142,7 +142,7 @@ def test_loralib_files_of_every_form(
     model = adapted("q,v")
     base = load_base(base_folder)
     file = tmp_path / "model.10.pt"
-    assert write_loralib(file, take(model), base if full else None) == (4, 16.0)
+    assert write_loralib(file, extract(model), base if full else None) == (4, 16.0)
     state = torch.load(file, weights_only=True)["model_state_dict"]
     assert ("lm_head.decoder.weight" in state) == full
     state = {name.replace("transformer.", prefix): value for name, value in state.items()}
@@ -153,19 +153,19 @@ def test_loralib_files_of_every_form(
     assert (checkpoint.full, checkpoint.ddp, checkpoint.wrapped) == (full, ddp, wrapped)
     again = load_base(base_folder)
     plain = probe_logits(again)
-    info = put(again, from_loralib(checkpoint, alpha=16))
+    info = insert(again, from_loralib(checkpoint, alpha=16))
     assert {name: (spec.r, spec.alpha) for name, spec in info.targets.items()} == {"q": (4, 16.0), "v": (4, 16.0)}
     assert torch.equal(probe_logits(again), probe_logits(model))
     assert (probe_logits(again) - plain).abs().max() > 1e-2
     other = load_base(base_folder)
-    put(other, from_loralib(checkpoint, alpha=32))
+    insert(other, from_loralib(checkpoint, alpha=32))
     assert (probe_logits(other) - probe_logits(again)).abs().max() > 1e-2
 
 
 def test_loralib_layer_computes_what_the_file_says(tmp_path: Path, base_folder: Path, adapted: Adapted) -> None:
     """The written tensors, loaded strictly into loralib's own layer, give the update of ours."""
     model = adapted("q,v")
-    write_loralib(tmp_path / "model.pt", take(model), load_base(base_folder))
+    write_loralib(tmp_path / "model.pt", extract(model), load_base(base_folder))
     state = torch.load(tmp_path / "model.pt", weights_only=True)["model_state_dict"]
     for i in range(2):
         block, prefix = TheirBlock(48), f"transformer.h.{i}.attn."
@@ -178,13 +178,13 @@ def test_loralib_layer_computes_what_the_file_says(tmp_path: Path, base_folder: 
 def test_loralib_round_trip_with_any_targets(tmp_path: Path, base_folder: Path, adapted: Adapted, targets: str) -> None:
     """One rank and one alpha for all: smaller ranks are padded, other scalings go into B; the logits stay."""
     model = adapted(targets)
-    adapter = take(model)
+    adapter = extract(model)
     r, alpha = write_loralib(tmp_path / "model.pt", adapter)
     assert r == max(spec.r for spec in adapter.specs().values())
     fused = [name for name in "qkv" if name in adapter.specs()]
     again = load_base(base_folder)
     plain = probe_logits(again)
-    put(again, from_loralib(read_loralib(tmp_path / "model.pt"), alpha, fused))
+    insert(again, from_loralib(read_loralib(tmp_path / "model.pt"), alpha, fused))
     close(probe_logits(again), probe_logits(model))
     assert (probe_logits(model) - plain).abs().max() > 1e-2
 
@@ -197,10 +197,10 @@ def test_loralib_reads_the_recorded_adapters_of_the_predecessor(shared_golden: P
     torch.save({"model_state_dict": {f"module.{name}": value for name, value in final.items()}}, tmp_path / "m.pt")
     base = load_base(shared_golden / "base.safetensors")
     plain = probe_logits(base)
-    info = put(base, from_loralib(read_loralib(tmp_path / "m.pt"), 128))
+    info = insert(base, from_loralib(read_loralib(tmp_path / "m.pt"), 128))
     assert list(info.targets) == ["q", "v"]
     assert (probe_logits(base) - plain).abs().max() > 1e-3
-    assert all(torch.equal(value, final[name]) for name, value in loralib_tensors(take(base))[0].items())
+    assert all(torch.equal(value, final[name]) for name, value in loralib_tensors(extract(base))[0].items())
 
 
 def test_loralib_biases(tmp_path: Path, base_folder: Path, adapted: Adapted) -> None:
@@ -210,22 +210,22 @@ def test_loralib_biases(tmp_path: Path, base_folder: Path, adapted: Adapted) -> 
             for name, parameter in model.named_parameters():
                 if name.endswith("bias") and (bias == "all" or "c_attn" in name):
                     parameter.add_(0.1)
-        write_loralib(tmp_path / "m.pt", take(model, bias))
+        write_loralib(tmp_path / "m.pt", extract(model, bias))
         adapter = from_loralib(read_loralib(tmp_path / "m.pt"), 16)
         assert adapter.bias == bias and len(adapter.biases) == count
         again = load_base(base_folder)
-        assert put(again, adapter).bias == bias
+        assert insert(again, adapter).bias == bias
         assert torch.equal(probe_logits(again), probe_logits(model))
     with pytest.raises(InputError, match="trained biases"):
-        write_peft(tmp_path, take(model, "all"))
+        write_peft(tmp_path, extract(model, "all"))
 
 
 def test_loralib_refusals(tmp_path: Path, base_folder: Path, adapted: Adapted) -> None:
     file = tmp_path / "m.pt"
-    write_loralib(file, take(adapted("k")))
+    write_loralib(file, extract(adapted("k")))
     with pytest.raises(InputError, match=r"has 1 adapted part\(s\) of q, k, v; the file doesn't say which; name them"):
         from_loralib(read_loralib(file), 16)
-    with pytest.raises(InputError, match="--lora_targets names q, v; name them with --lora_targets"):
+    with pytest.raises(InputError, match="`lora_targets` names q, v; name them with `lora_targets`"):
         from_loralib(read_loralib(file), 16, ["q", "v"])
     state = torch.load(file, weights_only=True)["model_state_dict"]
     torch.save({name: value for name, value in state.items() if name != "transformer.h.1.attn.c_attn.lora_B"}, file)

@@ -59,7 +59,7 @@ def test_from_the_directory_alone(run: Path, adapted: Adapted, logits: Logits, v
 
 def test_moved_base(run: Path, base: Path, tmp_path: Path, logits: Logits, adapted: Adapted) -> None:
     moved = base.rename(tmp_path / "moved")
-    with pytest.raises(InputError, match=r"trained on base \(hash .*not there any more; .*--init_checkpoint"):
+    with pytest.raises(InputError, match=r"trained on base \(hash .*not there any more; .*`base`"):
         load_run(run)
     assert torch.equal(logits(load_run(run, base=moved).model), logits(adapted(seed=1)))
 
@@ -79,7 +79,7 @@ def test_vocabulary_is_found_or_asked_for(run: Path, base: Path, vocabulary: Tok
     from lora_nlg.tokenizers.sentencepiece import train_sentencepiece
 
     shutil.rmtree(run / "tokenizer")
-    with pytest.raises(InputError, match=r"needs the vocabulary sentencepiece of 330 ids .*with --tokenizer"):
+    with pytest.raises(InputError, match=r"needs the vocabulary sentencepiece of 330 ids .*with `tokenizer`"):
         load_run(run)
     vocabulary.save(tmp_path / "vocabulary")
     assert load_run(run, tokenizer=tmp_path / "vocabulary").tokenizer.sha256 == vocabulary.sha256
@@ -90,7 +90,7 @@ def test_vocabulary_is_found_or_asked_for(run: Path, base: Path, vocabulary: Tok
     other.save(tmp_path / "other")
     with pytest.raises(InputError, match=r"base has another \("):
         load_run(run)
-    with pytest.raises(InputError, match="--allow_other_tokenizer"):
+    with pytest.raises(InputError, match="`allow_other_tokenizer`"):
         load_run(run, tokenizer=tmp_path / "other")
     assert load_run(run, tokenizer=tmp_path / "other", allow_other_tokenizer=True).tokenizer.vocab_size == 290
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,14 +15,16 @@ from lora_nlg.errors import InputError
 from lora_nlg.files import read_json
 from lora_nlg.gpt2 import SIZES, GPT2Config
 from lora_nlg.lora import LoRASpec
+from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION, CONFIG, MODEL, MODEL_DESCRIPTION, SNAPSHOT_DESCRIPTION
 from lora_nlg.weights import peft
-from lora_nlg.weights.adapter import DESCRIPTION, WEIGHTS, AdapterInfo, find_adapter, info_from_json, read_adapter
+from lora_nlg.weights.adapter import AdapterInfo, info_from_json, read_adapter
 from lora_nlg.weights.base import WEIGHT_FILES, base_hash, canonical_names, load_base, read_any
 from lora_nlg.weights.loralib import LoralibCheckpoint, read_loralib, unwrap
 from lora_nlg.weights.lowrank import LowRank
-from lora_nlg.weights.run import MODEL_DESCRIPTION, MODEL_FOLDER
 
-ADAPTER, MODEL, LORALIB, PEFT, SNAPSHOT, UNKNOWN = "adapter", "model", "loralib", "peft", "snapshot", "unknown"
+Kind = Literal["adapter", "model", "loralib", "peft", "snapshot", "unknown"]
+
+_DESCRIPTIONS = (ADAPTER_DESCRIPTION, peft.CONFIG, "config.json", MODEL_DESCRIPTION, SNAPSHOT_DESCRIPTION)
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Identity:
     """
 
     path: Path
-    kind: str
+    kind: Kind
     title: str
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -66,22 +68,22 @@ def identify(path: str | Path) -> Identity:
     path = Path(path)
     if not path.exists():
         raise InputError(f"nothing at {path}")
-    if path.is_file() and path.name in (DESCRIPTION, peft.CONFIG, "config.json", MODEL_DESCRIPTION, "snapshot.json"):
+    if path.is_file() and path.name in _DESCRIPTIONS:
         path = path.parent
     try:
         return _folder(path) if path.is_dir() else _file(path)
     except InputError as error:
-        return Identity(path, UNKNOWN, "not a weights file that lora-nlg knows", problems=[str(error)])
+        return Identity(path, "unknown", "not a weights file that lora-nlg knows", problems=[str(error)])
 
 
 def _folder(path: Path) -> Identity:
-    if (path / WEIGHTS).is_file():
+    if (path / ADAPTER).is_file():
         return _adapter(path)
     if (path / peft.CONFIG).is_file():
         return _peft(path)
-    if (path / "snapshot.json").is_file():
+    if (path / SNAPSHOT_DESCRIPTION).is_file():
         return _snapshot(path)
-    for folder in (path / MODEL_FOLDER, path):
+    for folder in (path / MODEL, path):
         if any((folder / name).is_file() for name in WEIGHT_FILES):
             return _model(folder)
     held = sorted(entry.name for entry in path.iterdir())[:8]
@@ -102,7 +104,7 @@ def _file(path: Path) -> Identity:
         return _loralib(path)
     if any("base_model.model." in name for name in tensors):
         title = f"weights of a PEFT adapter without the {peft.CONFIG} that belongs beside them"
-        return Identity(path, UNKNOWN, title, problems=[f"{peft.CONFIG} is missing: rank is known, alpha is not"])
+        return Identity(path, "unknown", title, problems=[f"{peft.CONFIG} is missing: rank is known, alpha is not"])
     if any(re.search(r"h\.\d+\.attn\.c_attn\.weight$", name) for name in tensors):
         return _model(path, {"wrapped in": wrapped} if wrapped else {})
     names = ", ".join(list(tensors)[:3])
@@ -110,8 +112,8 @@ def _file(path: Path) -> Identity:
 
 
 def _adapter(path: Path) -> Identity:
-    identity = Identity(path, ADAPTER, "LoRA adapter of lora-nlg")
-    if path.is_dir() and (path / "config.yaml").is_file():
+    identity = Identity(path, "adapter", "LoRA adapter of lora-nlg")
+    if path.is_dir() and (path / CONFIG).is_file():
         identity.title = "run directory of lora-nlg with a LoRA adapter"
     try:
         info, tensors = read_adapter(path)
@@ -130,11 +132,11 @@ def _adapter(path: Path) -> Identity:
         **_norms({name.rpartition(".")[0]: _pair(tensors, name) for name in tensors if name.endswith(".lora_A")}),
     }
     if info.base is not None and not Path(info.base.path).exists():
-        identity.problems.append(f"its base is no longer at {info.base.path}; give --init_checkpoint")
+        identity.problems.append(f"its base is no longer at {info.base.path}; give `base`")
     if bad := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
         identity.problems.append(f"{bad[0]} is not finite: training had diverged")
-    if path.is_dir() and not (path / DESCRIPTION).is_file():
-        identity.facts["note"] = f"no {DESCRIPTION}; the weights file describes itself ({find_adapter(path).name})"
+    if path.is_dir() and not (path / ADAPTER_DESCRIPTION).is_file():
+        identity.facts["note"] = f"no {ADAPTER_DESCRIPTION}; the weights file describes itself ({ADAPTER})"
     return identity
 
 
@@ -172,14 +174,14 @@ def _norms(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, str]:
 
 
 def _snapshot(path: Path) -> Identity:
-    value = read_json(path / "snapshot.json")
+    value = read_json(path / SNAPSHOT_DESCRIPTION)
     facts = {"step": value.get("step"), "use": "`lora-nlg train` resumes from it; to decode, use the run's adapter"}
-    return Identity(path, SNAPSHOT, "training snapshot of lora-nlg (adapter and optimiser state)", facts)
+    return Identity(path, "snapshot", "training snapshot of lora-nlg (adapter and optimiser state)", facts)
 
 
 def _peft(path: Path) -> Identity:
     config = read_json(path / peft.CONFIG)
-    identity = Identity(path, PEFT, f"PEFT adapter ({config.get('peft_type')})")
+    identity = Identity(path, "peft", f"PEFT adapter ({config.get('peft_type')})")
     try:
         adapter, base = peft.read_peft(path)
         identity.facts = {**_targets(adapter.specs()), **_size(adapter), "base": base or "not said"}
@@ -219,9 +221,9 @@ def _loralib(path: Path) -> Identity:
     checkpoint = read_loralib(path)
     title = f"loralib checkpoint with {'the base and LoRA weights' if checkpoint.full else 'LoRA weights only'}"
     try:
-        return Identity(path, LORALIB, title, loralib_facts(checkpoint))
+        return Identity(path, "loralib", title, loralib_facts(checkpoint))
     except InputError as error:
-        return Identity(path, LORALIB, title, problems=[str(error)])
+        return Identity(path, "loralib", title, problems=[str(error)])
 
 
 def loralib_facts(checkpoint: LoralibCheckpoint) -> dict[str, Any]:
@@ -242,7 +244,7 @@ def loralib_facts(checkpoint: LoralibCheckpoint) -> dict[str, Any]:
     return {
         "rank": r,
         "scaling": (
-            f"alpha/{r}; alpha is not in the file: convert with --lora_alpha 32 (the published command; scaling "
+            f"alpha/{r}; alpha is not in the file: convert with `lora_alpha` 32 (the published command; scaling "
             f"{published}) or 128 (the code's default; scaling {default})"
         ),
         **{f"layers {name}": text for name, text in _layer_kinds(pairs).items()},
@@ -263,7 +265,7 @@ def _layer_kinds(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, str]:
 
 
 def _model(path: Path, extra: Mapping[str, Any] | None = None) -> Identity:
-    identity = Identity(path, MODEL, "GPT-2, whole model", dict(extra or {}))
+    identity = Identity(path, "model", "GPT-2, whole model", dict(extra or {}))
     described = path.is_dir() and (path / MODEL_DESCRIPTION).is_file()
     if described:
         identity.title = "GPT-2 that lora-nlg fine-tuned as a whole"
