@@ -121,9 +121,10 @@ def test_slots_grow_when_beams_stay_apart():
 
 def test_what_a_step_reads_and_writes_stays_where_it_is():
     # What makes a step fit to be recorded: every tensor of its state is changed in place, whoever comes and goes.
-    model = InferenceGPT2(random_model(2, vocab_size=40, sharpness=0.4))
-    settings = BeamSettings((END, BLANK), beam=3, eval_len=12)
-    search = GraphSearch(model, prompts_of(30, 1, 40), settings, [LengthPenalty(0.8, 12)], 8)
+    model = InferenceGPT2(random_model(3, vocab_size=40, sharpness=0.9))
+    settings = BeamSettings((END, BLANK), beam=4, eval_len=40)
+    search = GraphSearch(model, prompts_of(18, 1, 40), settings, [LengthPenalty(0.8, 40)], 16)
+    search.step.grow(256)  # room enough from the start
     tensors = {name: value for name, value in vars(search.step).items() if isinstance(value, torch.Tensor)}
     shapes = set()
 
@@ -133,11 +134,11 @@ def test_what_a_step_reads_and_writes_stays_where_it_is():
 
     search.graphs.step = step
     with torch.inference_mode():
-        assert len(dict(search.run())) == 30
+        assert len(dict(search.run())) == 18
     assert {name: value.data_ptr() for name, value in tensors.items()} == {
         name: getattr(search.step, name).data_ptr() for name in tensors
     }
-    assert {places for places, _ in shapes} == {8, 2}  # at the end fewer places are computed
+    assert {16, 4} <= {places for places, _ in shapes} <= {16, 4, 1}  # at the end fewer places are computed
     assert all(slots % SLOT_MULTIPLE == 0 for _, slots in shapes)
 
 
