@@ -149,12 +149,14 @@ def _linear(layer: nn.Linear, dtype: torch.dtype, share: FrozenLinear | None) ->
     return FrozenLinear(layer.weight, layer.bias, dtype)
 
 
-class _WideLinear(FrozenLinear):
-    """x·Wᵀ + b with factors of 16 bits, summed and given in fp32: on CUDA only."""
+class _WideHead(FrozenLinear):
+    """A padded head with factors of 16 bits, summed and given in fp32: on CUDA only."""
 
     def _product(self, x: Tensor, gelu: bool = False) -> Tensor:
-        assert isinstance(self.weight, Tensor) and self.bias is not None, "of a head on CUDA"
-        return torch.mm(x.to(self.dtype), self.weight.t(), out_dtype=torch.float32).add_(self.bias)
+        assert isinstance(self.weight, Tensor), "of a head on CUDA"
+        scores = torch.mm(x.to(self.dtype), self.weight.t(), out_dtype=torch.float32)
+        scores[:, len(self.source) :] = float("-inf")  # sparing a pass over all scores to add the bias
+        return scores
 
 
 def _padded_head(weight: Tensor, dtype: torch.dtype) -> FrozenLinear:
@@ -164,6 +166,6 @@ def _padded_head(weight: Tensor, dtype: torch.dtype) -> FrozenLinear:
     bias[V:] = float("-inf")
     padded = F.pad(weight.detach().float(), (0, 0, 0, padding))
     is_wide = weight.is_cuda and dtype != torch.float32
-    head = _WideLinear(padded, bias, dtype) if is_wide else FrozenLinear(padded, bias)
+    head = _WideHead(padded, bias, dtype) if is_wide else FrozenLinear(padded, bias)
     head.source = weight
     return head
