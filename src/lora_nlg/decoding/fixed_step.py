@@ -26,7 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lora_nlg.decoding.constraints import constrain_
 from lora_nlg.decoding.selection import Beams, Candidates, best_continuations, next_beams
 from lora_nlg.decoding.settings import BeamSettings
-from lora_nlg.gpt2.attention import PackedAttention
+from lora_nlg.gpt2.attention import FlatAttention
 from lora_nlg.gpt2.inference import InferenceGPT2
 
 SLOT_MULTIPLE = 64  # slots attended to are a multiple of this: few shapes, and aligned for every kernel
@@ -231,7 +231,7 @@ class _PromptAttention:
 
     def __init__(self, keys_values: Tensor, targets: Tensor, lengths: Sequence[int]) -> None:
         self.keys_values, self.targets = keys_values, targets
-        self.packed = PackedAttention(lengths, targets.device)
+        self.packed = FlatAttention(lengths, targets.device)
 
     def __call__(self, layer: int, qkv: Tensor, n_head: int) -> Tensor:
         """(T, 3*D) -> (T, D); see `lora_nlg.gpt2.Attention`."""

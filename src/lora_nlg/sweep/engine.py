@@ -102,7 +102,7 @@ def make_group(base: GPT2, members: Sequence[Member], settings: SweepSettings) -
     for parameter_name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in parameter_name)
     if settings.dtype != "fp32":
-        model = deepcopy(model)  # the base's own weights stay as they are
+        model = deepcopy(model, {id(rows): rows})  # the base's own weights stay as they are; layers share their rows
         prepare_precision(model, settings.dtype)
     pack_frozen(model)
     value, parameters = _flatten(model)
