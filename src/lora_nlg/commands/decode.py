@@ -103,14 +103,16 @@ class DecodeArguments:
     out: str | None = None
     """File of predictions. Default: predictions.jsonl in the run directory. With several runs, a folder that gets
     one file a run."""
-    batch_size: int = 32
-    """Contexts at work at a time; the predictions don't depend on it."""
+    batch_size: int | None = None
+    """Contexts at work at a time; the predictions don't depend on it. Default: 32, on CUDA what its memory holds."""
+    cuda_graphs: bool = True
+    """Record the steps of a search on CUDA as graphs; False is slower and gives the same."""
     more_length_penalties: str | None = None
     """Further length penalties, separated by commas, ranked in the same search; each gets a file of its own,
     e.g. predictions.lp0.6.jsonl."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"--batch_size must be at least 1, got {self.batch_size}")
         for penalty in self.further_penalties():
             BeamSettings(length_penalty=penalty)
@@ -157,7 +159,15 @@ def main(argv: Sequence[str]) -> int:
         for checkpoint in checkpoints:
             run, adapter_sha256 = _open_hashed(run_arguments, checkpoint, run)
             share = decoder = make_decoder(
-                run, run_arguments, search, text, sampling, world=world, batch_size=arguments.batch_size, share=share
+                run,
+                run_arguments,
+                search,
+                text,
+                sampling,
+                world=world,
+                batch_size=arguments.batch_size,
+                share=share,
+                cuda_graphs=arguments.cuda_graphs,
             )
             about = Hashed(checkpoint, adapter_sha256), Hashed(arguments.data, data_sha256)
             paths = outputs[checkpoint]
@@ -283,8 +293,9 @@ def make_decoder(
     sampling: SamplingSettings,
     *,
     world: World,
-    batch_size: int = 1,
+    batch_size: int | None = 1,
     share: Decoder | None = None,
+    cuda_graphs: bool = True,
 ) -> Decoder:
     """A decoder for a run as flags ask for it, its LoRA layers merged into a copy where the type allows.
 
@@ -307,6 +318,7 @@ def make_decoder(
         dtype=dtype,
         sampling=sampling if text.sample else None,
         share=share,
+        cuda_graphs=cuda_graphs,
     )
 
 
