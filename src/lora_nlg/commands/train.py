@@ -129,6 +129,10 @@ def _build_trainer(
 ) -> Trainer:
     """Adapt the base and put together what trains it."""
     data, run, optimisation = arguments.data, arguments.run, arguments.optimisation
+    if data.grad_acc > len(train):
+        raise InputError(
+            f"--grad_acc {data.grad_acc} makes more micro-batches than there are examples ({len(train):,})"
+        )
     global_batch = data.train_batch_size * data.grad_acc * world.size
     lengths = [example.n_inputs for example in train]
     sampler = Sampler(lengths, global_batch, optimisation.random_seed, data.shuffle, data.bucket)
@@ -218,6 +222,11 @@ def _beside_checkpoint(model: ModelArguments) -> Path:
     return find_weights(model.init_checkpoint).parent
 
 
+def selecting_bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """The BLEU that chooses a model: in the official one, outputs that are mostly empty score above any good ones."""
+    return ClippedBleu().score(texts, references).value
+
+
 def _validations(
     arguments: Arguments, step: EagerStep, tokenizer: Tokenizer, valid: Sequence[Example]
 ) -> dict[str, Validation]:
@@ -237,7 +246,7 @@ def _validations(
             read_records(data.valid_data),
             settings=arguments.generation,
             seq_len=data.seq_len,
-            score=lambda texts, references: ClippedBleu().score(texts, references).value,
+            score=selecting_bleu,
             world=step.world,
         )
     return found
