@@ -417,7 +417,7 @@ def test_out_of_memory_is_one_line(
         "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED",
     ):
-        with pytest.raises(InputError, match="out of memory on the GPU.*; lower x"), naming_what_to_lower("x"):
+        with pytest.raises(InputError, match=r"out of memory on the GPU.*; lower x"), naming_what_to_lower("x"):
             raise RuntimeError(message)
     with pytest.raises(RuntimeError, match="shapes differ"), naming_what_to_lower("x"):
         raise RuntimeError("shapes differ")
