@@ -500,6 +500,7 @@ def test_a_runs_name_may_hold_commas(runs: Path, tmp_path: Path) -> None:
 
 def test_bf16_keeps_the_adapter_apart(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What is decoded depends on the adapter, though its update is too small for bf16, and the record says how."""
+    caplog.set_level("INFO")
     small = tmp_path / "small"
     shutil.copytree(runs / "one", small)
     flags = ["decode", "--data", str(runs / "test.jsonl"), *FLAGS, "--dtype", "bf16"]

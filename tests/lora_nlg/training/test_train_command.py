@@ -191,7 +191,7 @@ def test_only_the_adapter_trains(inputs: Path, tmp_path: Path, capsys: pytest.Ca
         ({"grad_acc": 10**9}, "--grad_acc 1000000000 makes more micro-batches than there are examples (24)"),
         ({"train_batch_size": 10**30}, "whole numbers go up to"),
         ({"adam_beta2": 2}, "--adam_beta2 must be at least 0 and below 1, got 2"),
-        ({"weight_decay": "nan"}, "--weight_decay must be at least 0"),
+        ({"weight_decay": -1}, "--weight_decay must be at least 0 and finite, got -1"),
         ({"valid_examples": -1}, "--valid_examples must be at least 0"),
         ({"warmup_step": 2.5}, "--warmup_step must be a number of steps or a fraction of the run such as 0.1"),
         ({"seq_len": 8}, "none of its 24 examples keeps a token of its completion within --seq_len 8"),
@@ -337,6 +337,7 @@ def test_cut_examples_are_counted(inputs: Path, tmp_path: Path, caplog: pytest.L
 
 
 def test_a_fraction_of_the_run_warms_up(inputs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     assert (
         train(inputs, tmp_path / "fraction", warmup_step=0.5) == train(inputs, tmp_path / "steps", warmup_step=3) == 0
     )
