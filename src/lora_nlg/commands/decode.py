@@ -176,7 +176,10 @@ def main(argv: Sequence[str]) -> int:
                 for path, penalty, found in zip(paths, penalties, rankings, strict=True):
                     if world.is_main:
                         _write(path, records, found, describe(decoder, penalty, run.info, *about))
-                        warn_of_unfinished(found, search.eval_len)
+                        log.info(
+                            "%d predictions (%d distinct contexts): %s%s",
+                            len(records), len(found), path, unfinished(records, found, search.eval_len),
+                        )  # fmt: skip
     return 0
 
 
@@ -220,20 +223,20 @@ def _write(
         return
     if kept := keep_other(path, description):
         log.warning("%s", kept)
-    count = write_predictions(path, records, found)
+    write_predictions(path, records, found)
     write_config(path, description)
     remove_journals(path)
-    log.info("%d predictions (%d distinct contexts): %s", count, len(found), path)
 
 
-def warn_of_unfinished(found: Mapping[str, list[Hypothesis]], eval_len: int) -> None:
-    """Say how many best outputs were cut off by the length limit."""
-    if unfinished := sum(not hypotheses[0].finished for hypotheses in found.values()):
-        log.warning(
-            "warning: %d of %d outputs end at --eval_len %d without an end token; raise --eval_len, or see whether the "
-            "model learnt to stop (references cut by --seq_len in training teach it not to)",
-            unfinished, len(found), eval_len,
-        )  # fmt: skip
+def unfinished(records: Sequence[Record], found: Mapping[str, list[Hypothesis]], eval_len: int) -> str:
+    """How many best outputs were cut off by the length limit, and what to do; empty if none was."""
+    cut = sum(not found[record.context][0].finished for record in records)
+    if not cut:
+        return ""
+    return (
+        f"; warning: {cut} of {len(records)} outputs reached --eval_len {eval_len} without an end token: raise it, or "
+        "see whether the model learnt to stop (references cut by --seq_len in training teach it not to)"
+    )
 
 
 def _open_hashed(arguments: RunArguments, checkpoint: str, before: Run | None) -> tuple[Run, str]:

@@ -194,7 +194,7 @@ def test_only_the_adapter_trains(inputs: Path, tmp_path: Path, capsys: pytest.Ca
         ({"weight_decay": -1}, "--weight_decay must be at least 0 and finite, got -1"),
         ({"valid_examples": -1}, "--valid_examples must be at least 0"),
         ({"warmup_step": 2.5}, "--warmup_step must be a number of steps or a fraction of the run such as 0.1"),
-        ({"seq_len": 8}, "none of its 24 examples keeps a token of its completion within --seq_len 8"),
+        ({"seq_len": 8}, "train.jsonl keeps a token of its completion within --seq_len 8: nothing to train on"),
     ],
 )
 def test_mistakes_are_one_line(
