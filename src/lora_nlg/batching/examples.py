@@ -116,7 +116,7 @@ def read_examples(path: str | Path, tokenizer: Tokenizer, seq_len: int, objectiv
     if not any(example.n_targets for example in examples):
         raise InputError(
             f"none of the {len(examples)} examples of {path} keeps a token of its completion within `seq_len` "
-            f"{seq_len}: nothing to train on or to take a validation loss of; raise `seq_len`, to {longest} for whole ones"
+            f"{seq_len}: nothing to train on or to take a validation loss of; raise `seq_len`, {longest} keeps all"
         )
     if cut:
         whole = sum(not example.n_targets for example in cut)
