@@ -115,8 +115,8 @@ def read_examples(path: str | Path, tokenizer: Tokenizer, seq_len: int, objectiv
     longest = max(example.n_inputs + example.lost for example in examples)
     if not any(example.n_targets for example in examples):
         raise InputError(
-            f"{path}: none of its {len(examples)} examples keeps a token of its completion within `seq_len` {seq_len}: "
-            f"nothing to train or validate on; raise `seq_len`, to {longest} for whole examples"
+            f"none of the {len(examples)} examples of {path} keeps a token of its completion within `seq_len` "
+            f"{seq_len}: nothing to train on or to take a validation loss of; raise `seq_len`, {longest} keeps all"
         )
     if cut:
         whole = sum(not example.n_targets for example in cut)

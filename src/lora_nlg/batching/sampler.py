@@ -79,7 +79,7 @@ def share(batch: Indices, rank: int, size: int, grad_acc: int) -> list[Indices]:
     """One rank's micro-batches of a global batch.
 
     Example: 8 examples over 2 ranks with 2 micro-batches each: rank 1 gets [4, 5] and [6, 7]. A partial batch is
-    spread as evenly as it goes; micro-batches that would be empty are left out.
+    spread as evenly as it goes; a micro-batch may then be empty.
 
     Args:
         batch: the global batch.
@@ -87,9 +87,4 @@ def share(batch: Indices, rank: int, size: int, grad_acc: int) -> list[Indices]:
         size: number of ranks.
         grad_acc: micro-batches a rank accumulates.
     """
-    least, longer = divmod(len(batch), size * grad_acc)  # the first `longer` parts hold one more
-    filled = size * grad_acc if least else longer
-    return [
-        batch[part * least + min(part, longer) : (part + 1) * least + min(part + 1, longer)]
-        for part in range(rank * grad_acc, min((rank + 1) * grad_acc, filled))
-    ]
+    return list(np.array_split(batch, size * grad_acc)[rank * grad_acc : (rank + 1) * grad_acc])

@@ -103,14 +103,16 @@ class DecodeArguments:
     out: str | None = None
     """File of predictions. Default: predictions.jsonl in the run directory. With several runs, a folder that gets
     one file a run."""
-    batch_size: int = 32
-    """Contexts at work at a time; the predictions don't depend on it."""
+    batch_size: int | None = None
+    """Contexts at work at a time; the predictions don't depend on it. Default: 32, on CUDA what its memory holds."""
+    cuda_graphs: bool = True
+    """Record the steps of a search on CUDA as graphs; False is slower and gives the same."""
     more_length_penalties: str | None = None
     """Further length penalties, separated by commas, ranked in the same search; each gets a file of its own,
     e.g. predictions.lp0.6.jsonl."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"--batch_size must be at least 1, got {self.batch_size}")
         for penalty in self.further_penalties():
             BeamSettings(length_penalty=penalty)
@@ -157,7 +159,15 @@ def main(argv: Sequence[str]) -> int:
         for checkpoint in checkpoints:
             run, adapter_sha256 = _open_hashed(run_arguments, checkpoint, run)
             share = decoder = make_decoder(
-                run, run_arguments, search, text, sampling, world=world, batch_size=arguments.batch_size, share=share
+                run,
+                run_arguments,
+                search,
+                text,
+                sampling,
+                world=world,
+                batch_size=arguments.batch_size,
+                share=share,
+                cuda_graphs=arguments.cuda_graphs,
             )
             about = Hashed(checkpoint, adapter_sha256), Hashed(arguments.data, data_sha256)
             paths = outputs[checkpoint]
@@ -166,7 +176,10 @@ def main(argv: Sequence[str]) -> int:
                 for path, penalty, found in zip(paths, penalties, rankings, strict=True):
                     if world.is_main:
                         _write(path, records, found, describe(decoder, penalty, run.info, *about))
-                        warn_of_unfinished(found, search.eval_len)
+                        log.info(
+                            "%d predictions (%d distinct contexts): %s%s",
+                            len(records), len(found), path, unfinished(records, found, search.eval_len),
+                        )  # fmt: skip
     return 0
 
 
@@ -210,20 +223,20 @@ def _write(
         return
     if kept := keep_other(path, description):
         log.warning("%s", kept)
-    count = write_predictions(path, records, found)
+    write_predictions(path, records, found)
     write_config(path, description)
     remove_journals(path)
-    log.info("%d predictions (%d distinct contexts): %s", count, len(found), path)
 
 
-def warn_of_unfinished(found: Mapping[str, list[Hypothesis]], eval_len: int) -> None:
-    """Say how many best outputs were cut off by the length limit."""
-    if unfinished := sum(not hypotheses[0].finished for hypotheses in found.values()):
-        log.warning(
-            "warning: %d of %d outputs end at --eval_len %d without an end token; raise --eval_len, or see whether the "
-            "model learnt to stop (references cut by --seq_len in training teach it not to)",
-            unfinished, len(found), eval_len,
-        )  # fmt: skip
+def unfinished(records: Sequence[Record], found: Mapping[str, list[Hypothesis]], eval_len: int) -> str:
+    """How many best outputs were cut off by the length limit, and what to do; empty if none was."""
+    cut = sum(not found[record.context][0].finished for record in records)
+    if not cut:
+        return ""
+    return (
+        f"; warning: {cut} of {len(records)} outputs reached --eval_len {eval_len} without an end token: raise it, or "
+        "see whether the model learnt to stop (references cut by --seq_len in training teach it not to)"
+    )
 
 
 def _open_hashed(arguments: RunArguments, checkpoint: str, before: Run | None) -> tuple[Run, str]:
@@ -283,8 +296,9 @@ def make_decoder(
     sampling: SamplingSettings,
     *,
     world: World,
-    batch_size: int = 1,
+    batch_size: int | None = 1,
     share: Decoder | None = None,
+    cuda_graphs: bool = True,
 ) -> Decoder:
     """A decoder for a run as flags ask for it, its LoRA layers merged into a copy where the type allows.
 
@@ -307,6 +321,7 @@ def make_decoder(
         dtype=dtype,
         sampling=sampling if text.sample else None,
         share=share,
+        cuda_graphs=cuda_graphs,
     )
 
 

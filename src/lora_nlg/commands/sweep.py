@@ -194,7 +194,7 @@ def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
     """Refuse to mix members of different settings in one folder; the grid itself may grow."""
     path = folder / PLAN
     if path.is_file():
-        before = read_json_object(path)
+        before = {"dtype": "fp32", **read_json_object(path)}  # what was the only type at first isn't written there
         if differ := [name for name in plan if before.get(name) != plan[name]]:
             shown = "; ".join(f"{name}: {before.get(name)} there, {plan[name]} now" for name in differ)
             raise InputError(f"{folder} holds members trained with other settings ({shown}); use another --work_dir")

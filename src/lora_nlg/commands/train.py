@@ -19,7 +19,7 @@ from lora_nlg.commands.train_arguments import Arguments, DataArguments, ModelArg
 from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding.validation import GenerationSettings, GenerationValidation
-from lora_nlg.distributed import World, joined_world
+from lora_nlg.distributed import World, be_deterministic, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, read_hashed
 from lora_nlg.gpt2 import GPT2
@@ -33,6 +33,7 @@ from lora_nlg.training import (
     AdapterSettings,
     Checkpoints,
     EagerStep,
+    FilledStep,
     LoopSettings,
     LossValidation,
     OptimisationSettings,
@@ -71,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
         if os.environ.get("RANK", "0") == "0":
             print(render_diff(corpus, recipe_diff(corpus, arguments.recipe(int(os.environ.get("WORLD_SIZE", "1"))))))
         return 0
+    if arguments.run.deterministic:
+        be_deterministic()
     del parsed.namespace["resume"]  # config.yaml is for continuing and replaying; `restart` would empty the folder
     with joined_world(arguments.run.device) as world:
         return _train(arguments, parsed.yaml(), world)
@@ -127,6 +130,10 @@ def _build_trainer(
 ) -> Trainer:
     """Adapt the base and put together what trains it."""
     data, run, optimisation = arguments.data, arguments.run, arguments.optimisation
+    if data.grad_acc > len(train):
+        raise InputError(
+            f"--grad_acc {data.grad_acc} makes more micro-batches than there are examples ({len(train):,})"
+        )
     global_batch = data.train_batch_size * data.grad_acc * world.size
     lengths = [example.n_inputs for example in train]
     sampler = Sampler(lengths, global_batch, optimisation.random_seed, data.shuffle, data.bucket)
@@ -141,7 +148,11 @@ def _build_trainer(
     if run.compile:
         model.transformer.compile(dynamic=True)
 
-    step = EagerStep(model, state, optimisation, world)
+    on_cuda = world.device.type == "cuda"
+    if on_cuda:
+        step: EagerStep = FilledStep(model, state, optimisation, world, run.cuda_graph)
+    else:
+        step = EagerStep(model, state, optimisation, world)
     identity = {
         **arguments.identity(),
         "max_step": schedule.max_step,
@@ -155,7 +166,7 @@ def _build_trainer(
         model=model,
         take_step=step,
         schedule=schedule,
-        loader=Loader(train, sampler, world.rank, world.size, data.grad_acc, pin=world.device.type == "cuda"),
+        loader=Loader(train, sampler, world.rank, world.size, data.grad_acc, fill=on_cuda),
         validations=_validations(arguments, step, tokenizer, valid),
         checkpoints=Checkpoints(
             Path(run.work_dir),
@@ -212,6 +223,11 @@ def _beside_checkpoint(model: ModelArguments) -> Path:
     return find_weights(model.init_checkpoint).parent
 
 
+def selecting_bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """The BLEU that chooses a model: in the official one, outputs that are mostly empty score above any good ones."""
+    return ClippedBleu().score(texts, references).value
+
+
 def _validations(
     arguments: Arguments, step: EagerStep, tokenizer: Tokenizer, valid: Sequence[Example]
 ) -> dict[str, Validation]:
@@ -220,7 +236,9 @@ def _validations(
     if valid:
         batches = validation_batches(valid, data.valid_batch_size)
         loss = step.loss.without_smoothing()
-        found["loss"] = LossValidation(step.model, batches, arguments.optimisation.dtype, step.world, loss)
+        found["loss"] = LossValidation(
+            step.model, batches, arguments.optimisation.dtype, step.world, loss, arguments.run.cuda_graph
+        )
     if arguments.generation.valid_bleu:
         assert data.valid_data is not None, "checked by Arguments"
         found["bleu"] = GenerationValidation(
@@ -229,7 +247,7 @@ def _validations(
             read_records(data.valid_data),
             settings=arguments.generation,
             seq_len=data.seq_len,
-            score=lambda texts, references: ClippedBleu().score(texts, references).value,
+            score=selecting_bleu,
             world=step.world,
         )
     return found

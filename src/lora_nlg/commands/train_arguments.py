@@ -96,8 +96,12 @@ class RunArguments:
     """Recompute activations in the backward pass: less memory, more time."""
     pack_weights: bool = True
     """On the CPU, keep two more copies of the frozen weights, laid out for speed."""
+    cuda_graph: Literal["auto", "true", "false"] = "auto"
+    """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
     compile: bool = False
     """Run the model through torch.compile."""
+    deterministic: bool = False
+    """On CUDA, take the kernels that give the same bits every time, where torch has them."""
     print_recipe_diff: str | None = None
     """e2e, webnlg or dart: only print how this run differs from the paper's row for that corpus."""
 

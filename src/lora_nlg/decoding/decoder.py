@@ -56,12 +56,13 @@ class Decoder:
         model: a GPT-2 as `fold_for_decoding` gives it for `dtype`.
         tokenizer: its vocabulary.
         settings: of the search; `end_ids` None means the tokenizer's.
-        batch_size: contexts at work at a time. Default: 32.
+        batch_size: contexts at work at a time. Default: 32 on the CPU, on CUDA what its memory holds.
         seq_len: tokens of prompt and answer together, at most; a longer prompt keeps its last tokens. The model's
             positions if they are fewer. Default: 512.
         dtype: of the model's body: fp32, bf16 or fp16. Default: fp32.
         sampling: draw `settings.n_best` samples of each context instead of searching. Default: None, search.
         share: a decoder of the same base, whose laid-out weights are used where they are the same. Default: None.
+        cuda_graphs: record a search's steps on CUDA as graphs. Default: True.
 
     Raises:
         InputError: the answer's length leaves no room for a prompt.
@@ -73,11 +74,12 @@ class Decoder:
         tokenizer: Tokenizer,
         settings: BeamSettings,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         seq_len: int = SEQ_LEN,
         dtype: torch.dtype = torch.float32,
         sampling: SamplingSettings | None = None,
         share: Decoder | None = None,
+        cuda_graphs: bool = True,
     ) -> None:
         self.source = model
         self.weights_hash: str | None = None
@@ -86,7 +88,7 @@ class Decoder:
         self.settings = settings
         if settings.end_ids is None:
             self.settings = replace(settings, end_ids=tokenizer.end_ids)
-        self.batch_size = batch_size
+        self.batch_size, self.cuda_graphs = batch_size, cuda_graphs
         self.sampling = sampling
         self.longest_prompt = min(seq_len, model.config.n_positions) - settings.eval_len
         if self.longest_prompt < 1:
@@ -148,7 +150,9 @@ class Decoder:
             drawn = sample(self.model, prompts, self.settings, self.sampling, self.batch_size)
             found = ((index, [hypotheses]) for index, hypotheses in drawn)
         else:
-            found = beam_search_penalties(self.model, prompts, self.settings, length_penalties, self.batch_size)
+            found = beam_search_penalties(
+                self.model, prompts, self.settings, length_penalties, self.batch_size, self.cuda_graphs
+            )
         for index, rankings in found:
             yield index, [[replace(h, text=self.text(h.tokens)) for h in ranking] for ranking in rankings]
 
@@ -166,7 +170,7 @@ def decode_n_best(
     contexts: Sequence[str],
     settings: BeamSettings | None = None,
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     seq_len: int = SEQ_LEN,
     dtype: torch.dtype = torch.float32,
     finished: Callable[[], object] = lambda: None,
@@ -206,7 +210,7 @@ def decode_contexts(
     contexts: Sequence[str],
     settings: BeamSettings | None = None,
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     seq_len: int = SEQ_LEN,
     dtype: torch.dtype = torch.float32,
     finished: Callable[[], object] = lambda: None,

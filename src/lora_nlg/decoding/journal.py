@@ -86,8 +86,11 @@ class Journal:
             context, hypotheses = json.loads(entry)
             found[context] = [Hypothesis(tuple(tokens), *rest) for tokens, *rest in hypotheses]
         if bad and tell:
-            what = "is" if not found else f"has {bad} of {bad + len(found)} lines that are damaged, or"
-            log.warning("%s %s of another model or other settings; not used, but searched again", path, what)
+            log.warning(
+                "warning: %d of %d lines of %s are damaged, or of another model or other settings; these contexts are "
+                "searched again",
+                bad, bad + len(found), path,
+            )  # fmt: skip
         return found
 
 

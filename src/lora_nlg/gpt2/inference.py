@@ -108,8 +108,9 @@ class _InferenceBlock:
 class InferenceGPT2:
     """A frozen GPT-2, laid out for the processor.
 
-    The body runs in `dtype`; the final hidden states and the output head stay in fp32, because logits around −100
-    (GPT-2's usual range) are half a nat apart in bf16.
+    The body runs in `dtype`; the final hidden states and the logits stay in fp32, because logits around −100 (GPT-2's
+    usual range) are half a nat apart in bf16. On CUDA the head's factors are of `dtype` too: there 16-bit products are
+    summed and given in fp32, at several times the speed of fp32 ones.
 
     Args:
         model: a GPT-2, read once. In fp32 it must have no LoRA layers (`lora.fold` gives one); in 16 bits linear ones
@@ -138,8 +139,8 @@ class InferenceGPT2:
             _InferenceBlock(block, dtype, like)  # type: ignore[arg-type]
             for block, like in zip(transformer.h, blocks, strict=True)
         ]
-        is_shared = share is not None and share.head.source is model.head_weight
-        self.head: FrozenLinear = share.head if share and is_shared else _padded_head(model.head_weight)
+        is_shared = share is not None and share.dtype == dtype and share.head.source is model.head_weight
+        self.head: FrozenLinear = share.head if share and is_shared else _padded_head(model.head_weight, dtype)
 
     def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """Hidden states of a flat stream, as `GPT2.forward`, before the final layer norm.
@@ -192,11 +193,23 @@ def _linear(layer: nn.Linear, dtype: torch.dtype, share: InferenceLinear | None)
     return AdaptedLinear(frozen, layer.factors()) if isinstance(layer, FusedLinear) else frozen
 
 
-def _padded_head(weight: Tensor) -> FrozenLinear:
+class _WideHead(FrozenLinear):
+    """A padded head with factors of 16 bits, summed and given in fp32: on CUDA only."""
+
+    def _product(self, x: Tensor, gelu: bool = False) -> Tensor:
+        assert isinstance(self.weight, Tensor), "of a head on CUDA"
+        scores = torch.mm(x.to(self.dtype), self.weight.t(), out_dtype=torch.float32)
+        scores[:, len(self.source) :] = float("-inf")  # sparing a pass over all scores to add the bias
+        return scores
+
+
+def _padded_head(weight: Tensor, dtype: torch.dtype) -> FrozenLinear:
     V = weight.shape[0]
     padding = -V % HEAD_MULTIPLE
     bias = torch.zeros(V + padding, device=weight.device)
     bias[V:] = float("-inf")
-    head = FrozenLinear(F.pad(weight.detach().float(), (0, 0, 0, padding)), bias)
+    padded = F.pad(weight.detach().float(), (0, 0, 0, padding))
+    is_wide = weight.is_cuda and dtype != torch.float32
+    head = _WideHead(padded, bias, dtype) if is_wide else FrozenLinear(padded, bias)
     head.source = weight
     return head

@@ -88,13 +88,13 @@ class LoRALayer(nn.Module):
         return float((rounded - delta).norm()) / norm if norm else 0.0
 
     @torch.no_grad()
-    def update_norm(self) -> float:
-        """The Frobenius norm of the update."""
+    def update_norm(self) -> Tensor:
+        """The Frobenius norm of the update: a scalar, on its device."""
         if factors := self.factors():
             square = torch.stack([own.squared_norm() for own in factors]).sum()
         else:
             square = self.delta_weight().double().square().sum()
-        return float(square.sqrt())
+        return square.sqrt()
 
     def pack_weight(self) -> None:
         """Lay the frozen weight out for the CPU; nothing to do for a layer that has no use for it."""

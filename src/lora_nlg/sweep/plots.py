@@ -18,7 +18,8 @@ def write_figure(path: str | Path, results: Sequence[Result]) -> Path | None:
 
     A panel for each way of choosing the scaling: mean validation loss over the learning rate, a line for each rank,
     bars for the 95% interval over seeds, a star at each rank's best rate; losses beyond three times the best are cut.
-    Where there is one rate alone, one panel: the loss over rank, a line for each alpha. The last panel: the relative size of the update over rank, at the middle rate.
+    Where there is one rate alone, one panel: the loss over rank, a line for each alpha. The last panel: the relative
+    size of the update over rank, at the middle rate.
 
     Args:
         path: a `.png`.

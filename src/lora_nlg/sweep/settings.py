@@ -41,6 +41,10 @@ class SweepSettings:
     """Largest norm of a member's gradient; 0 leaves it."""
     save_interval: int = 100
     """Steps between snapshots of a group."""
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    """fp32 or bf16: what is computed in; what trains stays fp32."""
+    cuda_graph: Literal["auto", "true", "false"] = "auto"
+    """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
 
     def __post_init__(self) -> None:
         for name in ("max_step", "train_batch_size", "valid_batch_size", "save_interval"):
@@ -61,5 +65,5 @@ class SweepSettings:
     def to_json(self) -> dict[str, Any]:
         """What decides a member's result."""
         values = asdict(self)
-        del values["save_interval"], values["lora_targets"]
+        del values["save_interval"], values["lora_targets"], values["cuda_graph"]
         return {"targets": list(self.targets), "batch_size": values.pop("train_batch_size"), **values}

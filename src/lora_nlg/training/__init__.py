@@ -6,6 +6,7 @@ validate, save and stop (`Trainer`) know nothing of each other's insides.
 
 from lora_nlg.training.adapter import AdapterSettings, adapt
 from lora_nlg.training.checkpoints import Checkpoints
+from lora_nlg.training.filled import FilledStep
 from lora_nlg.training.loop import Trainer
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.meter import Meter
@@ -29,6 +30,7 @@ __all__ = [
     "Best",
     "Checkpoints",
     "EagerStep",
+    "FilledStep",
     "FlatParameters",
     "JsonlTracker",
     "LoopSettings",

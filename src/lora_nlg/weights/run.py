@@ -82,7 +82,7 @@ def saved_step(folder: Path) -> int | None:
         if description.is_file() and weights.is_file():  # the description is written last
             try:
                 return info_from_json(read_json(description), str(description)).step
-            except InputError:  # damaged: as good as not there
+            except (ValueError, RecursionError):  # damaged: as good as not there
                 return None
     return None
 
