@@ -32,6 +32,7 @@ from lora_nlg.weights.loralib import LoralibCheckpoint, from_loralib, read_loral
 from lora_nlg.weights.lowrank import extract, insert
 from lora_nlg.weights.merged import probe_logits, write_merged
 from lora_nlg.weights.peft import read_peft, write_peft
+from lora_nlg.weights.peft_reference import peft_installed, peft_logits
 from lora_nlg.weights.run import find_tokenizer, load_model
 
 log = logging.getLogger(__name__)
@@ -143,12 +144,14 @@ def read_source(path: Path, arguments: ConvertArguments, place: Path) -> Source:
         tokenizer = _optional_tokenizer(info, arguments, places, path)
         return Source(model, info, tokenizer, str(places[-1]))
     if identity.kind == "peft":
-        adapter, named = read_peft(path if path.is_dir() else path.parent)
+        folder = path if path.is_dir() else path.parent
+        adapter, named = read_peft(folder)
         if arguments.init_checkpoint is None:
             raise InputError(
                 f"{path} is a PEFT adapter for {named or 'an unnamed base'}; give it with --init_checkpoint"
             )
         base, base_path = _given_base(arguments), arguments.init_checkpoint
+        adapter, _ = read_peft(folder, base)
     elif identity.kind == "loralib":
         checkpoint = read_loralib(path)
         if arguments.lora_alpha is None:
@@ -167,6 +170,8 @@ def read_source(path: Path, arguments: ConvertArguments, place: Path) -> Source:
     info = insert(base, adapter, described, about)
     if identity.kind == "loralib" and checkpoint.full and arguments.init_checkpoint is not None:
         _check_included_base(checkpoint, base, str(path))
+    if identity.kind == "peft":
+        _compare_with_peft(folder, base)
     return Source(base.eval(), info, tokenizer, base_path)
 
 
@@ -232,6 +237,24 @@ def _check_included_base(checkpoint: LoralibCheckpoint, adapted: GPT2, source: s
         log.info("%s was saved with its update merged into %d weights; the adapter is apart again", source, merged)
 
 
+def _compare_with_peft(folder: Path, adapted: GPT2) -> None:
+    """Refuse an adapter that PEFT, where it is installed, computes otherwise than it was read.
+
+    Raises:
+        InputError: PEFT can't load it, or gives other logits.
+    """
+    if not peft_installed():
+        log.info("PEFT isn't installed here, so %s is not compared with PEFT's own arithmetic", folder)
+        return
+    difference = float((peft_logits(folder, strip(adapted)) - probe_logits(adapted.eval())).abs().max())
+    if not difference <= EXACT:
+        raise InputError(
+            f"{folder} as it was read gives logits {difference:.3g} from PEFT's own; merge it in PEFT instead "
+            "(merge_and_unload)"
+        )
+    log.info("%s as it was read gives PEFT's own logits to %.3g", folder, difference)
+
+
 def _optional_tokenizer(
     info: AdapterInfo, arguments: ConvertArguments, places: list[Path], path: Path
 ) -> Tokenizer | None:
@@ -262,6 +285,7 @@ def write(source: Source, arguments: ConvertArguments, out: Path) -> str:
     if arguments.to == "peft":
         what = f"{write_peft(out, adapter, source.base_path)}: PEFT adapter"
         insert(fresh, read_peft(out)[0])
+        _compare_with_peft(out, fresh)
     elif arguments.to == "loralib":
         r, alpha = write_loralib(out, adapter, fresh if arguments.with_base else None)
         what = f"{out}: loralib checkpoint, to be used with --lora_dim {r} --lora_alpha {alpha:g}"

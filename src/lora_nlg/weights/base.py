@@ -221,8 +221,8 @@ def _check_trained_model(model: GPT2, file: Path) -> None:
     else:
         return
     raise InputError(
-        f"{file.parent} has {differ}: it was changed after it was trained; copy it again, or delete {record.name} to use "
-        "it as it is"
+        f"{file.parent} has {differ}: it was changed after it was trained; copy it again, or delete {record.name} "
+        "to use it as it is"
     )
 
 

@@ -180,16 +180,22 @@ def _norms(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, str]:
 
 def _snapshot(path: Path) -> Identity:
     value = read_json(path / SNAPSHOT_DESCRIPTION)
-    facts = {"step": value.get("step"), "use": "`lora-nlg train` resumes from it; to decode, use the run's adapter"}
+    facts = {
+        "step": value.get("step") if isinstance(value, dict) else None,
+        "use": "`lora-nlg train` resumes from it; to decode, use the run's adapter",
+    }
     return Identity(path, "snapshot", "training snapshot of lora-nlg (adapter and optimiser state)", facts)
 
 
 def _peft(path: Path) -> Identity:
     config = read_json(path / peft.CONFIG)
-    identity = Identity(path, "peft", f"PEFT adapter ({config.get('peft_type')})")
+    kind = config.get("peft_type") if isinstance(config, dict) else None
+    identity = Identity(path, "peft", f"PEFT adapter ({kind})")
     try:
         adapter, base = peft.read_peft(path)
         identity.facts = {**_targets(adapter.specs()), **_size(adapter), "base": base or "not said"}
+        if peft.is_pissa(path):
+            identity.facts["start"] = "PiSSA: the update is relative to the base without its principal part"
     except InputError as error:
         identity.problems.append(str(error))
     return identity

@@ -78,8 +78,8 @@ class LowRank:
             if len(found) != last + 1:
                 absent = min(set(range(last + 1)) - found) if last < 10**6 else "others"
                 raise InputError(
-                    f"{target} is adapted in block {max(found)} and not in {absent}; adapters of part of the blocks are "
-                    "not supported"
+                    f"{target} is adapted in block {max(found)} and not in {absent}; adapters of part of the blocks "
+                    "are not supported"
                 )
 
 
