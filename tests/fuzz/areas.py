@@ -29,6 +29,9 @@ from lora_nlg.recipes import as_flags, load_recipe
 from lora_nlg.sweep.results import read_results, write_table
 from lora_nlg.training.tracking import JsonlTracker
 from nlg_metrics.__main__ import main as score
+from nlg_metrics.suites.suite import run as run_suite
+from nlg_metrics.suites.text_files import read_any
+from nlg_metrics.suites.texts import make_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTEXTS = [
@@ -62,8 +65,8 @@ def json_and_yaml(folder: Path) -> Iterator[list[Target]]:
     """The readers themselves, and what reads descriptions by them."""
     value = {"a": [1, 2.5, {"b": None}], "é": "x", "deep": [[[["y"]]]], "n": 3, "flag": True}
     config = {
-        "data": "nowhere.jsonl", "checkpoint": "nowhere", "beam": 5, "length_penalty": 0.8, "sample": False, "out": None,
-        "eos_token_id": "628",
+        "data": "nowhere.jsonl", "checkpoint": "nowhere", "beam": 5, "length_penalty": 0.8, "sample": False,
+        "out": None, "eos_token_id": "628",
     }  # fmt: skip
     training = {
         "train_data": "nowhere.jsonl", "work_dir": "run", "init_checkpoint": "nowhere", "lr": 0.001, "lora_dim": 4,
@@ -94,6 +97,9 @@ def json_and_yaml(folder: Path) -> Iterator[list[Target]]:
     def read_settings(content: bytes) -> str:
         return differ(read_yaml(folder / "x.yaml"), yaml.safe_load(content.decode("utf-8-sig")), "YAML")
 
+    def replay(command: str, name: str):
+        return lambda _: exit_status(main, [command, "--config", name])
+
     def sweep(_: bytes) -> str:
         write_table(folder, read_results(folder))
         return ""
@@ -109,10 +115,8 @@ def json_and_yaml(folder: Path) -> Iterator[list[Target]]:
         lambda content: differ(parse_json(content, "x"), json.loads(content.decode("utf-8-sig")), "JSON")),
         Target("records", folder / "train.jsonl", lines(*RECORDS), JSON_LINES, read_data),
         Target("YAML", folder / "x.yaml", yaml.safe_dump(value).encode(), YAML, read_settings),
-        Target("decode's config", folder / "d.yaml", yaml.safe_dump(config).encode(), YAML, lambda _: exit_status(main, ["decode",
-        "--config", "d.yaml"])),
-        Target("train's config", folder / "t.yaml", yaml.safe_dump(training).encode(), YAML, lambda _: exit_status(main, ["train",
-        "--config", "t.yaml"])),
+        Target("decode's config", folder / "d.yaml", yaml.safe_dump(config).encode(), YAML, replay("decode", "d.yaml")),
+        Target("train's config", folder / "t.yaml", yaml.safe_dump(training).encode(), YAML, replay("train", "t.yaml")),
         Target("recipe", recipe, (ROOT / "scripts/recipes/e2e.yaml").read_bytes(), YAML,
                lambda _: "" if as_flags(load_recipe("e2e", "paper", "gpt2.md")["train"]) else "no flags"),
         Target("sweep results", folder / "results.jsonl", lines(*results), JSON_LINES, sweep),
@@ -170,8 +174,8 @@ def corpora(folder: Path) -> Iterator[list[Target]]:
         f'"name[Gull {i}], eatType[pub], near[Café]","The Gull, {i}, is a ""pub"" ."\n' for i in range(4)
     )
     entry = "".join(
-        f"<entry category='Food' eid='Id{i}' size='2'><originaltripleset><otriple>a | b | c</otriple></originaltripleset>"
-        "<modifiedtripleset>"
+        f"<entry category='Food' eid='Id{i}' size='2'><originaltripleset><otriple>a | b | c</otriple>"
+        "</originaltripleset><modifiedtripleset>"
         + "".join(f"<mtriple>{' | '.join(triple)}</mtriple>" for triple in triples)
         + f"</modifiedtripleset><lex comment='good' lid='Id1'>Aarhus, {i}, is in Denmark.</lex>"
         "<lex comment='bad'>x</lex></entry>"
@@ -242,6 +246,7 @@ def scorers(folder: Path) -> Iterator[list[Target]]:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     no_meteor = ["--meteor_data", "nowhere"]
+    meteor_suite = make_suite(["meteor"])  # once: it reads 60 MB
     assert (
         score(["e2e", "--data", "data.jsonl", "--predictions", "p.jsonl", "--scores", "run/scores.json", *no_meteor])
         == 0
@@ -265,6 +270,11 @@ def scorers(folder: Path) -> Iterator[list[Target]]:
 
         return read
 
+    def meteor(_: bytes) -> str:
+        segments = read_any(["refs.txt"], "hyps.txt").segments
+        results = run_suite(meteor_suite, segments).results
+        return "" if all(0 <= result.score.value <= 1 for result in results.values()) else f"METEOR: {results}"
+
     ours, written = ["--data", "data.jsonl", "--predictions", "p.jsonl", *no_meteor], ["--json", "out.json"]
     fine = ["--segment_scores", "segments.jsonl", "--scores", "scores.json", "--resamples", "5"]
     e2e, webnlg = (
@@ -286,6 +296,7 @@ def scorers(folder: Path) -> Iterator[list[Target]]:
         ("webnlg predictions", "p.jsonl", JSON_LINES, run("webnlg", *ours, *written)),
         ("texts references", "refs.txt", TEXT, texts),
         ("texts outputs", "hyps.txt", TEXT, texts),
+        ("METEOR", "hyps.txt", TEXT, meteor),
         ("compare", "q.jsonl", JSON_LINES, run("compare", "e2e", "p.jsonl", "q.jsonl", "--data", "data.jsonl",
         "--resamples", "5", "--trials", "5", *no_meteor, *written)),
         ("report's log", "run/metrics.jsonl", JSON_LINES, report),

@@ -126,7 +126,7 @@ def parse_arguments(
 
 
 def _check_value(field: Field[Any], value: Any) -> None:
-    """Refuse whole numbers that no tensor's size and no counter is, before they overflow somewhere; and what is none."""
+    """Refuse whole numbers that no tensor's size and no counter is, before they overflow somewhere; and no number."""
     if isinstance(value, int) and abs(value) > _LARGEST:
         raise InputError(f"--{field.name} {str(value)[:24]}… is out of range; whole numbers go up to {_LARGEST}")
     if isinstance(value, float) and math.isnan(value):
