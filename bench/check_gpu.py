@@ -32,11 +32,11 @@ PARTS = {
     "training speed": 110,
     "decoding": 60,
     "decoding speed": 90,
+    "peers": 110,
     "golden": 60,
     "repeat": 90,
     "sweep": 60,
     "ranks": 60,
-    "peers": 120,
 }
 """Part -> seconds it may take, in order of what they are worth."""
 

@@ -4,5 +4,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ -z "${PYTHON:-}" ]; then PYTHON=python3; if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; fi; fi
-export PYTHONPATH=src:eval${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH=src${PYTHONPATH:+:$PYTHONPATH}
 exec "$PYTHON" bench/check_gpu.py "$@"

@@ -64,7 +64,7 @@ def train(folder: Path, device: str, steps: int, *flags: str) -> list[float]:
 def start(words: list[str], log: Path, **environment: str) -> subprocess.Popen[str]:
     """A command in a process of its own, on the same (real or pretend) device."""
     pretend = ["-m", "pretend_cuda"] if "pretend_cuda" in sys.modules else []
-    path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "eval"), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     with open(log, "w") as file:
         return subprocess.Popen(
             [sys.executable, *pretend, "-m", "lora_nlg", *words],

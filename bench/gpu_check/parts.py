@@ -42,11 +42,11 @@ PARTS: dict[str, Callable[[Setting], None]] = {
     "training speed": speed.training,
     "decoding": runs.decoding,
     "decoding speed": speed.decoding,
+    "peers": speed.peers,
     "golden": runs.golden,
     "repeat": runs.repeat,
     "sweep": runs.sweep,
     "ranks": runs.ranks,
-    "peers": speed.peers,
 }
 
 

@@ -154,7 +154,8 @@ def be_deterministic() -> None:
     """Take CUDA kernels that give the same bits every time; torch warns at one that has none. Before CUDA is used."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # no memory is read here before it is written
+    # No memory is read here before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def test_checks(file: Path, tmp_path: Path) -> None:
         build()
     except NoCompiler as missing:
         pytest.skip(str(missing))
-    path = os.pathsep.join(str(ROOT / folder) for folder in ("src", "eval", "tests"))
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("src", "tests"))
     command = [sys.executable, "-m", "pretend_cuda", "-m", "pytest", str(file), "-q", "-x", "--basetemp", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
