@@ -117,7 +117,7 @@ class _FusedLoss(torch.autograd.Function):
             if head_mean is not None:
                 expected += smooth * (h.float() @ head_mean)
             losses = top + sums.log() - expected
-            total += losses.sum() if weight is None else losses @ weight
+            total += losses.sum() if weight is None else (losses * weight).sum()
             # d loss / d logits = p − (1−ε)·onehot − ε/V. Only p needs the buffer, and its division by the sum is
             # made on the products, which are far smaller.
             if grad_hidden is not None:
