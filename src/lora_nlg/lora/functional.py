@@ -51,9 +51,9 @@ class _LoRALinear(torch.autograd.Function):
         grad_B = torch.empty(B.shape, dtype=torch.float32, device=B.device) if needs_B else None
         for part in ctx.slices:
             columns = grad[:, part.columns]
-            grad_low[:, part.ranks] = (columns @ B[part.rows]).mul_(part.scaling)
+            torch.mul(columns @ B[part.rows], part.scaling, out=grad_low[:, part.ranks])
             if grad_B is not None:
-                grad_B[part.rows] = (columns.t() @ low[:, part.ranks]).mul_(part.scaling)
+                torch.mul(columns.t() @ low[:, part.ranks], part.scaling, out=grad_B[part.rows])
         grad_A = (grad_low.t() @ branch_input).float() if needs_A else None
         grad_x = None
         if needs_x:
