@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,14 +30,14 @@ CONTEXTS, ENDS_AT = 630, 30
 """E2E's test set, and the length of its texts."""
 THEIR_BATCH = 64
 TRAINING: tuple[tuple[str, DtypeName, tuple[str, ...], float], ...] = (
-    ("gpt2.md", "bf16", ("graph", "eager", "together"), 0),
+    ("gpt2.md", "bf16", ("graph", "eager", "together"), 30),
     ("gpt2.md", "fp32", ("graph", "eager", "together"), 35),
     ("gpt2.sm", "bf16", ("graph", "eager", "together"), 25),
     ("gpt2.sm", "fp32", ("graph", "eager"), 20),
 )
 """Size, type, rows, and the seconds that must be left to begin."""
 DECODING: tuple[tuple[str, DtypeName, tuple[str, ...], float], ...] = (
-    ("gpt2.md", "bf16", ("graph", "eager"), 0),
+    ("gpt2.md", "bf16", ("graph", "eager"), 25),
     ("gpt2.md", "fp32", ("graph",), 30),
     ("gpt2.sm", "bf16", ("graph",), 10),
     ("gpt2.sm", "fp32", ("graph",), 15),
@@ -53,6 +54,7 @@ def _attempt(setting: Setting, name: str, seconds: float, work: Callable[[], Non
     except Exception as error:  # whatever it is, the other figures are wanted
         setting.report.require(name, False, f"{type(error).__name__}: {first_line(error)}"[:160])
     if setting.device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
 
 
@@ -69,7 +71,7 @@ def compiled(setting: Setting) -> None:
     if setting.is_small:
         setting.report.skip("compiled", "no GPU")
         return
-    _attempt(setting, "sm, bf16: compiled", 60, partial(_train, setting, "gpt2.sm", "bf16", ("graph", "compiled")))
+    _attempt(setting, "sm, bf16: compiled", 80, partial(_train, setting, "gpt2.sm", "bf16", ("graph", "compiled")))
 
 
 def _train(setting: Setting, size: str, dtype: DtypeName, rows: Sequence[str]) -> dict[str, Competitor]:
@@ -81,16 +83,16 @@ def _train(setting: Setting, size: str, dtype: DtypeName, rows: Sequence[str]) -
     for name, competitor in found.items():
         each = competitor.each
         text = f"{1000 * each:.2f} ms a step, {competitor.tokens_per_s:,.0f} tokens/s"
-        text += f", {competitor.flops_per_s(base.config) / large:.1%} of {large / 1e12:.0f} TFLOP/s"
+        text += f", {competitor.flops_per_s(base.config) / large:.1%} of {large / 1e12:.3g} TFLOP/s"
         text += f", 26,290 steps in {E2E_STEPS * each / 60:.1f} min"
         if device.type == "cuda":
             text += f", {competitor.memory / 2**30:.2f} GiB"
         setting.report.note(f"{size[5:]}, {dtype}: {name}", f"{text}; {competitor.costs}" if competitor.costs else text)
-    alone = found.get("lora-nlg graph")
-    for competitor in found.values():
-        if alone and competitor.runs > 1:
-            ratio = competitor.each / alone.each
-            setting.report.note(f"{size[5:]}, {dtype}: {competitor.runs} runs together", f"{ratio:.2f} times one", "2")
+    if "together" in rows and "graph" in rows:
+        together = next(competitor for competitor in found.values() if competitor.runs > 1)
+        ratio = together.each / found["lora-nlg graph"].each
+        name = f"{size[5:]}, {dtype}: {together.runs} runs together / one"
+        setting.report.note(name, f"{ratio:.2f}", "below 2 wanted")
     return found
 
 
@@ -130,8 +132,8 @@ def _decode(setting: Setting, size: str, dtype: DtypeName, rows: Sequence[str]) 
         took, length = _seconds(setting, engine, prompts)
         text = f"{took:.2f} s for {len(prompts)} contexts, {length:.0f} tokens a text"
         if not setting.is_small:
-            costs = costs_of(partial(engine, prompts[:64]), setting.device)
-            text += f"; 64 of them: {costs.replays} replays, {costs.launches} launches, {costs.waits} waits"
+            costs = costs_of(partial(engine, prompts[:16]), setting.device)
+            text += f"; 16 of them: {costs.replays} replays, {costs.launches} launches, {costs.waits} waits"
         setting.report.note(f"{size[5:]}, {dtype}: {row}", text)
 
 
@@ -145,8 +147,9 @@ def peers(setting: Setting) -> None:
         return
     size, dtype = ("gpt2.nano", "fp32") if setting.is_small else ("gpt2.md", "bf16")
     own = "eager" if setting.is_small else "graph"
-    _attempt(setting, f"{size[5:]}, {dtype}: training", 0, partial(_train_in_turns, setting, size, dtype, own))
-    _attempt(setting, f"{size[5:]}, {dtype}: decoding", 45, partial(_decode_in_turns, setting, size, dtype))
+    least = 0 if setting.is_small else 30
+    _attempt(setting, f"{size[5:]}, {dtype}: training", least, partial(_train_in_turns, setting, size, dtype, own))
+    _attempt(setting, f"{size[5:]}, {dtype}: decoding", 1.5 * least, partial(_decode_in_turns, setting, size, dtype))
     if not setting.is_small:
         _attempt(setting, "sm, bf16: training", 30, partial(_train_in_turns, setting, "gpt2.sm", "bf16", own))
         _attempt(setting, "md, fp32: training", 40, partial(_train_in_turns, setting, "gpt2.md", "fp32", own))
@@ -155,7 +158,7 @@ def peers(setting: Setting) -> None:
 def _train_in_turns(setting: Setting, size: str, dtype: DtypeName, own: str) -> None:
     found = _train(setting, size, dtype, (own, "peer"))
     ratio = found[PEER].each / found[f"lora-nlg {own}"].each
-    setting.report.note(f"{size[5:]}, {dtype}: training, theirs / ours", f"{ratio:.1f}", "4")
+    setting.report.note(f"{size[5:]}, {dtype}: training, theirs / ours", f"{ratio:.1f}", "above 4 wanted")
 
 
 def _decode_in_turns(setting: Setting, size: str, dtype: DtypeName) -> None:
@@ -171,4 +174,4 @@ def _decode_in_turns(setting: Setting, size: str, dtype: DtypeName) -> None:
         text = f"{times[name]:.2f} s for {len(prompts)} contexts, {length:.0f} tokens a text"
         setting.report.note(f"{size[5:]}, {dtype}: decoding, {name}", text)
     ratio = times["transformers"] / times["lora-nlg"]
-    setting.report.note(f"{size[5:]}, {dtype}: decoding, theirs / ours", f"{ratio:.1f}", "5")
+    setting.report.note(f"{size[5:]}, {dtype}: decoding, theirs / ours", f"{ratio:.1f}", "above 5 wanted")
