@@ -92,7 +92,7 @@ def test_lora_plus_and_lora_fa_change_what_moves(inputs: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--lora_variant", "vera"], "unknown LoRA variant 'vera'"),
+        (["--lora_variant", "vera"], "--lora_variant must be one of lora, dora, pissa, got vera"),
         (["--lora_plus_ratio", "0"], "--lora_plus_ratio must be above 0"),
         (["--lora_variant", "dora", "--lora_targets", "wte"], "dora adapts linear layers only"),
         (["--lora_variant", "pissa", "--lora_freeze_a", "true"], "choose one of the two"),

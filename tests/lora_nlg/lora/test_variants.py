@@ -28,7 +28,7 @@ from lora_nlg.lora import (
 from lora_nlg.lora.functional import dropout_scale
 from lora_nlg.training.step import update_norms
 from lora_nlg.weights import load_base, save_base
-from lora_nlg.weights.lowrank import take
+from lora_nlg.weights.lowrank import extract
 
 CONFIG = GPT2Config(n_layer=2, n_embd=48, n_head=3, vocab_size=211, n_positions=32)
 TOKENS = torch.arange(23) * 7 % 211
@@ -143,7 +143,7 @@ def test_dora_with_a_part_left_out_leaves_its_columns() -> None:
     assert not delta[48:96].any() and delta[:48].any() and delta[96:].any()
     assert not layer.factors()
     with pytest.raises(InputError, match=r"the dora update isn't low-rank.*--to merged"):
-        take(model)
+        extract(model)
 
 
 def test_pissa_equals_peft(tmp_path: Path) -> None:

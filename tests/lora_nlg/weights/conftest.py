@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lora_nlg.gpt2 import GPT2, FlatAttention, GPT2Config, empty_gpt2, lora_targets, parse_targets
-from lora_nlg.lora import LoRASpec, inject
+from lora_nlg.lora import FusedLinear, LoRASpec, inject
 from lora_nlg.tokenizers.sentencepiece import SentencePieceTokenizer, train_sentencepiece
 from lora_nlg.weights import load_base, save_base
 
@@ -64,11 +64,10 @@ def randomise(model: GPT2, seed: int = 1) -> None:
             for name, parameter in module.named_parameters(recurse=False):
                 if name.startswith("lora_"):
                     parameter.copy_(torch.randn_like(parameter) * 0.1)
-            if hasattr(module, "specs") and len({spec.r for spec in module.specs if spec}) > 1:
-                width = module.out_features // len(module.specs)
-                for p, spec in enumerate(spec for spec in module.specs if spec):
-                    module.lora_A[p * module.R + spec.r : (p + 1) * module.R] = 0
-                    module.lora_B[p * width : (p + 1) * width, spec.r :] = 0
+            if isinstance(module, FusedLinear):
+                for part in module.slices:
+                    module.lora_A[part.ranks][part.r :] = 0
+                    module.lora_B[part.rows, part.r :] = 0
 
 
 @pytest.fixture(scope="session")
