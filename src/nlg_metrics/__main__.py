@@ -6,6 +6,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from nlg_metrics.files import escape_what_the_terminal_lacks
+
 COMMANDS = {
     "texts": "two text files, references in any layout, metrics of your choice",
     "e2e": "E2E: BLEU, NIST, METEOR, ROUGE_L and CIDEr as measure_scores.py has them",
@@ -27,6 +29,7 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names; returns the exit status."""
+    escape_what_the_terminal_lacks()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in COMMANDS:
         # Imported here: a scorer does not wait for the others' libraries.

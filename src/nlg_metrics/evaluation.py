@@ -1,6 +1,6 @@
 """One pass over the segments gives every number: corpus scores, subsets, intervals, segment scores.
 
-The suites (webnlg_suite.py, eval/e2e.py) and the comparison of two systems share it.
+The suites and the comparison of two systems share it.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ class Result:
     def segment_scores(self) -> Array:
         """A score for each segment alone, shape (N,)."""
         return self.metric.segment_scores(self.statistics)
+
+    @property
+    def caveat(self) -> str:
+        """Why the score means nothing; empty where it means what it says."""
+        return self.metric.caveat(self.statistics)
 
 
 def evaluate(

@@ -1,19 +1,29 @@
-"""Reading and writing for the scorers: UTF-8 text, JSON lines, hashes and atomic JSON files.
+"""Reading and writing for the scorers: UTF-8 text, JSON lines, hashes and atomic JSON files, all of bounded size.
 
 A small twin of lora_nlg.files: the scorers are usable alone, without the training package.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
+import re
+import stat
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from nlg_metrics.errors import InputError
+
+MOST_BYTES = 512 << 20
+"""Of one file; the largest corpora's files have a tenth of it."""
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character, as JSON cut inside an escaped emoji holds; no file can hold it."""
 
 
 def read_text(path: str | Path, encoding: str = "utf-8-sig") -> str:
@@ -24,10 +34,11 @@ def read_text(path: str | Path, encoding: str = "utf-8-sig") -> str:
         encoding: "utf-8-sig" drops a byte order mark, "utf-8" keeps it as a character. Default: "utf-8-sig"
 
     Raises:
-        InputError: the file is absent, is a folder, can't be read or is not UTF-8; the message names it.
+        InputError: the file is absent, is a folder or a device, can't be read, has more than `MOST_BYTES` or is not
+            UTF-8; the message names it.
     """
     try:
-        return Path(path).read_bytes().decode(encoding)
+        return _read_bytes(path).decode(encoding)
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None
     except IsADirectoryError:
@@ -36,6 +47,18 @@ def read_text(path: str | Path, encoding: str = "utf-8-sig") -> str:
         raise InputError(f"{path} may not be read (permission denied)") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); convert it first") from None
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}") from None
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    with open(path, "rb") as file:
+        if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty():
+            raise InputError(f"{path} is a device, not a file")
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path} has more than {MOST_BYTES >> 20} MiB, which no file of texts or scores has")
+    return content
 
 
 def read_plain(path: str | Path, encoding: str = "utf-8-sig") -> str:
@@ -82,8 +105,8 @@ def _is_json_lines(path: str | Path, text: str) -> bool:
 
 def _is_json_record(line: str) -> bool:
     try:
-        value = json.loads(line) if line.startswith("{") else None
-    except (json.JSONDecodeError, RecursionError):
+        value = parse_json(line) if line.startswith("{") else None
+    except InputError:
         return False
     return isinstance(value, dict) and "id" in value
 
@@ -92,16 +115,19 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, Any]]:
     """Yield `(line number, value)` for every line of a JSON lines file; blank lines are skipped.
 
     Raises:
-        InputError: the file is absent or not UTF-8, or a line is not JSON; the message names file and line.
+        InputError: the file is absent, not UTF-8 or one JSON list, or a line is not JSON; the message names file and
+            line.
     """
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    text = read_text(path)
+    if text.lstrip().startswith("["):
+        raise InputError(f"{path} is a JSON list, not JSON lines: write one object a line (jq -c '.[]' does)")
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            yield number, json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-            raise InputError(f"{path}, line {number}: not JSON ({reason})") from None
+            yield number, parse_json(line)
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: not JSON ({error})") from None
 
 
 def read_json(path: str | Path) -> Any:
@@ -110,10 +136,27 @@ def read_json(path: str | Path) -> Any:
     Raises:
         InputError: the file is absent or is not JSON; the message names it.
     """
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
+        return parse_json(text)
+    except InputError as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        InputError: why it has none, and the line where that is known.
+    """
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON: {error.msg} at line {error.lineno}") from None
+        raise InputError(f"{error.msg} at line {error.lineno}") from None
+    except RecursionError:
+        raise InputError("nested too deeply") from None
+    except ValueError:
+        raise InputError("a number has thousands of digits") from None
 
 
 def sha256_file(path: str | Path) -> str:
@@ -128,24 +171,55 @@ def sha256_file(path: str | Path) -> str:
 def write_text(path: str | Path, text: str) -> None:
     """Replace a file's content in one step: a reader sees the old text or the new one, never half of it.
 
+    A symbolic link stays and its target is replaced. What is no regular file (a pipe, a terminal, a device) and this
+    process's own output (`/dev/stdout`) are written into. Half a character becomes U+FFFD.
+
     Raises:
         InputError: the folder can't be written; the message names the file.
     """
-    path = Path(path)
-    temporary = ""
+    content = LONE_SURROGATE.sub("\ufffd", text).encode("utf-8")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        stream = _own_stream(path)
+        if stream is not None:
+            stream.flush()
+            with open(os.dup(stream.fileno()), "wb") as file:
+                file.write(content)
+        elif os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            with open(path, "wb") as file:
+                file.write(content)
+        else:
+            target = Path(os.path.realpath(path))
+            if target.is_symlink():
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            _replace(target, content)
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror}") from None
+
+
+def _own_stream(path: str | Path) -> io.TextIOWrapper | None:
+    """Standard output or error, where `path` is the file behind it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            try:
+                if os.path.samestat(os.stat(path), os.fstat(stream.fileno())):
+                    return stream
+            except (OSError, ValueError):  # no such file, or a stream without a descriptor
+                continue
+    return None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path} can't be written: {error.strerror}") from None
     finally:
-        if temporary and os.path.exists(temporary):
+        if os.path.exists(temporary):
             os.unlink(temporary)
 
 
@@ -163,3 +237,9 @@ def write_json(path: str | Path, value: Any) -> None:
 def write_jsonl(path: str | Path, values: Iterable[Any]) -> None:
     """Write one JSON value a line, atomically."""
     write_text(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+
+
+def escape_what_the_terminal_lacks() -> None:
+    """Let standard output write `\\u2192` where its encoding has no `→`, instead of stopping there."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -2,7 +2,8 @@
 
 Layout: `{"tool", "version", "segments": {...}, "files": {role: {"path", "sha256"}}, "bootstrap": {...},
 "scores": {key: {"name", "value", "parts", "signature", "interval"}},
-"subsets": {name: {"segments", "scores"}}}`, and "decoding" (see `decoding_of`) where it is known.
+"subsets": {name: {"segments", "scores"}}}`, and "decoding" (see `decoding_of`) where it is known. A
+score that means nothing has a "caveat" that says why.
 Keys are the official tool's own names of its metrics.
 """
 
@@ -17,6 +18,7 @@ from nlg_metrics.evaluation import Bootstrap, Result
 from nlg_metrics.files import read_json, sha256_file, write_json
 from nlg_metrics.metrics.base import VERSION
 
+_NO_SCORE = 1e15  # no metric comes near; also unequal to NaN
 HASH_DIGITS = 12  # of a file's SHA-256 shown in a signature; the record holds all 64
 
 
@@ -60,6 +62,7 @@ def score_record(result: Result, files: Mapping[str, Mapping[str, str]]) -> dict
         "parts": result.score.parts,
         "signature": signed(result.score.signature, files),
         "interval": None if interval is None else [interval.low, interval.high],
+        **({"caveat": result.caveat} if result.caveat else {}),
     }
 
 
@@ -125,7 +128,44 @@ def read_scores(path: str | Path) -> dict[str, Any]:
     record = read_json(path)
     if not isinstance(record, dict) or not isinstance(record.get("scores"), dict):
         raise InputError(f'{path} is not a scores file (no "scores" in it); write one with --scores')
+    subsets = record.get("subsets", {})
+    if not isinstance(subsets, dict) or not all(isinstance(part, dict) for part in subsets.values()):
+        raise InputError(f'{path}: "subsets" must be an object of objects')
+    for group in (record, *subsets.values()):
+        scores = group.get("scores", {})
+        if not isinstance(scores, dict):
+            raise InputError(f'{path}: "scores" must be an object')
+        for key, entry in scores.items():
+            if problem := _entry_problem(entry):
+                raise InputError(f"{path}: score {key!r}: {problem}")
     return record
+
+
+def _entry_problem(entry: Any) -> str:
+    """What keeps a value from being an entry of "scores"; empty where it is one."""
+    if not isinstance(entry, dict) or not _is_score(entry.get("value")):
+        return 'it needs a "value", a finite number'
+    if not all(isinstance(entry.get(name, ""), str) for name in ("name", "signature", "caveat")):
+        return '"name", "signature" and "caveat" must be strings'
+    interval = entry.get("interval")
+    if interval is not None and not (
+        isinstance(interval, list) and len(interval) == 2 and all(map(_is_score, interval))
+    ):
+        return '"interval" must be null or two numbers'
+    return ""
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _NO_SCORE
+
+
+def caveats(path: str | Path, record: Mapping[str, Any]) -> list[str]:
+    """A sentence for each score of a file that means nothing."""
+    return [
+        f"{path}: {key} {entry['value']:.4f} means nothing: {entry['caveat']}"
+        for key, entry in record["scores"].items()
+        if entry.get("caveat")
+    ]
 
 
 def plain_values(

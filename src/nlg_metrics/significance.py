@@ -24,6 +24,8 @@ RESAMPLES = 1000
 TRIALS = 10_000
 SEED = 12345
 LEVEL = 0.95
+MOST_DRAWS = 1_000_000
+_MOST_COUNTS = 250_000_000  # resamples x segments: 2 GB
 _BLOCK = 500  # rows of a count or swap matrix held at a time: 500 x 5,000 segments are 20 MB
 
 
@@ -60,10 +62,14 @@ def resample_counts(segments: int, resamples: int = RESAMPLES, seed: int = SEED)
     """How often each resample draws each segment, shape (resamples, segments); rows sum to `segments`.
 
     Raises:
-        InputError: the seed is negative.
+        InputError: a number of resamples or a seed that can't be used, or too many resamples of so many segments.
     """
-    if seed < 0:
-        raise InputError(f"seed {seed} is negative; give 0 or more")
+    check_draws(resamples, seed)
+    if resamples * segments > _MOST_COUNTS:
+        raise InputError(
+            f"{resamples:,} resamples of {segments:,} segments don't fit into memory; give at most "
+            f"{_MOST_COUNTS // segments:,} (1,000 is usual)"
+        )
     draw = np.random.default_rng(seed)
     counts = np.empty((resamples, segments), dtype=np.float64)
     for row in range(resamples):
@@ -177,8 +183,21 @@ def _randomized(aggregate: Aggregate, first: Array, second: Array, trials: int, 
     return differences
 
 
+def check_draws(draws: int, seed: int = SEED) -> None:
+    """Refuse what can't be drawn.
+
+    Raises:
+        InputError: fewer than 1 or more than `MOST_DRAWS` draws, or a negative seed.
+    """
+    if draws < 1:
+        raise InputError(f"{draws} resamples asked for; at least 1 is needed (1,000 is usual)")
+    if draws > MOST_DRAWS:
+        raise InputError(f"{draws} resamples or trials asked for; at most {MOST_DRAWS:,} are made (1,000 is usual)")
+    if seed < 0:
+        raise InputError(f"seed {seed} is negative; give 0 or more")
+
+
 def _check(statistics: Array, draws: int) -> None:
     if statistics.ndim != 2 or not len(statistics):
         raise InputError("no segment to resample")
-    if draws < 1:
-        raise InputError(f"{draws} resamples asked for; at least 1 is needed (1,000 is usual)")
+    check_draws(draws)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -87,13 +90,50 @@ def main(argv: Sequence[str]) -> int:
         positionals={"source": {"type": str, "help": "A run, an adapter, a loralib .pt, a PEFT folder or a GPT-2."}},
     )
     arguments: ConvertArguments = parsed.groups[0]
-    source = read_source(Path(parsed.positionals["source"]), arguments)
-    print(write(source, arguments))
+    out = Path(arguments.out)
+    if arguments.to == "loralib" and out.is_dir():
+        raise InputError(f"--out {out} is a folder; for loralib, name a file such as {out / 'model.pt'}")
+    if arguments.to != "loralib" and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; for {arguments.to}, name a folder")
+    with moved_when_done(out) as place:
+        source = read_source(Path(parsed.positionals["source"]), arguments, place)
+        result = write(source, arguments, place)
+    print(result.replace(str(place), str(out)))
     return 0
 
 
-def read_source(path: Path, arguments: ConvertArguments) -> Source:
+@contextmanager
+def moved_when_done(out: Path) -> Iterator[Path]:
+    """A place beside a file or folder, of the same name, whose content is moved there if the block ends well.
+
+    Otherwise it is gone, and what was at `out` is as it was.
+
+    Raises:
+        InputError: the block's own, with `out` in place of the place.
+    """
+    out = Path(os.path.realpath(out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".convert-", dir=out.parent) as folder:
+        place = Path(folder) / out.name
+        try:
+            yield place
+        except InputError as error:
+            error.args = (str(error).replace(str(place), str(out)),)
+            raise
+        files = [place] if place.is_file() else [path for path in sorted(place.rglob("*")) if path.is_file()]
+        for file in files:
+            target = out / file.relative_to(place)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, os.path.realpath(target))
+
+
+def read_source(path: Path, arguments: ConvertArguments, place: Path) -> Source:
     """Read what is to be converted, whichever format it is in.
+
+    Args:
+        path: the source.
+        arguments: what is said about it.
+        place: where a base goes that only the source holds.
 
     Raises:
         InputError: an unknown format, or something needed beside it (base, alpha) is missing or doesn't fit.
@@ -121,7 +161,7 @@ def read_source(path: Path, arguments: ConvertArguments) -> Source:
             )
         fused = None if arguments.lora_targets is None else arguments.lora_targets.replace(" ", "").split(",")
         adapter = from_loralib(checkpoint, arguments.lora_alpha, fused)
-        base, base_path = _loralib_base(checkpoint, path, arguments)
+        base, base_path = _loralib_base(checkpoint, path, arguments, place)
     else:
         raise InputError(identity.text().replace("\n", ";"))
     described = describe_base(base, base_path)
@@ -141,7 +181,9 @@ def _given_base(arguments: ConvertArguments) -> GPT2:
     return load_base(arguments.init_checkpoint, config)
 
 
-def _loralib_base(checkpoint: LoralibCheckpoint, path: Path, arguments: ConvertArguments) -> tuple[GPT2, str]:
+def _loralib_base(
+    checkpoint: LoralibCheckpoint, path: Path, arguments: ConvertArguments, place: Path
+) -> tuple[GPT2, str]:
     """The base given, or the one in a full checkpoint, which then is written beside the result."""
     if arguments.init_checkpoint is not None:
         return _given_base(arguments), arguments.init_checkpoint
@@ -151,8 +193,8 @@ def _loralib_base(checkpoint: LoralibCheckpoint, path: Path, arguments: ConvertA
     copy_strictly(model, checkpoint.base, str(path))
     folder = Path(arguments.out) / "base" if arguments.to == "adapter" else path
     if arguments.to == "adapter":
-        save_base(model, folder)
-        log.info("the base within %s is now at %s", path, folder)
+        save_base(model, place / "base")
+        log.info("the base within %s goes to %s", path, folder)
     return model, str(folder)
 
 
@@ -225,8 +267,8 @@ def _optional_tokenizer(
         return None
 
 
-def write(source: Source, arguments: ConvertArguments) -> str:
-    """Write the result and read it back.
+def write(source: Source, arguments: ConvertArguments, out: Path) -> str:
+    """Write the result to `out` and read it back.
 
     Returns:
         A line that says what was written and how its logits compare.
@@ -234,7 +276,6 @@ def write(source: Source, arguments: ConvertArguments) -> str:
     Raises:
         InputError: the format can't hold the source, or what was read back computes something else.
     """
-    out = Path(arguments.out)
     if arguments.to == "merged":
         file, difference = write_merged(out, source.model, source.tokenizer, arguments.dtype)
         return f"{file}: merged, {arguments.dtype}; largest logit difference to the unmerged model {difference:.3g}"
@@ -246,8 +287,6 @@ def write(source: Source, arguments: ConvertArguments) -> str:
         insert(fresh, read_peft(out)[0])
         _compare_with_peft(out, fresh)
     elif arguments.to == "loralib":
-        if out.is_dir():
-            raise InputError(f"--out {out} is a folder; for loralib, name a file such as {out / 'model.pt'}")
         r, alpha = write_loralib(out, adapter, fresh if arguments.with_base else None)
         what = f"{out}: loralib checkpoint, to be used with --lora_dim {r} --lora_alpha {alpha:g}"
         insert(fresh, from_loralib(read_loralib(out), alpha, [name for name in "qkv" if name in adapter.specs()]))
@@ -259,7 +298,7 @@ def write(source: Source, arguments: ConvertArguments) -> str:
     ours = probe_logits(source.model)
     difference, change = (float((probe_logits(fresh) - ours).abs().max()), float((ours - plain).abs().max()))
     if not difference <= EXACT:
-        raise InputError(f"{out} read back gives logits {difference:.3g} from the source's; do not use it")
+        raise InputError(f"{out} read back gives logits {difference:.3g} from the source's; nothing was written")
     return (
         f"{what}; read back, the largest logit difference to the source is {difference:.3g} (to the base {change:.3g})"
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lora_nlg.commands.arguments import parse_arguments
+from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.corpora.prepare import CORPORA, MANIFEST, prepare_corpus
 
 
@@ -20,14 +20,17 @@ class PrepareArguments:
         form: Which released form to read; auto takes the first that is there, split by split: text before csv
             (e2e), xml before json (webnlg), json before xml (dart).
         tokenise: For e2e: tokenise splits read from CSV as the text form is.
+        lang: For webnlg: language of the texts to keep, where a release has several (en, ru).
     """
 
     out: str
     raw: str | None = None
     form: Literal["auto", "text", "csv", "xml", "json"] = "auto"
     tokenise: bool = False
+    lang: str = "en"
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Run `lora-nlg prepare`; returns the exit status."""
     parsed = parse_arguments(
@@ -39,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     )
     (arguments,) = parsed.groups
     prepared = prepare_corpus(
-        parsed.positionals["corpus"], arguments.raw, arguments.out, arguments.form, arguments.tokenise
+        parsed.positionals["corpus"], arguments.raw, arguments.out, arguments.form, arguments.tokenise, arguments.lang
     )
     for message in prepared.messages:
         print(message)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from lora_nlg.corpora.exports import gem_texts, json_entries, rows
 from lora_nlg.corpora.record import Record
 from lora_nlg.corpora.release import Places, Release, Source, clean, json_string, linearise
 from lora_nlg.corpora.triples_xml import read_entries, split_triple
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_json
 
 PLACES: Places = {
     split: {form: [f"dart-v1.1.1-full-{name}.{form}", f"{name}.{form}"] for form in ("json", "xml")}
@@ -41,6 +41,8 @@ def read(split: str, source: Source) -> Release:
     for number, (place, triples, texts) in enumerate(_xml(file) if source.form == "xml" else _json(file), start=1):
         release.entries += 1
         release.texts += len(texts)
+        release.note_controls(file, place, [text for text, _ in texts])
+        release.note_controls(file, place, [part for triple in triples if triple for part in triple])
         whole = [triple for triple in triples if triple is not None]
         if not whole or len(whole) < len(triples):
             release.leave_out(file, place, "entry", "a triple is missing or is not subject | relation | object")
@@ -66,14 +68,18 @@ def _xml(file: Path) -> Iterator[_Entry]:
 
 
 def _json(file: Path) -> Iterator[_Entry]:
-    entries = read_json(file)
+    entries = json_entries(file, "tripleset")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{file} is not DART's JSON: it must be a list of entries")
     for number, entry in enumerate(entries, start=1):
         place = f"entry {number}"
         try:
             triples = [_three_strings(triple) for triple in entry["tripleset"]]
-            texts = [(json_string(annotation["text"]), place) for annotation in entry["annotations"]]
+            if "annotations" in entry or "target" not in entry:
+                found = [annotation["text"] for annotation in rows(entry["annotations"], "annotations")]
+            else:
+                found = gem_texts(entry)
+            texts = [(json_string(text), place) for text in found]
         except (KeyError, TypeError) as error:
             raise InputError(f"{file}, {place}: not a DART entry ({type(error).__name__}: {error})") from None
         yield place, triples, texts
@@ -83,4 +89,4 @@ def _three_strings(triple: object) -> tuple[str, ...] | None:
     if not isinstance(triple, list) or len(triple) != 3:
         return None
     parts = tuple(json_string(part).strip() for part in triple)
-    return parts if all(parts) else None
+    return parts if all(map(clean, parts)) else None

@@ -19,10 +19,15 @@ from lora_nlg.errors import InputError
 from lora_nlg.files import read_text
 
 PLACES: Places = {
-    "train": {"text": ["train.txt"], "csv": ["trainset.csv"]},
-    "valid": {"text": ["valid.txt"], "csv": ["devset.csv"]},
-    "test": {"text": ["test.txt"], "csv": ["testset_w_refs.csv", "testset.csv"]},
+    "train": {"text": ["train.txt"], "csv": ["trainset.csv", "train-fixed.no-ol.csv", "train.csv"]},
+    "valid": {"text": ["valid.txt"], "csv": ["devset.csv", "devel-fixed.no-ol.csv", "validation.csv"]},
+    "test": {"text": ["test.txt"], "csv": ["testset_w_refs.csv", "testset.csv", "test-fixed.csv", "test.csv"]},
 }
+
+# The names of the two columns: the release's and the cleaned corpus', Hugging Face's, GEM's.
+_MEANINGS = frozenset({"mr", "meaning_representation"})
+_TEXTS = frozenset({"ref", "human_reference", "target"})
+_DELIMITERS = ",;\t"
 
 # CSV attribute → the name the text form gives it.
 ATTRIBUTES = {
@@ -36,7 +41,7 @@ ATTRIBUTES = {
     "near": "near",
 }
 
-_PAIR = re.compile(r"\s*([^\[\],]+?)\s*\[([^\[\]]*)\]\s*(?:,|$)")
+_PAIR = re.compile(r"([^\[\],]+)\[([^\[\]]*)\]\s*(?:,|$)")
 
 
 def read(split: str, source: Source, tokenize: bool = False) -> Release:
@@ -77,6 +82,7 @@ def _text_pairs(path: Path, release: Release) -> Iterator[tuple[str, list[str]]]
         place = f"line {number}"
         release.entries += 1
         context, bars, completion = line.partition("||")
+        release.note_controls(path, place, [line])
         context, completion = clean(context), clean(completion)
         release.texts += bool(completion)
         if not bars:
@@ -90,28 +96,32 @@ def _text_pairs(path: Path, release: Release) -> Iterator[tuple[str, list[str]]]
 
 
 def _csv_pairs(path: Path, release: Release, split: str, tokenize: bool) -> Iterator[tuple[str, list[str]]]:
-    rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    text = read_text(path)
+    header, delimiter, meaning, reference = _columns(path, text.partition("\n")[0].removesuffix("\r"))
+    unused = [name or "(unnamed)" for place, name in enumerate(header) if place not in (meaning, reference)]
+    if unused:
+        release.notes.append(f"  columns not used in {path.name}: {', '.join(unused)}")
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     first_line = 1
     try:
-        header = [name.strip().lower() for name in next(rows, [])]
-        if header not in (["mr", "ref"], ["mr"]):
-            got = ",".join(header)[:60]
-            raise InputError(f"{path} is not the E2E release: its first line must be `mr,ref` or `MR`, not {got!r}")
+        next(rows)
         for row in rows:
             place, first_line = f"line {first_line + 1}", rows.line_num
             if not row:
                 continue
             release.entries += 1
-            release.texts += len(row) > 1 and bool(row[1].strip())
-            if len(row) != len(header):
+            whole = len(row) == len(header)
+            release.texts += whole and reference is not None and bool(row[reference].strip())
+            if not whole:
                 release.leave_out(path, place, "row", f"{len(row)} fields instead of {len(header)}")
                 continue
+            release.note_controls(path, place, row)
             try:
-                context = linearise_mr(row[0])
+                context = linearise_mr(row[meaning])
             except InputError as error:
                 release.leave_out(path, place, "row", str(error))
                 continue
-            texts = [clean(text) for text in row[1:]]
+            texts = [] if reference is None else [clean(row[reference])]
             if texts == [""]:
                 release.leave_out(path, place, "row", "empty text")
                 continue
@@ -123,6 +133,25 @@ def _csv_pairs(path: Path, release: Release, split: str, tokenize: bool) -> Iter
         raise InputError(f"{path}, line {rows.line_num}: not CSV ({error})") from None
 
 
+def _columns(path: Path, heading: str) -> tuple[list[str], str, int, int | None]:
+    """The names in a table's first line, what separates them, and where meaning and text are (None: inputs only).
+
+    Raises:
+        InputError: no column, or more than one, for either.
+    """
+    for delimiter in _DELIMITERS:
+        names = [name.strip().strip('"').strip() for name in heading.split(delimiter)]
+        plain = [re.sub(r"[ _-]+", "_", name.lower()) for name in names]
+        meanings = [place for place, name in enumerate(plain) if name in _MEANINGS]
+        references = [place for place, name in enumerate(plain) if name in _TEXTS]
+        if len(meanings) == 1 and (len(references) == 1 or not any(plain[1:] if meanings == [0] else plain[:-1])):
+            return names, delimiter, meanings[0], references[0] if references else None
+    raise InputError(
+        f"{path} is not the E2E release: its first line must name one column of meaning representations "
+        f"({' or '.join(sorted(_MEANINGS))}) and one of texts ({', '.join(sorted(_TEXTS))}), not {heading[:60]!r}"
+    )
+
+
 def linearise_mr(mr: str) -> str:
     """`name[Blue Spice], eatType[coffee shop]` → `name : Blue Spice | Type : coffee shop`.
 
@@ -130,11 +159,12 @@ def linearise_mr(mr: str) -> str:
         InputError: the text is not a list of `attribute[value]`, or an attribute is not one of E2E's eight.
     """
     pairs, end = [], 0
-    while end < len(mr.rstrip()):
+    mr = mr.rstrip()
+    while end < len(mr):
         match = _PAIR.match(mr, end)
         if not match:
             raise InputError(f"no meaning representation: {mr[:60]!r}")
-        attribute, value, end = match[1], clean(match[2]), match.end()
+        attribute, value, end = match[1].strip(), clean(match[2]), match.end()
         if attribute not in ATTRIBUTES:
             raise InputError(f"unknown attribute {attribute!r}; E2E has {', '.join(ATTRIBUTES)}")
         if not value:

@@ -5,6 +5,7 @@ Everything is read before anything is written, so a broken file leaves the outpu
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ MANIFEST = "manifest.json"
 # Left-out rows listed one by one in the manifest; their number is always complete.
 _LISTED = 1000
 
-_PLACES: dict[str, Places] = {"e2e": e2e.PLACES, "webnlg": webnlg.PLACES, "dart": dart.PLACES}
+PLACES: dict[str, Places] = {"e2e": e2e.PLACES, "webnlg": webnlg.PLACES, "dart": dart.PLACES}
+"""Corpus → where its splits may lie in the raw folder."""
 
 
 @dataclass
@@ -35,7 +37,12 @@ class Prepared:
 
 
 def prepare_corpus(
-    corpus: str, raw: str | Path | None, out: str | Path, form: str = "auto", tokenize: bool = False
+    corpus: str,
+    raw: str | Path | None,
+    out: str | Path,
+    form: str = "auto",
+    tokenize: bool = False,
+    lang: str = "en",
 ) -> Prepared:
     """Convert the splits of a corpus that are there.
 
@@ -46,6 +53,7 @@ def prepare_corpus(
         form: which released form to read, `auto` for the first one there (E2E: text, csv; WebNLG: xml, json;
             DART: json, xml), decided for each split.
         tokenize: E2E only: give splits read from CSV the text form's tokenisation.
+        lang: WebNLG only: the language of the texts, which some releases have in two. Default: "en"
 
     Returns:
         The manifest and one message a split, with the rows left out.
@@ -57,21 +65,28 @@ def prepare_corpus(
         raise InputError(f"no corpus {corpus!r}; choose from {', '.join(CORPORA)}")
     if tokenize and corpus != "e2e":
         raise InputError(f"--tokenise is for e2e; {corpus} is used as released")
+    if lang != "en" and corpus != "webnlg":
+        raise InputError(f"`lang` is for webnlg; {corpus} is English")
+    if not re.fullmatch("[a-z]{2,3}", lang):
+        raise InputError(f"`lang` is {lang!r}; give a code such as en or ru")
     if corpus == "sample":
         return _write_sample(Path(out))
     if raw is None:
         raise InputError(f"--raw is missing: the folder of {corpus}'s released files (see data/README.md)")
-    sources = locate(corpus, raw, _PLACES[corpus], form)
+    sources = locate(corpus, raw, PLACES[corpus], form)
     releases: dict[str, Release] = {}
     for split, source in sources.items():
         if corpus == "e2e":
             releases[split] = e2e.read(split, source, tokenize)
+        elif corpus == "webnlg":
+            releases[split] = webnlg.read(split, source, lang)
         else:
-            releases[split] = {"webnlg": webnlg, "dart": dart}[corpus].read(split, source)
+            releases[split] = dart.read(split, source)
         if not releases[split].records:
             first = next(iter(releases[split].left_out), None)
             why = f": {first.place}: {first.reason}" if first else ""
             raise InputError(f"{source.files[0]} gives no record{why}")
+    notes = webnlg.mark_seen(releases) if corpus == "webnlg" else []
     manifest: dict[str, Any] = {"corpus": corpus, "made_by": f"lora-nlg {__version__}"}
     if corpus == "e2e":
         manifest["tokenised"] = {s: r.source.form == "text" or tokenize for s, r in releases.items()}
@@ -80,7 +95,7 @@ def prepare_corpus(
     }
     manifest["not_found"] = [split for split in SPLITS if split not in releases]
     write_json(Path(out) / MANIFEST, manifest)
-    return Prepared(manifest, _messages(manifest, releases, _PLACES[corpus], Path(out)))
+    return Prepared(manifest, _messages(manifest, releases, PLACES[corpus], Path(out)) + notes)
 
 
 def _write_split(split: str, release: Release, raw: Path, out: Path) -> dict[str, Any]:
@@ -136,7 +151,12 @@ def _messages(manifest: dict[str, Any], releases: dict[str, Release], places: Pl
             f"{split}: {entry['entries']:,} entries and {entry['texts']:,} texts in {name} → "
             f"{entry['records']:,} records{seen}, {entry['contexts']:,} contexts, {entry['references']:,} references"
         )
-        messages += _left_out_messages(release.left_out)
+        messages += _left_out_messages(release.left_out) + release.notes
+        if release.controls:
+            messages.append(
+                f"  control characters (NUL and the like) became blanks in {len(release.controls):,} places "
+                f"({release.controls[0]}{'; …' if len(release.controls) > 1 else ''})"
+            )
     tokenised = manifest.get("tokenised", {})
     if tokenised and not any(tokenised.values()):
         messages.append(

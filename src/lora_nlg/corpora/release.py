@@ -16,7 +16,8 @@ SPLITS = ("train", "valid", "test")
 # for all XML files under it.
 Places = Mapping[str, Mapping[str, Sequence[str]]]
 
-_WHITE_SPACE = re.compile(r"[ \t\r\n]+")
+_WHITE_SPACE = re.compile("[\x00-\x20\x7f]+")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Release:
         texts: texts in those files, left out or not.
         records: what became of them.
         left_out: everything that is in no record.
+        notes: what else to tell the user, a sentence each.
+        controls: places that held control characters, which became blanks.
     """
 
     source: Source
@@ -61,14 +64,22 @@ class Release:
     texts: int = 0
     records: list[Record] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    controls: list[str] = field(default_factory=list)
 
     def leave_out(self, file: Path, place: str, what: str, reason: str) -> None:
         """Note something that is in no record."""
         self.left_out.append(LeftOut(file, place, what, reason))
 
+    def note_controls(self, file: Path, place: str, texts: Iterable[str]) -> None:
+        """Note a place whose texts hold characters that `clean` turns into blanks though no file shows them."""
+        where = f"{file.name}, {place}"
+        if any(map(_CONTROL.search, texts)) and where not in self.controls[-1:]:
+            self.controls.append(where)
+
 
 def clean(text: str) -> str:
-    """The text with each run of blanks, tabs and line ends made one blank, and none at the ends."""
+    """The text with each run of blanks, tabs, line ends and control characters made one blank, and none at the ends."""
     return _WHITE_SPACE.sub(" ", text).strip(" ")
 
 
@@ -120,7 +131,9 @@ def locate(corpus: str, raw: str | Path, places: Places, form: str = "auto") -> 
                 if files := _first_present(raw, by_form[name]):
                     found[split] = Source(name, files)
     if not found:
-        raise InputError(f"--raw {raw}: found none of {', '.join(looked)}; give the folder that holds them")
+        odd = next((file.name for file in sorted(raw.rglob("*")) if file.suffix in (".parquet", ".arrow")), None)
+        hint = f" (export {odd} as JSON first: `Dataset.to_json`)" if odd else ""
+        raise InputError(f"--raw {raw}: found none of {', '.join(looked)}; give the folder that holds them{hint}")
     return found
 
 

@@ -105,19 +105,29 @@ def tokenize_affixes(text: str) -> str:
     for word in text.split():
         before: list[str] = []
         after: list[str] = []
-        while word:
-            prefix, suffix = _PREFIX.match(word), _SUFFIX.search(word)
-            if prefix and prefix.end() < len(word):
+        start, end = 0, len(word)
+        while start < end:
+            prefix, suffix = _PREFIX.match(word, start, end), _suffix(word, start, end)
+            if prefix and prefix.end() < end:
                 before.append(prefix[0])
-                word = word[prefix.end() :]
-            elif suffix and suffix.start() > 0:
+                start = prefix.end()
+            elif suffix and suffix.start() > start:
                 after.append(suffix[0])
-                word = word[: suffix.start()]
+                end = suffix.start()
             else:
                 break
-        inner = _CONTRACTED.get(word) or _INFIX.sub(r" \1 ", word)
+        middle = word[start:end]
+        inner = _CONTRACTED.get(middle) or _INFIX.sub(r" \1 ", middle)
         tokens += [*before, *inner.split(), *reversed(after)]
     return " ".join(tokens)
+
+
+def _suffix(word: str, start: int, end: int) -> re.Match[str] | None:
+    """The suffix at the end of `word[start:end]`; only its last characters are looked at, so that many take linear time."""
+    dots = end
+    while dots > start and word[dots - 1] == ".":
+        dots -= 1
+    return _SUFFIX.search(word, max(start, min(dots, end - 3)), end)
 
 
 TOKENIZERS: dict[str, Callable[[str], str]] = {

@@ -1,22 +1,23 @@
 """The WebNLG Challenge 2017 corpus, from its released XML (folders or one file) or the JSON conversion.
 
 Release: https://gitlab.com/shimorina/webnlg-dataset (Gardent et al. 2017). A record is one entry: its modified
-triples with the properties as they stand, its texts marked `good`, its category, and whether that category is one
-of the ten of the training set.
+triples with the properties as they stand, its texts marked `good` (or, in the test set of 2020, not marked), its
+category, and whether that category occurs in training. Read too: later releases, the enriched WebNLG and the JSON
+exports of Hugging Face and GEM.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lora_nlg.corpora.exports import gem_texts, json_entries, rows
 from lora_nlg.corpora.record import Record
 from lora_nlg.corpora.release import Places, Release, Source, clean, json_string, linearise
 from lora_nlg.corpora.triples_xml import read_entries, split_triple
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_json
 
 PLACES: Places = {
     "train": {"xml": ["train", "train.xml"], "json": ["train.json"]},
@@ -28,12 +29,13 @@ PLACES: Places = {
             "test.xml",
             "test/testdata_no_lex.xml",
             "testdata_no_lex.xml",
+            "test",
         ],
         "json": ["test.json"],
     },
 }
 
-SEEN_CATEGORIES = frozenset(
+SEEN_2017 = frozenset(
     {
         "Airport",
         "Astronaut",
@@ -47,6 +49,10 @@ SEEN_CATEGORIES = frozenset(
         "WrittenWork",
     }
 )
+"""The categories of the training set of 2017, which decide where no training set is at hand."""
+UNSEEN_2017 = frozenset({"Artist", "Athlete", "CelestialBody", "MeanOfTransportation", "Politician"})
+_USABLE = ("good", "")
+_LANGUAGES = {"english": "en", "eng": "en", "russian": "ru", "rus": "ru"}
 
 
 @dataclass
@@ -56,18 +62,19 @@ class _Entry:
     category: str
     name: str
     triples: list[tuple[str, ...] | None]
-    texts: list[tuple[str, str, str]]  # text, comment, place
+    texts: list[tuple[str, str, str, str]]  # text, comment, language ("" where unknown), place
 
 
-def read(split: str, source: Source) -> Release:
+def read(split: str, source: Source, lang: str = "en") -> Release:
     """Read one split.
 
     Args:
         split: `train`, `valid` or `test`; a test entry without any text is kept, for the inputs-only release.
         source: the files and their form, `xml` or `json`.
+        lang: the language of the texts; those of another are left out. Default: "en"
 
     Returns:
-        The split, one record per entry with a good text, in file order.
+        The split, one record per entry with a good text, in file order; `seen` is for `mark_seen` to say.
 
     Raises:
         InputError: a file is absent, empty, malformed or not a WebNLG release.
@@ -76,20 +83,50 @@ def read(split: str, source: Source) -> Release:
     ids: dict[str, int] = {}
     for file in source.files:
         for entry in _xml(file) if source.form == "xml" else _json(file):
-            _add(release, entry, ids, split == "test")
+            _add(release, entry, ids, lang, split == "test")
     return release
 
 
-def _add(release: Release, entry: _Entry, ids: dict[str, int], keep_without_texts: bool) -> None:
+def mark_seen(releases: Mapping[str, Release]) -> list[str]:
+    """Say of every record whether its category occurs in training: in the training set at hand, else in that of 2017.
+
+    Args:
+        releases: split → release; their records are replaced.
+
+    Returns:
+        Notes for the user.
+    """
+    found = {record.category for release in releases.values() for record in release.records if record.category}
+    training = releases.get("train")
+    categories = {record.category for record in training.records} if training else SEEN_2017
+    for release in releases.values():
+        release.records = [
+            replace(record, seen=record.category in categories if record.category else None)
+            for record in release.records
+        ]
+    later = sorted(found - SEEN_2017 - UNSEEN_2017)
+    if training or not later:
+        return []
+    return [
+        f"note: no training set lies there, so `seen` goes by the ten training categories of WebNLG 2017, but "
+        f"{', '.join(later[:3])}{', …' if len(later) > 3 else ''} is not of that year; put its train/ beside it"
+    ]
+
+
+def _add(release: Release, entry: _Entry, ids: dict[str, int], lang: str, keep_without_texts: bool) -> None:
     release.entries += 1
     release.texts += len(entry.texts)
+    release.note_controls(entry.file, entry.place, [text for text, *_ in entry.texts])
+    release.note_controls(entry.file, entry.place, [part for triple in entry.triples if triple for part in triple])
     triples = [triple for triple in entry.triples if triple is not None]
     if not triples or len(triples) < len(entry.triples):
         release.leave_out(entry.file, entry.place, "entry", "a triple is missing or is not subject | property | object")
         return
     references = []
-    for text, comment, place in entry.texts:
-        if comment != "good":
+    for text, comment, spoken, place in entry.texts:
+        if spoken and _code(spoken) != lang:
+            release.leave_out(entry.file, place, "text", f'in "{spoken}", not "{lang}" (see --lang)')
+        elif comment not in _USABLE:
             release.leave_out(entry.file, place, "text", f'marked "{comment}", not "good"')
         elif not clean(text):
             release.leave_out(entry.file, place, "text", "empty")
@@ -101,8 +138,13 @@ def _add(release: Release, entry: _Entry, ids: dict[str, int], keep_without_text
     # The release numbers entries within category and size; files of one's own making may repeat a number.
     ids[entry.name] = ids.get(entry.name, 0) + 1
     name = entry.name if ids[entry.name] == 1 else f"{entry.name}-{ids[entry.name]}"
-    seen = entry.category in SEEN_CATEGORIES if entry.category else None
-    release.records.append(Record(name, linearise(triples), references, entry.category or None, seen))
+    release.records.append(Record(name, linearise(triples), references, entry.category or None))
+
+
+def _code(language: str) -> str:
+    """`en` of "en", "EN-GB", "English"."""
+    name = language.strip().lower().replace("_", "-").partition("-")[0]
+    return _LANGUAGES.get(name, name)
 
 
 def _xml(file: Path) -> Iterator[_Entry]:
@@ -114,32 +156,62 @@ def _xml(file: Path) -> Iterator[_Entry]:
             category,
             f"{category}-{size}-{eid}",
             [split_triple(text) for text in entry.triples],
-            [(text.text, text.comment, f"line {text.line}") for text in entry.texts],
+            [(text.text, text.comment, text.lang, f"line {text.line}") for text in entry.texts],
         )
 
 
 def _json(file: Path) -> Iterator[_Entry]:
-    value = read_json(file)
-    entries = value.get("entries") if isinstance(value, dict) else None
+    value = json_entries(file, "category")
+    entries = value.get("entries") if isinstance(value, dict) else value
     if not isinstance(entries, list) or not entries:
         raise InputError(f'{file} is not the WebNLG JSON conversion: it needs {{"entries": [...]}} with an entry')
-    for number, wrapped in enumerate(entries, start=1):
+    make = _converted if isinstance(value, dict) else _exported
+    for number, entry in enumerate(entries, start=1):
         place = f"entry {number}"
         try:
-            ((_, entry),) = wrapped.items()
-            category = json_string(entry["category"])
-            yield _Entry(
-                file,
-                place,
-                category,
-                f"{category}-{json_string(entry['size'])}-{json_string(entry['xml_id'])}",
-                [_json_triple(triple) for triple in entry["modifiedtripleset"]],
-                [(json_string(lex["lex"]), json_string(lex["comment"]), place) for lex in entry["lexicalisations"]],
-            )
+            yield make(file, place, entry)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{file}, {place}: not a WebNLG entry ({type(error).__name__}: {error})") from None
 
 
+def _converted(file: Path, place: str, wrapped: dict[str, Any]) -> _Entry:
+    """An entry of the JSON conversion."""
+    ((_, entry),) = wrapped.items()
+    category = json_string(entry["category"])
+    return _Entry(
+        file,
+        place,
+        category,
+        f"{category}-{json_string(entry['size'])}-{json_string(entry['xml_id'])}",
+        [_json_triple(triple) for triple in entry["modifiedtripleset"]],
+        [
+            (json_string(lex["lex"]), json_string(lex["comment"]), json_string(lex.get("lang", "")), place)
+            for lex in entry["lexicalisations"]
+        ],
+    )
+
+
+def _exported(file: Path, place: str, entry: dict[str, Any]) -> _Entry:
+    """An entry of GEM, or of `datasets`' web_nlg."""
+    category = json_string(entry["category"])
+    if "input" in entry:
+        texts = [(json_string(text), "", "", place) for text in gem_texts(entry)]
+        name = json_string(entry.get("webnlg_id") or entry["gem_id"])
+        return _Entry(file, place, category, name, [split_triple(json_string(t)) for t in entry["input"]], texts)
+    triples = entry["modified_triple_sets"]["mtriple_set"][0]
+    return _Entry(
+        file,
+        place,
+        category,
+        f"{category}-{entry['size']}-{json_string(entry['eid'])}",
+        [split_triple(json_string(triple)) for triple in triples],
+        [
+            (json_string(lex["text"]), json_string(lex.get("comment", "")), json_string(lex.get("lang", "")), place)
+            for lex in rows(entry["lex"], "lex")
+        ],
+    )
+
+
 def _json_triple(triple: dict[str, Any]) -> tuple[str, ...] | None:
     parts = tuple(json_string(triple[part]).strip() for part in ("subject", "property", "object"))
-    return parts if all(parts) else None
+    return parts if all(map(clean, parts)) else None

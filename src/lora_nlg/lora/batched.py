@@ -8,8 +8,7 @@ adapted parts, R rank, D width in, W width of a part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +26,14 @@ class Rows:
 
     Example: counts (3, 1) are T = 4 rows and S = 3; padded, they fill slots 0, 1, 2 of adapter 0 and slot 3 (the
     first) of adapter 1; slots 4 and 5 are zero.
+
+    Args:
+        generators: each adapter's dropout draws from one of its own, as if it trained alone. Default: no dropout.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, generators: Sequence[torch.Generator] = ()) -> None:
         self.layouts: dict[int, _Layout] = {}
-        self.generators: list[Tensor] = []
+        self.generators = generators
 
     def set(self, *counts: Sequence[int], device: torch.device | str = "cpu") -> None:
         """Lay out a batch.
@@ -48,26 +50,15 @@ class Rows:
         """The layout of a stream, (T, C)."""
         return self.layouts[x.shape[0]]
 
-    def seed(self, seeders: Sequence[Callable[[], None]], device: torch.device) -> None:
-        """Give every adapter a dropout generator of its own, as if it trained alone.
-
-        Args:
-            seeders: one for each adapter; each seeds torch's global generators.
-            device: where dropout acts.
-        """
-        self.generators = []
-        for seed in seeders:
-            seed()
-            self.generators.append(_random(device).get_rng_state())
+    def seed(self, seeds: Sequence[int]) -> None:
+        """Seed every adapter's generator."""
+        for generator, seed in zip(self.generators, seeds, strict=True):
+            generator.manual_seed(seed)
 
     def dropout(self, x: Tensor, p: float) -> Tensor:
         """Dropout on (T, C), each adapter's rows from its own generator."""
-        random, pieces = _random(x.device), []
-        for n, rows in enumerate(x.split(self.of(x).counts)):
-            random.set_rng_state(self.generators[n])
-            pieces.append(rows * dropout_scale(rows, p))
-            self.generators[n] = random.get_rng_state()
-        return torch.cat(pieces)
+        pieces = zip(x.split(self.of(x).counts), self.generators, strict=True)
+        return x * torch.cat([dropout_scale(rows, p, generator) for rows, generator in pieces])
 
 
 class _Layout:
@@ -93,10 +84,6 @@ class _Layout:
         """(N, S, C) -> (T, C)."""
         flat = padded.reshape(-1, padded.shape[-1])
         return flat if self._slots is None else flat.index_select(0, self._slots)
-
-
-def _random(device: torch.device) -> Any:
-    return torch.cuda if device.type == "cuda" else torch
 
 
 class BatchedLinear(nn.Linear):
@@ -161,8 +148,8 @@ class BatchedLinear(nn.Linear):
         N, P, _, R = self.lora_B.shape
         branch = self.rows.dropout(x, self.dropout) if self.training and self.dropout > 0 else x
         low = torch.bmm(layout.spread(branch), self.lora_A.to(x.dtype).transpose(1, 2))  # (N, S, P*R)
-        low = low.view(N, -1, P, R).transpose(1, 2) * self.scaling.to(x.dtype)[:, :, None, None]
-        update = low @ self.lora_B.to(x.dtype).transpose(2, 3)  # (N, P, S, W)
+        B = (self.lora_B * self.scaling[:, :, None, None]).to(x.dtype)
+        update = low.view(N, -1, P, R).transpose(1, 2) @ B.transpose(2, 3)  # (N, P, S, W)
         for p, columns in enumerate(self.columns):
             y[:, columns] += layout.gather(update[:, p])
         return y

@@ -67,16 +67,23 @@ class _LoRALinear(torch.autograd.Function):
         return grad_x, None, grad_weight, grad_bias, grad_A, grad_B, None, None
 
 
-def dropout_scale(x: Tensor, p: float) -> Tensor:
+def dropout_scale(x: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
     """What dropout multiplies by: 0 with probability p, else 1/(1-p); the shape and type of x.
 
     On the CPU the draws are 16 bits each, four from one 64-bit random number: an order of magnitude faster than
     torch's dropout. p is then rounded to a multiple of 2^-16, and the scale made to fit.
+
+    Args:
+        x: what is to be multiplied.
+        p: above 0 and below 1.
+        generator: what the draws come from. Default: the device's own.
     """
     if x.device.type != "cpu":
-        return F.dropout(torch.ones_like(x), p)
+        if generator is None:
+            return F.dropout(torch.ones_like(x), p)
+        return torch.empty_like(x).bernoulli_(1 - p, generator=generator).div_(1 - p)
     dropped = round(p * 65536)
-    words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=generator)
     kept = words.view(torch.int16)[: x.numel()] >= dropped - 32768
     return kept.to(x.dtype).mul_(65536 / (65536 - dropped)).view(x.shape)
 

@@ -81,8 +81,8 @@ class PiSSALinear(FusedLinear):
             return lora_linear(x, self.weight, self.bias, A, B, self._stacked_slices, matmul=self.matmul)
         y = super().forward(x)
         # In the columns of the adapted parts, −s·(x A₀ᵀ) B₀ᵀ.
-        low = F.linear(x, self.lora_A_init)
+        low = F.linear(x, self.lora_A_init.to(x.dtype))
         for part in self.slices:
-            start = F.linear(low[..., part.ranks], self.lora_B_init[part.rows])
+            start = F.linear(low[..., part.ranks], self.lora_B_init[part.rows].to(x.dtype))
             y[..., part.columns] -= (start * part.scaling).to(y.dtype)
         return y

@@ -17,8 +17,9 @@ from torch import Tensor
 from lora_nlg.errors import InputError
 from lora_nlg.frozen import FrozenMatmul
 
-CHUNK_BYTES = 24 << 20
-"""Size of a chunk of logits. The C library hands blocks below 32 MiB out again without asking the kernel for pages."""
+CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
+"""Size of a chunk of logits by device. The C library hands blocks below 32 MiB out again without asking the kernel for
+pages; a GPU wants few and large products."""
 BLOCK_BYTES = 1 << 20
 """Size of the block of fp32 rows that is reduced at a time: it stays in the processor's cache."""
 
@@ -52,13 +53,13 @@ class TargetLoss:
 
     Args:
         label_smooth: ε, at least 0 and below 1. Default: 0.
-        chunk_bytes: size of a chunk of logits.
+        chunk_bytes: size of a chunk of logits. Default: what suits the device.
 
     Raises:
         InputError: ε out of range.
     """
 
-    def __init__(self, label_smooth: float = 0.0, chunk_bytes: int = CHUNK_BYTES) -> None:
+    def __init__(self, label_smooth: float = 0.0, chunk_bytes: int | None = None) -> None:
         if not 0 <= label_smooth < 1:
             raise InputError(f"`label_smooth` must be at least 0 and below 1, got {label_smooth}")
         self.label_smooth, self.chunk_bytes = label_smooth, chunk_bytes
@@ -70,13 +71,14 @@ class TargetLoss:
         plain.head = self.head
         return plain
 
-    def __call__(self, hidden: Tensor, targets: Tensor, head: Tensor) -> Tensor:
+    def __call__(self, hidden: Tensor, targets: Tensor, head: Tensor, weights: Tensor | None = None) -> Tensor:
         """The sum of the losses.
 
         Args:
             hidden: final hidden states of the target rows, shape (N, D).
             targets: the token each should predict, shape (N,).
             head: the output head, shape (V, D); its gradient is computed only if it requires one.
+            weights: what each loss counts, fp32, shape (N,). Default: 1 each.
 
         Returns:
             A scalar, fp32, that can be differentiated once.
@@ -86,42 +88,49 @@ class TargetLoss:
             hidden = hidden.to(torch.get_autocast_dtype(device))
             head = head.to(hidden.dtype)
         with torch.autocast(device, enabled=False):
-            total: Tensor = _FusedLoss.apply(hidden, head, targets, self)
+            total: Tensor = _FusedLoss.apply(hidden, head, targets, weights, self)
         return total
 
 
 class _FusedLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, loss: TargetLoss) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor | None, loss: TargetLoss
+    ) -> Tensor:
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
         smooth = loss.label_smooth
         product, head_mean = loss.head.product_and_mean(head, needs_mean=smooth > 0)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         grad_hidden = torch.empty(hidden.shape, dtype=torch.float32, device=hidden.device) if needs_hidden else None
         grad_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device) if needs_head else None
-        step = max(1, loss.chunk_bytes // (head.element_size() * head.shape[0]))
+        chunk_bytes = loss.chunk_bytes or CHUNK_BYTES[hidden.device.type]
+        step = max(1, chunk_bytes // (head.element_size() * head.shape[0]))
         for first in range(0, len(targets), step):
             rows = slice(first, min(first + step, len(targets)))
             h, target = hidden[rows], targets[rows]
-            logits = product.forward(h)
+            weight = None if weights is None else weights[rows]
+            logits = product.forward_wide(h)
             at_target = logits.gather(1, target[:, None]).squeeze(1).float()
             top, sums = exponentials_(logits, needs_hidden or needs_head)
             # −Σ_v q_v·log p_v, where the mean logit is h·(mean row of the head): no pass over the vocabulary.
             expected = (1 - smooth) * at_target
             if head_mean is not None:
                 expected += smooth * (h.float() @ head_mean)
-            total += (top + sums.log() - expected).sum()
+            losses = top + sums.log() - expected
+            total += losses.sum() if weight is None else losses @ weight
             # d loss / d logits = p − (1−ε)·onehot − ε/V. Only p needs the buffer, and its division by the sum is
             # made on the products, which are far smaller.
             if grad_hidden is not None:
                 part = grad_hidden[rows]
-                part.copy_(product.backward(logits)).div_(sums[:, None])
+                part.copy_(product.backward(logits.to(product.dtype))).div_(sums[:, None])
                 part.sub_(head[target].float(), alpha=1 - smooth)
                 if head_mean is not None:
                     part.sub_(head_mean, alpha=smooth)
+                if weight is not None:
+                    part.mul_(weight[:, None])
             if grad_head is not None:
-                h = h.float()
-                grad_head += (logits.t() @ (h / sums[:, None]).to(logits.dtype)).float()
+                h = h.float() if weight is None else h.float() * weight[:, None]
+                grad_head += (logits.t().to(product.dtype) @ (h / sums[:, None]).to(product.dtype)).float()
                 grad_head.index_add_(0, target, h, alpha=-(1 - smooth))
                 if smooth:
                     grad_head -= h.sum(0) * (smooth / head.shape[0])
@@ -136,6 +145,7 @@ class _FusedLoss(torch.autograd.Function):
         return (
             None if grad_hidden is None else (grad_hidden * scale).to(ctx.dtypes[0]),
             None if grad_head is None else (grad_head * scale).to(ctx.dtypes[1]),
+            None,
             None,
             None,
         )

@@ -80,7 +80,10 @@ def saved_step(folder: Path) -> int | None:
         (folder / MODEL / MODEL_DESCRIPTION, folder / MODEL / WEIGHT_FILES[0]),
     ):
         if description.is_file() and weights.is_file():  # the description is written last
-            return info_from_json(read_json(description), str(description)).step
+            try:
+                return info_from_json(read_json(description), str(description)).step
+            except (ValueError, RecursionError):  # damaged: as good as not there
+                return None
     return None
 
 

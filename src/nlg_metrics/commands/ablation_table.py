@@ -8,16 +8,15 @@ levels; its deviation is over seeds.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from nlg_metrics.commands.wrapper import run_command
+from nlg_metrics.commands.wrapper import run_command, say
 from nlg_metrics.errors import InputError
-from nlg_metrics.files import write_text
+from nlg_metrics.files import read_json, write_text
 from nlg_metrics.report.run_files import ADAPTER
-from nlg_metrics.scores_file import read_scores
+from nlg_metrics.scores_file import caveats, read_scores
 
 Key = tuple[str, str, str]
 """Seed, checkpoint, penalty."""
@@ -38,9 +37,12 @@ def read_factorial(root: Path, metric: str) -> dict[Key, float]:
     found = {}
     for path in sorted(root.glob("seed-*/*/penalty-*/scores.json")):
         seed, checkpoint, penalty = (part.removeprefix("seed-").removeprefix("penalty-") for part in path.parts[-4:-1])
-        scores = read_scores(path)["scores"]
+        record = read_scores(path)
+        scores = record["scores"]
         if metric not in scores:
             raise InputError(f"{path} has no {metric}; it has {', '.join(scores)}")
+        for caveat in caveats(path, record):
+            say(f"note: {caveat}")
         found[seed, checkpoint, penalty] = float(scores[metric]["value"])
     if not found:
         raise InputError(f"no scores under {root} (expected seed-S/CHECKPOINT/penalty-P/scores.json)")
@@ -48,13 +50,20 @@ def read_factorial(root: Path, metric: str) -> dict[Key, float]:
 
 
 def checkpoint_steps(root: Path) -> dict[str, list[int]]:
-    """Checkpoint → the optimiser step of each seed's, where ROOT/train-S tells."""
+    """Checkpoint → the optimiser step of each seed's, where ROOT/train-S tells.
+
+    Raises:
+        InputError: an adapter's description that can't be read.
+    """
     steps: dict[str, list[int]] = {}
     for run in sorted(root.glob("train-*")):
         for checkpoint, folder in FOLDERS.items():
             described = run / folder / ADAPTER
             if described.is_file():
-                steps.setdefault(checkpoint, []).append(json.loads(described.read_text(encoding="utf-8"))["step"])
+                value = read_json(described)
+                if not isinstance(value, dict) or not isinstance(value.get("step"), int):
+                    raise InputError(f'{described} is not an adapter\'s description: it needs a whole number "step"')
+                steps.setdefault(checkpoint, []).append(value["step"])
     return steps
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from nlg_metrics.commands.webnlg import suite_of
-from nlg_metrics.commands.wrapper import add_meteor_flag, add_segments_flag, run_command, warn_unavailable
+from nlg_metrics.commands.wrapper import add_meteor_flag, add_segments_flag, run_command, say_notes, warn_unavailable
 from nlg_metrics.comparison import compare_results, comparison_record, comparison_table
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, Result
 from nlg_metrics.files import write_json
 from nlg_metrics.metrics.base import VERSION
 from nlg_metrics.scores_file import file_record
-from nlg_metrics.significance import RESAMPLES, SEED, TRIALS
+from nlg_metrics.significance import RESAMPLES, SEED, TRIALS, check_draws
 from nlg_metrics.suites import e2e
 from nlg_metrics.suites.suite import Suite
 from nlg_metrics.suites.suite import run as run_suite
@@ -62,6 +62,7 @@ def score(options: argparse.Namespace, suite: Suite, outputs: str) -> tuple[Resu
     outcome = run_suite(suite, segments, plan)
     if options.ser:
         e2e.add_slot_error_rate(outcome, segments, plan)
+    say_notes(segments, outcome.results, f" ({outputs})")
     return {"all": outcome.all_results, **outcome.subsets}, outcome.unavailable
 
 
@@ -78,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
     for flag, value in (("--resamples", options.resamples), ("--trials", options.trials)):
         if value < 1:
             raise InputError(f"{flag} is {value}; it must be at least 1")
+        check_draws(value, options.seed)
     suite = e2e.make_suite(meteor_folder=options.meteor_data) if options.suite == "e2e" else suite_of(options)
     (first, lacking), (second, also_lacking) = (score(options, suite, system) for system in (options.a, options.b))
     warn_unavailable({**lacking, **also_lacking})

@@ -14,6 +14,8 @@ from nlg_metrics.commands.wrapper import (
     add_output_flags,
     bootstrap_of,
     run_command,
+    say,
+    say_notes,
     warn_unavailable,
     write_outputs,
 )
@@ -114,6 +116,9 @@ def show(outcome: SuiteResult, options: argparse.Namespace) -> None:
 def write_segment_table(path: str, segments: Segments, outcome: SuiteResult) -> None:
     """The official tool's segment-level TSV."""
     columns = segment_columns(segments, outcome)
+    above = int(((columns["BLEU"] > 1) | (columns["sentBLEU"] > 1)).sum())
+    if above:
+        say(f"note: {above:,} segments of fewer than 4 words have a BLEU above 1, which means nothing")
     lines = ["\t".join(["src", "sys_out", *columns])]
     for row, (source, output) in enumerate(zip(segments.contexts, segments.hypotheses, strict=True)):
         # Texts of JSON lines may hold what would break a row; those of the official inputs cannot.
@@ -131,6 +136,7 @@ def run(options: argparse.Namespace) -> None:
     if options.ser:
         errors = add_slot_error_rate(outcome, segments, bootstrap)
         write_json(options.ser, {"SER": score_record(outcome.results["SER"], file_record(paths)), **errors})
+    say_notes(segments, outcome.results, "; --perl counts none for it")
     if options.segment_level:
         write_segment_table(options.segment_level, segments, outcome)
     else:

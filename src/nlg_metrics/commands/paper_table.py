@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nlg_metrics.commands.wrapper import run_command
+from nlg_metrics.commands.wrapper import run_command, say
 from nlg_metrics.errors import InputError
 from nlg_metrics.files import write_text
 from nlg_metrics.report.published import COLUMNS, PUBLISHED
-from nlg_metrics.scores_file import read_scores
+from nlg_metrics.scores_file import caveats, read_scores
 
 SUBSETS = {"U": "unseen", "S": "seen", "A": None}
 KEYS = {
@@ -51,7 +51,7 @@ def cell(corpus: str, column: str, records: Sequence[dict[str, Any]]) -> str:
     present = [entry for entry in entries if entry is not None]
     if len(present) < len(entries) or not present:
         return "–"
-    signatures = {FILE_HASH.sub("", entry["signature"]) for entry in present}
+    signatures = {FILE_HASH.sub("", entry.get("signature", "")) for entry in present}
     if len(signatures) > 1:
         raise InputError(
             f"{column} was computed in different ways: {'; '.join(sorted(signatures))}; score all runs alike"
@@ -89,6 +89,9 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     """Print the table."""
     records = [read_scores(path) for path in options.scores]
+    for path, record in zip(options.scores, records, strict=True):
+        for caveat in caveats(path, record):
+            say(f"note: {caveat}")
     shown = table(options.corpus, records, options.base, options.label)
     if options.out:
         write_text(options.out, shown + "\n")

@@ -10,6 +10,7 @@ from nlg_metrics.commands.wrapper import (
     bootstrap_of,
     run_command,
     say,
+    say_notes,
     warn_unavailable,
     write_outputs,
 )
@@ -58,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
     for result in outcome.results.values():
         print(f"{result.score.name}: {result.score.value:.4f}")
     warn_unavailable(outcome.unavailable)
+    say_notes(segments, outcome.results)
     files = {f"references{number}": str(path) for number, path in enumerate(texts.paths)}
     write_outputs(options, suite.tool, segments, outcome, {**files, "hypotheses": options.hypotheses})
 

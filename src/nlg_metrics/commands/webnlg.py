@@ -14,6 +14,7 @@ from nlg_metrics.commands.wrapper import (
     bootstrap_of,
     run_command,
     say,
+    say_notes,
     write_outputs,
 )
 from nlg_metrics.errors import InputError
@@ -122,6 +123,7 @@ def run(options: argparse.Namespace) -> None:
     segments, paths = read(options, suite)
     outcome = run_suite(suite, segments, bootstrap_of(options))
     show(outcome)
+    say_notes(segments, outcome.results)
     write_outputs(options, suite.tool, segments, outcome, paths)
 
 

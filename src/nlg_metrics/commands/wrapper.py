@@ -6,24 +6,29 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from nlg_metrics.errors import InputError
-from nlg_metrics.evaluation import Bootstrap, segment_rows
-from nlg_metrics.files import write_json, write_jsonl
+from nlg_metrics.errors import InputError, one_line
+from nlg_metrics.evaluation import Bootstrap, Result, segment_rows
+from nlg_metrics.files import escape_what_the_terminal_lacks, write_json, write_jsonl
 from nlg_metrics.scores_file import decoding_of, file_record, plain_values, scores_record, write_scores
 from nlg_metrics.segments import UNITS, Segments
-from nlg_metrics.significance import RESAMPLES, SEED
+from nlg_metrics.significance import RESAMPLES, SEED, check_draws
 from nlg_metrics.suites.suite import SuiteResult
+from nlg_metrics.suites.text_notes import text_notes
 
 
 def run_command(
     parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], argv: Sequence[str] | None
 ) -> int:
     """Parse and run; returns the exit status: 1 after a user's mistake, said in one line, 130 after Ctrl-C."""
+    escape_what_the_terminal_lacks()
     options = parser.parse_args(argv)
     try:
         run(options)
     except (InputError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {one_line(str(error))}", file=sys.stderr)
+        return 1
+    except MemoryError:
+        print(f"{parser.prog}: not enough memory for texts of this size; score fewer at a time", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{parser.prog}: stopped", file=sys.stderr)
@@ -71,7 +76,13 @@ def add_output_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def bootstrap_of(options: argparse.Namespace) -> Bootstrap:
-    """How the intervals of `--scores` are made; none where it is not asked for."""
+    """How the intervals of `--scores` are made; none where it is not asked for.
+
+    Raises:
+        InputError: a number of resamples or a seed that can't be used; said before the work.
+    """
+    if options.resamples:
+        check_draws(options.resamples, options.seed)
     return Bootstrap(resamples=options.resamples if options.scores else 0, seed=options.seed)
 
 
@@ -111,7 +122,22 @@ def write_outputs(
 
 def say(text: str) -> None:
     """A line beside the results."""
-    print(text, file=sys.stderr)
+    print(one_line(text), file=sys.stderr)
+
+
+def say_notes(segments: Segments, results: Mapping[str, Result], advice: str = "") -> None:
+    """What is odd about the texts, and which scores mean nothing: a line each.
+
+    Args:
+        segments: what was scored.
+        results: key -> result.
+        advice: what to do about such a score.
+    """
+    for note in text_notes(segments):
+        say(f"note: {note}")
+    for result in results.values():
+        if result.caveat:
+            say(f"note: {result.score.name} {result.score.value:.4f} means nothing: {result.caveat}{advice}")
 
 
 def warn_unavailable(unavailable: Mapping[str, str]) -> None:

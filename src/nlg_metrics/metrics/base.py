@@ -83,6 +83,10 @@ class Metric(ABC):
         """Named components of the score of one vector of column sums, shape (K,). Default: none."""
         return {}
 
+    def caveat(self, statistics: Array) -> str:
+        """Why the corpus score of these statistics, (N, K), means nothing; empty where it means what it says."""
+        return ""
+
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Every setting that can move the number, in the order the signature prints them."""

@@ -2,7 +2,8 @@
 
 Its quirks are kept: a hypothesis shorter than n lowers the n-gram total below zero, a zero match counts as 1e-15, an
 empty hypothesis is one empty token. The counts are shared with NIST. mteval-v13a.pl, which the tool runs without `-p`,
-has quirks of its own.
+has quirks of its own. A decision (which checkpoint is the best) must not rest on the first quirk, which lets a BLEU pass
+1 where most outputs are empty: `ClippedBleu` is for those.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nlg_metrics.metrics.base import Array, Metric, Preparation
-from nlg_metrics.metrics.ngrams import Ints, SegmentNgrams, segment_ngrams
+from nlg_metrics.metrics.ngrams import Ints, SegmentNgrams, segment_ngrams, short_outputs_caveat
 from nlg_metrics.tokenizers.mteval import MtevalTokenizer, PerlMtevalTokenizer, Tokenizer
 
 MAX_ORDER = 5
@@ -87,6 +88,10 @@ class Bleu(Metric):
         """(N,) n-grams of hypotheses; not clamped at zero: pymteval lets a short hypothesis lower the total."""
         return lengths - (order - 1)
 
+    def caveat(self, statistics: Array) -> str:
+        """See `Metric.caveat`: where short outputs have taken so many n-grams away that the score means nothing."""
+        return short_outputs_caveat(statistics[:, self.max_order : 2 * self.max_order])
+
     def _precisions(self, totals: Array) -> Array:
         hits = np.maximum(totals[..., : self.max_order] + self.smoothing, TINY_HITS)
         n_ngrams = totals[..., self.max_order : 2 * self.max_order] + self.smoothing
@@ -113,7 +118,26 @@ class Bleu(Metric):
         }
 
 
-class PerlBleu(Bleu):
+class ClippedBleu(Bleu):
+    """`Bleu` in which a hypothesis shorter than n has no n-gram instead of less than none: never above 1.
+
+    Outputs that are mostly empty score next to nothing, so it may choose between models. Where every hypothesis has
+    `max_order` words or more it equals `Bleu`.
+    """
+
+    def settings(self) -> dict[str, Any]:
+        """See `Metric.settings`."""
+        return {**super().settings(), "totals": "clipped"}
+
+    def _n_ngrams(self, lengths: Ints, order: int) -> Ints:
+        return np.maximum(super()._n_ngrams(lengths, order), 0)
+
+    def caveat(self, statistics: Array) -> str:
+        """See `Metric.caveat`; there is none."""
+        return ""
+
+
+class PerlBleu(ClippedBleu):
     """BLEU of mteval-v13a.pl, which `measure_scores.py` runs without `-p`.
 
     The k-th order without a match has a precision of 1 / (2^k total), an order without n-grams does not count.
@@ -127,10 +151,7 @@ class PerlBleu(Bleu):
 
     def settings(self) -> dict[str, Any]:
         """See `Metric.settings`."""
-        return {**super().settings(), "tool": "mteval-v13a", "case": "lc-ascii", "smooth": "mteval"}
-
-    def _n_ngrams(self, lengths: Ints, order: int) -> Ints:
-        return np.maximum(super()._n_ngrams(lengths, order), 0)
+        return {**Bleu.settings(self), "tool": "mteval-v13a", "case": "lc-ascii", "smooth": "mteval"}
 
     def _precisions(self, totals: Array) -> Array:
         hits, n_ngrams = totals[..., : self.max_order], totals[..., self.max_order : 2 * self.max_order]

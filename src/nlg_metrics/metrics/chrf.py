@@ -8,6 +8,7 @@ references are left out.
 
 from __future__ import annotations
 
+import math
 import string
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from nlg_metrics.errors import InputError
 from nlg_metrics.metrics.base import Array, Metric
 
 _PUNCTUATION = frozenset(string.punctuation)
+MOST_ORDER = 100
 _TINY = 1e-16  # the tool's precision, recall and F of an order that has nothing to divide by
 
 
@@ -60,12 +62,13 @@ class ChrF(Metric):
             beta: weight of recall, default 2.
 
         Raises:
-            InputError: an order is negative, both are 0, or beta is not positive.
+            InputError: an order is negative or above `MOST_ORDER`, both are 0, or beta is not positive.
         """
-        if char_order < 0 or word_order < 0 or char_order + word_order == 0 or beta <= 0:
+        orders_fit = 0 <= char_order <= MOST_ORDER and 0 <= word_order <= MOST_ORDER and char_order + word_order > 0
+        if not (orders_fit and 0 < beta < math.inf):
             raise InputError(
                 f"chrF orders {char_order} (characters) and {word_order} (words) with beta {beta} can't be used; "
-                "orders are 0 or more, not both 0, and beta is positive (6, 2 and 2 are usual)"
+                f"orders are 0 to {MOST_ORDER}, not both 0, and beta is positive (6, 2 and 2 are usual)"
             )
         self.char_order, self.word_order, self.beta = char_order, word_order, beta
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+_KEPT = 0.75  # of all n-grams; with fewer left, a precision is a third too high
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,23 @@ def best_reference_counts(table: Ngrams, segment_of: Ints, n_hypotheses: int) ->
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         best = np.where(keys[place] == wanted, largest[place], 0)
     return hypothesis[0], hypothesis[1], table.count[:first_reference], best
+
+
+def short_outputs_caveat(n_ngrams: Floats) -> str:
+    """Why a score means nothing whose formula lets an output shorter than n lower the number of n-grams; else "".
+
+    Args:
+        n_ngrams: (N, n) n-grams of each output, of orders 1 to n; negative where it is too short.
+    """
+    totals, clipped = n_ngrams.sum(axis=0), np.maximum(n_ngrams, 0.0).sum(axis=0)
+    wrong = np.flatnonzero((totals <= 0) | (totals < _KEPT * clipped))
+    if not len(wrong):
+        return ""
+    order, short = int(wrong[-1]), int((n_ngrams[:, -1] < 1).sum())
+    return (
+        f"{short:,} of {len(n_ngrams):,} outputs have fewer than {n_ngrams.shape[1]} words, and in this formula each "
+        f"takes n-grams away: {totals[order]:,.0f} {order + 1}-grams count where there are {clipped[order]:,.0f}"
+    )
 
 
 @dataclass(frozen=True)

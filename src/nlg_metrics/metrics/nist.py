@@ -14,7 +14,7 @@ import numpy as np
 
 from nlg_metrics.metrics.base import Array, Metric, Preparation
 from nlg_metrics.metrics.bleu import MAX_ORDER, mteval_counts, perl_mteval_counts
-from nlg_metrics.metrics.ngrams import Ints, SegmentNgrams
+from nlg_metrics.metrics.ngrams import Ints, SegmentNgrams, short_outputs_caveat
 
 BETA = math.log(2.0) / math.log(1.5) ** 2
 
@@ -72,6 +72,10 @@ class Nist(Metric):
         """(N,) n-grams of hypotheses; as in `Bleu`, a short one lowers the total."""
         return lengths - (order - 1)
 
+    def caveat(self, statistics: Array) -> str:
+        """See `Metric.caveat`; as for `Bleu`."""
+        return short_outputs_caveat(statistics[:, MAX_ORDER : 2 * MAX_ORDER])
+
     def _reference_statistics(self, counts: SegmentNgrams) -> Array:
         """(N, 1 or more) what `_reference_length` needs."""
         sums = np.add.reduceat(counts.reference_lengths, counts.first_references)
@@ -127,6 +131,10 @@ class PerlNist(Nist):
     def settings(self) -> dict[str, Any]:
         """See `Metric.settings`."""
         return {**super().settings(), "tool": "mteval-v13a", "case": "lc-ascii"}
+
+    def caveat(self, statistics: Array) -> str:
+        """See `Metric.caveat`; there is none."""
+        return ""
 
     def _n_ngrams(self, lengths: Ints, order: int) -> Ints:
         return np.maximum(super()._n_ngrams(lengths, order), 0)

@@ -21,7 +21,16 @@ from nlg_metrics.errors import InputError
 from nlg_metrics.metrics.base import Array, Metric
 from nlg_metrics.tokenizers.nltk_words import WordTokenizer, default_tokenizer
 
-WORK_LIMIT = 20_000_000  # words looked at for one reference: about half a minute
+WORK_LIMIT, WORK_OF_A_SEGMENT = 3_000_000, 2000
+"""Words looked at: so many, and so many more a segment, before TER is given up, after about five seconds. DART's and
+WebNLG's references need 200 a segment, and none of them 10,000."""
+
+
+class Budget:
+    """What a search may still look at."""
+
+    def __init__(self, segments: int = 1) -> None:
+        self.left = WORK_LIMIT + WORK_OF_A_SEGMENT * segments
 
 
 class Ter(Metric):
@@ -44,10 +53,11 @@ class Ter(Metric):
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
         table = np.ones((len(hypotheses), 2))
+        budget = Budget(len(hypotheses))
         for row, (text, group) in enumerate(zip(hypotheses, references, strict=True)):
             words = [self.tokenizer.tokens(reference) for reference in dict.fromkeys(group)]
             try:
-                table[row, 0] = lowest_ter(self.tokenizer.tokens(text), words)
+                table[row, 0] = lowest_ter(self.tokenizer.tokens(text), words, budget)
             except InputError as error:
                 raise InputError(f"segment {row + 1}: {error}") from None
         return table
@@ -66,29 +76,38 @@ class Ter(Metric):
         }
 
 
-def lowest_ter(hypothesis: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+def lowest_ter(
+    hypothesis: Sequence[str], references: Sequence[Sequence[str]], budget: Budget | None = None
+) -> float:
     """The lowest TER of a tokenized hypothesis over its references; an empty reference has TER 1.
 
     Raises:
-        InputError: the search would take minutes (thousands of words on both sides).
+        InputError: the search would take minutes (thousands of words on both sides, or hundreds that repeat).
     """
+    budget = budget or Budget()
     best = float("inf")
     bounds = [_bound(hypothesis, reference) / max(1, len(reference)) for reference in references]
     for bound, reference in sorted(zip(bounds, references, strict=True), key=lambda pair: pair[0]):
         if not reference:
             best = min(best, 1.0)
         elif bound < best:
-            best = min(best, ter(hypothesis, reference, best))
+            best = min(best, ter(hypothesis, reference, best, budget))
     return best
 
 
-def ter(hypothesis: Sequence[str], reference: Sequence[str], worth: float = float("inf")) -> float:
+def ter(
+    hypothesis: Sequence[str],
+    reference: Sequence[str],
+    worth: float = float("inf"),
+    budget: Budget | None = None,
+) -> float:
     """pyter's TER of two lists of words; the reference has at least one.
 
     Args:
         hypothesis: the system's words.
         reference: the reference's words.
         worth: give up, returning infinity, once the result can't be below this.
+        budget: what it may look at. Default: as for one segment
 
     Raises:
         InputError: the search would take minutes.
@@ -96,7 +115,7 @@ def ter(hypothesis: Sequence[str], reference: Sequence[str], worth: float = floa
     # Ranks in sorted order compare as the words do, and faster.
     ranks = {word: rank for rank, word in enumerate(sorted({*hypothesis, *reference}))}
     words, target = [ranks[word] for word in hypothesis], [ranks[word] for word in reference]
-    search = _Search(target)
+    search = _Search(target, budget or Budget())
     # No shift changes which words there are, so no edit distance falls below this.
     bound = _bound(words, target)
     shifts = 0
@@ -119,7 +138,7 @@ def _bound(hypothesis: Sequence[Any], reference: Sequence[Any]) -> int:
 class _Search:
     """Edit distances to one reference, column by column: a column is the bits (rises, falls) and the last value."""
 
-    def __init__(self, target: list[int]) -> None:
+    def __init__(self, target: list[int], budget: Budget) -> None:
         self.length = len(target)
         self.full = (1 << self.length) - 1
         self.top = 1 << (self.length - 1)
@@ -130,7 +149,7 @@ class _Search:
             self.places.setdefault(word, []).append(place)
         self.target = target
         self.columns: list[tuple[int, int, int]] = []
-        self.work = 0
+        self.budget = budget
 
     def read(self, words: list[int]) -> int:
         """The edit distance of `words`; keeps the column before each word and after the last, for `_moved_distance`."""
@@ -171,6 +190,7 @@ class _Search:
         for cap, start, size, goal in moves:
             if cap < gain or cap == 0:
                 break
+            self._spend(1 + len(words) // 64)
             block, rest = words[start : start + size], words[:start] + words[start + size :]
             moved = rest[:goal] + block + rest[goal:]
             if cap == gain and best is not None and moved <= best:
@@ -183,17 +203,15 @@ class _Search:
     def _moves(self, words: list[int], most: int) -> list[tuple[int, int, int, int]]:
         """Every `(largest possible gain, block start, block size, place among the other words)`."""
         moves = []
-        target, count = self.target, len(words)
+        count = len(words)
         self._spend(sum(len(self.places.get(word, ())) for word in words))
-        for start, word in enumerate(words):
-            for place in self.places.get(word, ()):
-                if place == start:
-                    continue
-                size, limit = 1, min(count - start, self.length - place)
-                while size < limit and words[start + size] == target[place + size]:
-                    size += 1
-                goal = min(place, count - size)
-                moves.append((min(most, 2 * min(size, abs(goal - start))), start, size, goal))
+        sizes: dict[int, int] = {}  # place -> how far the words from the next one on equal the target from there on
+        for start in reversed(range(count)):
+            sizes = {place: sizes.get(place + 1, 0) + 1 for place in self.places.get(words[start], ())}
+            for place, size in sizes.items():
+                if place != start:
+                    goal = min(place, count - size)
+                    moves.append((min(most, 2 * min(size, abs(goal - start))), start, size, goal))
         return moves
 
     def _moved_distance(self, moved: list[int], start: int, end: int) -> int:
@@ -213,8 +231,8 @@ class _Search:
 
     def _spend(self, words: int) -> None:
         # A step on long references handles numbers of many machine words.
-        self.work += words * (1 + self.length // 1000)
-        if self.work > WORK_LIMIT:
+        self.budget.left -= words * (1 + self.length // 1000)
+        if self.budget.left < 0:
             raise InputError(
                 f"TER of this hypothesis and a reference of {self.length} words would take minutes (pyter tries every "
                 "shift of every block); shorten the texts, or leave out ter with -m"

@@ -17,7 +17,7 @@ import numpy as np
 from nlg_metrics.errors import InputError
 from nlg_metrics.metrics.chrf import ChrF
 from nlg_metrics.report.plots import curves, intervals
-from nlg_metrics.report.run_files import RunFiles
+from nlg_metrics.report.run_files import ADAPTER, RunFiles
 from nlg_metrics.segments import Segments
 
 TEMPLATE = Path(__file__).with_name("template.html")
@@ -60,7 +60,7 @@ def score_section(label: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """What the template needs of one scores file.
 
     Raises:
-        InputError: an entry lacks its value, signature or interval.
+        InputError: something is absent or of another type.
     """
     try:
         segments, bootstrap = record["segments"], record["bootstrap"]
@@ -84,8 +84,12 @@ def score_section(label: str, record: Mapping[str, Any]) -> dict[str, Any]:
             ],
             "files": [(role, file["path"], file["sha256"]) for role, file in record["files"].items()],
         }
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{label} is not a record of scores as --scores writes it (no {error})") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{label} is not a record of scores as --scores writes it ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _decoding_facts(decoding: Mapping[str, Any] | None) -> list[str]:
@@ -143,11 +147,20 @@ def facts_of(run: RunFiles) -> list[str]:
 
 
 def adapter_facts(adapter: Mapping[str, Any]) -> list[str]:
-    """What an adapter.json says of its step and of rank, alpha and scaling, target by target where they differ."""
+    """What an adapter.json says of its step and of rank, alpha and scaling, target by target where they differ.
+
+    Raises:
+        InputError: a target's numbers are absent or no numbers.
+    """
     targets = adapter.get("targets")
     settings: dict[str, list[str]] = {}
     for name, target in targets.items() if isinstance(targets, dict) else ():
-        shown = ", ".join(f"{key} {target[key]:g}" for key in ("r", "alpha", "scaling"))
+        try:
+            shown = ", ".join(f"{key} {target[key]:g}" for key in ("r", "alpha", "scaling"))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"{ADAPTER}: target {name!r} needs numbers r, alpha and scaling ({_reason(error)})"
+            ) from None
         settings.setdefault(shown, []).append(name)
     facts = [f"adapter step {adapter['step']:,}"] if isinstance(adapter.get("step"), int) else []
     return facts + [f"adapter on {', '.join(names)}: {shown}" for shown, names in settings.items()]

@@ -21,6 +21,7 @@ TITLES = {
     ("tokens_per_s",): "Tokens per second",
 }
 _SKIPPED = {"epoch", "peak_memory_mib"}
+_DRAWN = 1e30  # an axis that reaches further overflows
 _MOST_POINTS = 2000  # of a curve; a page with 40,000 would be slow
 
 
@@ -62,7 +63,7 @@ def _curve(name: str, kinds: Mapping[str, Series]) -> str:
 
 
 def _mark_best(axes: Any, name: str, series: Series) -> None:
-    pairs = [(value, step) for value, step in zip(series.values, series.steps, strict=True) if math.isfinite(value)]
+    pairs = [(value, step) for value, step in zip(series.values, series.steps, strict=True) if abs(value) < _DRAWN]
     if name in ("loss", "ppl") and pairs:
         value, step = min(pairs)
         note = f"best {value:.4g} at step {step:,}"
@@ -70,12 +71,13 @@ def _mark_best(axes: Any, name: str, series: Series) -> None:
 
 
 def _thinned(series: Series) -> tuple[list[int], list[float]]:
-    """Every k-th point, always with the last, so that no curve has more than `_MOST_POINTS`."""
+    """Every k-th point, always with the last, so that no curve has more than `_MOST_POINTS`; NaN where too large."""
     stride = math.ceil(len(series.steps) / _MOST_POINTS)
     keep = list(range(0, len(series.steps), max(1, stride)))
     if keep and keep[-1] != len(series.steps) - 1:
         keep.append(len(series.steps) - 1)
-    return [series.steps[place] for place in keep], [series.values[place] for place in keep]
+    values = [series.values[place] for place in keep]
+    return [series.steps[place] for place in keep], [v if abs(v) < _DRAWN else math.nan for v in values]
 
 
 def intervals(rows: Mapping[str, tuple[float, float, float]]) -> str:

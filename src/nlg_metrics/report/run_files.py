@@ -6,7 +6,6 @@ those of `lora-nlg train`, `lora-nlg decode` and the scorers.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nlg_metrics.errors import InputError
-from nlg_metrics.files import read_json, read_text
+from nlg_metrics.files import parse_json, read_json, read_text
 from nlg_metrics.scores_file import read_scores
 
 # Names of files in a run directory, as lora_nlg.run_folder has them.
@@ -24,6 +23,8 @@ METRICS = "metrics.jsonl"
 PREDICTIONS = "predictions.jsonl"
 SCORES = "scores*.json"
 REPORT = "report.html"
+MOST_STEPS = 10**12
+"""No run has more; larger numbers can't be drawn."""
 
 
 @dataclass
@@ -127,8 +128,15 @@ def read_log(path: str | Path) -> TrainingLog:
                 continue
             one = log.series.setdefault(kind, {}).setdefault(name, Series())
             one.steps.append(step)
-            one.values.append(float(value))
+            one.values.append(_number(value))
     return log
+
+
+def _number(value: int | float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # JSON's integers have no limit
+        return math.inf if value > 0 else -math.inf
 
 
 def _log_lines(path: str | Path) -> Iterator[dict[str, Any]]:
@@ -137,13 +145,15 @@ def _log_lines(path: str | Path) -> Iterator[dict[str, Any]]:
         if not text.strip():
             continue
         try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
+            value = parse_json(text)
+        except InputError as error:
             if number == len(lines):
                 return
-            raise InputError(f"{path}, line {number}: not JSON") from None
+            raise InputError(f"{path}, line {number}: not JSON ({error})") from None
         if not isinstance(value, dict) or "kind" not in value or not isinstance(value.get("step"), int):
             raise InputError(f'{path}, line {number}: a log line needs "kind" and "step"')
+        if not 0 <= value["step"] <= MOST_STEPS:
+            raise InputError(f'{path}, line {number}: "step" must be 0 to {MOST_STEPS:,}')
         yield value
 
 

@@ -1,7 +1,8 @@
 """Reads the inputs of e2e-metrics' measure_scores.py exactly as it does: text, TSV and CSV, references and outputs.
 
 Lines break wherever `str.splitlines` breaks them (also at U+2028, U+0085, vertical tab, …) and are stripped. A file
-is a table when its name ends in .tsv or .csv.
+is a table when its name ends in .tsv or .csv. One thing differs: a line end inside a quoted field is a blank, as for
+`lora-nlg prepare`; the tool glues the words on both sides.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def read_table(path: str | Path, text_heading: str) -> tuple[list[str], list[str
         Sources and texts, row by row.
 
     Raises:
-        InputError: no heading, several columns for one purpose, or a row of another length than the heading.
+        InputError: no heading, several columns for one purpose, a row of another length than the heading, or a quote
+            that is never closed.
     """
     lines = official_lines(path)
     lines[0] = lines[0].replace("\ufeff", "")
@@ -62,10 +64,7 @@ def read_table(path: str | Path, text_heading: str) -> tuple[list[str], list[str
     lines = [line for line in lines if line]
     if not lines:
         raise InputError(f"{path} has no row")
-    try:
-        rows = list(csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ","))
-    except csv.Error as error:
-        raise InputError(f"{path} is not a table: {error}") from None
+    rows = _rows(path, lines)
     heading = rows[0]
     sources, texts = _table_column(path, heading, _SOURCE), _table_column(path, heading, text_heading)
     if len(sources) != 1 or len(texts) != 1:
@@ -77,6 +76,23 @@ def read_table(path: str | Path, text_heading: str) -> tuple[list[str], list[str
         if len(row) != len(heading):
             raise InputError(f"{path}: row {number} has {len(row)} columns, the heading {len(heading)}")
     return [row[sources[0]] for row in rows[1:]], [row[texts[0]] for row in rows[1:]]
+
+
+def _rows(path: str | Path, lines: list[str]) -> list[list[str]]:
+    """The rows of a table; a line end inside a quoted field is a blank (the tool glues the two words there)."""
+    reader = csv.reader([f"{line}\n" for line in lines], delimiter="\t" if "\t" in lines[0] else ",")
+    rows, before, read = [], 0, 0
+    try:
+        for row in reader:
+            rows.append([field.strip("\n").replace("\n", " ") for field in row])
+            before, read = read, reader.line_num
+    except csv.Error as error:
+        raise InputError(f"{path} is not a table: {error} (line {reader.line_num})") from None
+    if read - before > 1 and "".join(lines[before:]).count('"') % 2:
+        raise InputError(
+            f"{path}: row {len(rows)} opens a quote that is never closed and takes in the rest of the file"
+        )
+    return rows
 
 
 def read_references(path: str | Path, sources: Sequence[str]) -> list[list[str]]:

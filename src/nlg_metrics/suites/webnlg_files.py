@@ -9,11 +9,15 @@ from nlg_metrics.errors import InputError
 from nlg_metrics.files import read_lines, read_text
 from nlg_metrics.segments import Segments
 
+MOST_REFERENCE_FILES = 1000
+
 
 def reference_paths(prefix: str, count: int) -> list[Path]:
     """The reference files of `-R prefix -nr count`: the path itself for one, `prefix0`, `prefix1`, … for more."""
     if count < 1:
         raise InputError(f"count is {count}; at least 1 reference is needed")
+    if count > MOST_REFERENCE_FILES:
+        raise InputError(f"{count} reference files asked for; at most {MOST_REFERENCE_FILES:,} are read")
     return [Path(prefix)] if count == 1 else [Path(f"{prefix}{number}") for number in range(count)]
 
 

@@ -22,6 +22,7 @@ _NEWLINES = re.compile(r"\r\n|[\r\n\x0b\x0c\u2028\u2029]")
 _REACHES_PAST_SPACE = re.compile(r"[<\t\x85\xa0\u2000-\u200a\u3000]|[\d)] \d|\. \.")
 # What may follow a word with a full stop and decide whether the stop belongs to it: `B. The`, `No. 5`.
 _CONTEXTS = (" x", " The x", " 5")
+_LONG = 300  # characters from which on it pays to remember where a rule failed
 _WINDOW = 2000  # characters after a line that its last word may look at
 
 
@@ -44,6 +45,7 @@ class PtbTokenizer:
         shape = text if text.isascii() and text.isprintable() else text.translate(self._shapes)
         absent = {character for character in "@-." if shape.find(character, 0, end) < 0}
         tokens: list[str] = []
+        failing: dict[str, int] | None = {} if end > _LONG else None  # rule -> where it may match again
         position = 0
         while position < end:
             rules = self._rules.get(shape[position])
@@ -51,9 +53,13 @@ class PtbTokenizer:
                 rules = self._rules_for(shape[position])
             reach, stop, best = 0, position + 1, None
             for rule in rules:
-                if rule.needs not in absent:
+                if rule.needs not in absent and not (failing and position < failing.get(rule.name, 0)):
                     match = rule.pattern.match(shape, position)
-                    if match is not None:
+                    if match is None:
+                        if failing is not None and rule.run:
+                            run = rule.run_pattern.match(shape, position)
+                            failing[rule.name] = run.end() if run else 0
+                    else:
                         reached = match.end(1) if rule.looks_ahead else match.end()
                         if reached > reach:
                             reach, stop, best = reached, match.end(), rule

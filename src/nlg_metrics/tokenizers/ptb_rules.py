@@ -168,6 +168,8 @@ class Rule:
         action: token from the matched text; None makes no token.
         looks_ahead: whether the pattern has a group 1.
         needs: a character without which in the rest of the line it cannot match; saves vain searches.
+        run: what the rule reads before it can fail. Where it fails, it fails at each later position inside this too, for
+            a match from there would be the end of one from here; so long runs take linear time. Default: ""
     """
 
     name: str
@@ -176,21 +178,29 @@ class Rule:
     action: Action
     looks_ahead: bool
     needs: str
+    run: str = ""
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """The compiled expression."""
         return re.compile(self.expression)
 
+    @cached_property
+    def run_pattern(self) -> re.Pattern[str]:
+        """The compiled run."""
+        return re.compile(self.run)
+
 
 RULES: list[Rule] = []
 
 
-def _rule(name: str, first: str, token: str, action: Action | str = _keep, ahead: str = "", needs: str = "") -> None:
+def _rule(
+    name: str, first: str, token: str, action: Action | str = _keep, ahead: str = "", needs: str = "", run: str = ""
+) -> None:
     constant = action
     act: Action = (lambda text: constant) if isinstance(constant, str) else constant
     expression = f"(?:{token})(?=({ahead}))" if ahead else f"(?:{token})"
-    RULES.append(Rule(name, first, expression, act, bool(ahead), needs))
+    RULES.append(Rule(name, first, expression, act, bool(ahead), needs, run))
 
 
 _ANY_WORD = _LPLUS + "&"
@@ -210,7 +220,7 @@ def _define() -> None:
         "(?i:gon|wan|lem|gim|got)",
         ahead="(?i:(?<=gon)na|(?<=wan)na|(?<=lem)me|(?<=gim)me|(?<=got)ta)",
     )
-    _rule("tag", "<", _TAG, _no_break)
+    _rule("tag", "<", _TAG, _no_break, run=rf"<[!?][{_A}\-][^>\r\n]*")
     _rule("dash", r"\u2013-\u2015\x96\x97&", r"[\u2013-\u2015\x96\x97]|(?i:&(?:MD|mdash|ndash);)", "--")
     _rule("&amp;", "&", "(?i:&amp;)", "&")
     _rule("old entity", "&", "(?i:&(?:HT|TL|UR|LR|QC|QL|QR|odq|cdq|#[0-9]+);)")
@@ -236,14 +246,16 @@ def _define() -> None:
     _rule("y'", "yY", f"[yY]{_APOS}", ahead=f"[{_A}]")
     _rule("url", "hH", rf"(?i:https?)://[^{_URL_STOP}{{}}]+[^{_URL_END}]")
     label, path = rf"[^{_URL_STOP}.!?{{}},]+\.", rf"(?:/[^{_URL_STOP}]+[^{_URL_END}])?"
-    _rule("www", "wW", rf"(?i:www)\.(?:{label})+[{_A}]{{2,4}}{path}")
-    _rule("site", rf"^{_SITE_STOP}.", rf"(?:[^{_SITE_STOP}]+\.)+(?i:com|net|org|edu){path}", needs=".")
+    _rule("www", "wW", rf"(?i:www)\.(?:{label})+[{_A}]{{2,4}}{path}", run=rf"(?i:www)\.(?:{label})+")
+    sites = rf"(?:[^{_SITE_STOP}]+\.)+"
+    _rule("site", rf"^{_SITE_STOP}.", rf"{sites}(?i:com|net|org|edu){path}", needs=".", run=sites)
     mail = r" \t\r\n\"()<>{|}\xa0"
     _rule(
         "e-mail",
         _A + "0-9<&",
         f"(?:<|(?i:&lt;))?[{_A}0-9][^{mail}]*@(?:[^{mail}.]+\\.)*[^{mail}.]+(?:>|(?i:&gt;))?",
         needs="@",
+        run=f"(?:<|(?i:&lt;))?[{_A}0-9][^{mail}]*",
     )
     _rule("@name", "@", f"@[{_A}_][{_A}_0-9]*")
     _rule("#topic", "#", f"#{_LETTERS}")
@@ -283,6 +295,7 @@ def _define() -> None:
         _ANY_WORD + _D,
         rf"(?:{_ALNUM}{_ALNUMS}\.)+(?i:{_EXTENSIONS})",
         ahead=rf"{_WS}|[.?!,]",
+        run=rf"(?:{_ALNUM}{_ALNUMS}\.)+",
     )
     _rule("word.,", _ANY_WORD, rf"{_WORD}\.", _no_soft_hyphens, _PAUSE)
     _rule(
@@ -327,8 +340,9 @@ def _define() -> None:
     )
     _rule("space", _SPACE, f"[{_SPACE}]+", _drop)
     _rule("= or /", "=/", "[=/]")
-    _rule("hyphenated.,", _A + "0-9", rf"{_HYPHENATED}\.", _no_soft_hyphens, _PAUSE, needs="-")
-    _rule("hyphenated", _A + "0-9", _HYPHENATED, _no_soft_hyphens, needs="-")
+    before_hyphen = rf"[{_A}0-9][{_A}0-9.,\xad]*"
+    _rule("hyphenated.,", _A + "0-9", rf"{_HYPHENATED}\.", _no_soft_hyphens, _PAUSE, needs="-", run=before_hyphen)
+    _rule("hyphenated", _A + "0-9", _HYPHENATED, _no_soft_hyphens, needs="-", run=before_hyphen)
     _rule("thing.,", _ANY_WORD + _D, rf"{_THING}\.", _no_soft_hyphens, _PAUSE)
     _rule("thing", _ANY_WORD + _D, _THING, _no_soft_hyphens)
     _rule("AT&T.,", "A-Z", rf"{_CAPITALS}\.", _amp, _PAUSE)

@@ -122,8 +122,10 @@ def test_odd_lines_of_the_text_form(tmp_path):
 @pytest.mark.parametrize(
     ("form", "content", "said"),
     [
-        ("csv", b"", "first line must be"),
-        ("csv", b"a,b\n1,2\n", "must be `mr,ref` or `MR`, not 'a,b'"),
+        ("csv", b"", "first line must name"),
+        ("csv", b"a,b\n1,2\n", "(human_reference, ref, target), not 'a,b'"),
+        ("csv", b"mr,text\n1,2\n", "first line must name"),
+        ("csv", b"mr,ref,target\n1,2,3\n", "first line must name"),
         ("csv", b'mr,ref\n"name[A],A text\n', "not CSV"),
         ("csv", b"PK\x03\x04\x00\x00\xff\xfe", "not UTF-8"),
         ("csv", "mr,ref\nname[Café],x\n".encode("latin-1"), "not UTF-8"),
@@ -141,3 +143,34 @@ def test_a_file_that_is_not_what_it_claims_is_named_in_one_line(tmp_path, form, 
     assert said in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    ("header", "unused"),
+    [
+        (["mr", "ref"], ""),
+        (["MR", " Ref "], ""),
+        (["meaning_representation", "human_reference"], ""),
+        (["gem_id", "meaning representation", "target", "references"], "gem_id, references"),
+        (["mr", "ref", "fixed", "orig_mr"], "fixed, orig_mr"),
+        (["", "mr", "ref"], "(unnamed)"),
+    ],
+)
+def test_columns_are_found_by_name(tmp_path, header, unused, delimiter):
+    values = {"mr": MR, "ref": "A text."}
+    names = {"meaning_representation": "mr", "meaning representation": "mr", "human_reference": "ref", "target": "ref"}
+    row = [values.get(names.get(name.strip().lower(), name.strip().lower()), "0") for name in header]
+    path = tmp_path / "trainset.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows([header, row])
+    release = read(path, "csv")
+    assert [record.references for record in release.records] == [["A text."]]
+    assert release.records[0].context == "name : Blue Spice | Type : coffee shop | area : city centre"
+    assert release.notes == ([f"  columns not used in trainset.csv: {unused}"] if unused else [])
+
+
+def test_an_unnamed_column_beside_inputs_only(tmp_path):
+    path = tmp_path / "testset.csv"
+    path.write_text(f',MR\n0,"{MR}"\n', encoding="utf-8")
+    assert [record.references for record in read(path, "csv").records] == [[]]

@@ -23,7 +23,7 @@ def test_splits_manifest_and_messages(tmp_path, capsys):
     raw, out = small_e2e(tmp_path / "raw"), tmp_path / "out"
     assert main(["prepare", "e2e", "--raw", str(raw), "--out", str(out), "--tokenise"]) == 0
     shown = capsys.readouterr().out
-    assert "test: not found (looked for test.txt, testset_w_refs.csv, testset.csv)" in shown
+    assert "test: not found (looked for test.txt, testset_w_refs.csv, testset.csv, test-fixed.csv, test.csv)" in shown
     assert "left out 1 × row: no || between context and completion (train.txt, line 3)" in shown
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "train.jsonl", "valid.jsonl"]
     assert read_records(out / "valid.jsonl")[0].references == ["It isn 't here ."]

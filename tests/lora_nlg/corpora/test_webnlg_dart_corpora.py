@@ -4,7 +4,10 @@ import json
 
 import pytest
 
+from lora_nlg.__main__ import main
 from lora_nlg.corpora import dart, webnlg
+from lora_nlg.corpora.prepare import prepare_corpus
+from lora_nlg.corpora.record import read_records
 from lora_nlg.corpora.release import Source, locate
 from lora_nlg.errors import InputError
 
@@ -32,6 +35,8 @@ def entry(triple="A_b | isIn | C", texts='<lex comment="good" lid="Id1">A b is i
 def test_webnlg_counts(shared_data, split, entries, records, good, left_out_entries):
     source = locate("webnlg", shared_data / "webnlg", webnlg.PLACES)[split]
     release = webnlg.read(split, source)
+    # Without the training set the ten categories of 2017 decide, and there is nothing to say about it.
+    assert webnlg.mark_seen({split: release} if split != "train" else {"valid": release}) == []
     assert (release.entries, len(release.records)) == (entries, records)
     assert sum(len(record.references) for record in release.records) == good
     assert sum(row.what == "entry" for row in release.left_out) == left_out_entries
@@ -52,7 +57,7 @@ def test_webnlg_inputs_only_release_has_the_same_entries(shared_data):
     path = shared_data / "webnlg/test/testdata_no_lex.xml"
     without = webnlg.read("test", Source("xml", [path]))
     full = webnlg.read("test", locate("webnlg", shared_data / "webnlg", webnlg.PLACES)["test"])
-    assert [(r.id, r.context, r.seen) for r in without.records] == [(r.id, r.context, r.seen) for r in full.records]
+    assert [(r.id, r.context) for r in without.records] == [(r.id, r.context) for r in full.records]
     assert not any(record.references for record in without.records)
 
 
@@ -112,11 +117,159 @@ def test_a_malformed_triple_leaves_the_entry_out(tmp_path, corpus, triple):
     assert (row.what, row.place) == ("entry", "line 3")
 
 
-def test_seen_is_the_ten_training_categories(tmp_path):
+def test_without_a_training_set_seen_is_the_ten_training_categories_of_2017(tmp_path):
     categories = ["Airport", "WrittenWork", "Artist", "CelestialBody", ""]
     path = xml(tmp_path / "test.xml", *[entry(category=category) for category in categories])
     release = webnlg.read("test", Source("xml", [path]))
+    assert webnlg.mark_seen({"test": release}) == []
     assert [record.seen for record in release.records] == [True, True, False, False, None]
+
+
+def test_seen_is_decided_by_the_training_set_at_hand(tmp_path):
+    for split, categories in {"train": ["Artist", "Company", ""], "test": ["Artist", "Airport", "Film", ""]}.items():
+        xml(tmp_path / f"{split}.xml", *[entry(category=category) for category in categories])
+    prepared = prepare_corpus("webnlg", tmp_path, tmp_path / "out")
+    train, test = (read_records(tmp_path / "out" / f"{split}.jsonl") for split in ("train", "test"))
+    assert [record.seen for record in train] == [True, True, None]
+    assert [record.seen for record in test] == [True, False, False, None]
+    assert prepared.manifest["splits"]["train"]["seen"] == 2
+    assert not any("2017" in message for message in prepared.messages)
+
+
+def test_another_years_test_set_alone_is_pointed_out(tmp_path):
+    xml(tmp_path / "test.xml", *[entry(category=category) for category in ("Airport", "Film", "Scientist")])
+    (note,) = [text for text in prepare_corpus("webnlg", tmp_path, tmp_path / "out").messages if "2017" in text]
+    assert "Film, Scientist is not of that year" in note
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ("<i>Aaron Deer</i> plays <b>psychedelia</b> music.", "Aaron Deer plays psychedelia music."),
+        ("Aaron<br/>Deer <!-- who? -->plays<p>music.</p>", "Aaron Deer plays music."),
+        ("<![CDATA[A & B <]]> is <a><b><c>in</c></b></a> C.", "A & B < is in C."),
+        (
+            "<sortedtripleset><sentence><striple>A | b | C</striple></sentence></sortedtripleset>"
+            "<references><reference>A</reference></references><text>Aaron <i>Deer</i> plays.</text>"
+            "<template>AGENT-1 plays .</template>",
+            "Aaron Deer plays.",
+        ),
+        ("<template>AGENT-1 plays .</template><text>Aaron plays.</text>", "Aaron plays."),
+    ],
+)
+@pytest.mark.parametrize("corpus", [webnlg, dart])
+def test_the_whole_text_of_a_lex_with_elements_inside(tmp_path, corpus, texts, expected):
+    path = xml(tmp_path / "test.xml", entry(texts=f'<lex comment="good">{texts}</lex>'))
+    assert [record.references for record in corpus.read("test", Source("xml", [path])).records] == [[expected]]
+
+
+@pytest.mark.parametrize(
+    ("tag", "triple"), [("mtriple", "<s>A</s>_<i>b</i> | isIn | C"), ("otriple", "A_b | isIn | C")]
+)
+def test_triples_with_elements_inside_and_by_their_other_name(tmp_path, tag, triple):
+    path = xml(tmp_path / "test.xml", entry().replace("mtriple", tag).replace("A_b | isIn | C", triple))
+    # The original triples beside them, <otriple> too, are none of them.
+    assert [r.context for r in webnlg.read("test", Source("xml", [path])).records] == ["A_b : isIn : C"]
+
+
+def test_a_text_that_is_only_a_template_is_left_out(tmp_path):
+    path = xml(tmp_path / "train.xml", entry(texts='<lex comment="good"><template>X</template></lex>'), entry())
+    release = webnlg.read("train", Source("xml", [path]))
+    assert [row.reason for row in release.left_out] == ["empty", "no good text"] and len(release.records) == 1
+
+
+TWO_LANGUAGES = (
+    '<lex comment="good" lang="en">It is in C.</lex><lex comment="good" lang="ru">Оно в C.</lex>'
+    '<lex comment="" lang="">It lies in C.</lex><lex comment="good" lang="en-GB">C has it.</lex>'
+)
+
+
+def test_one_language_of_a_release(tmp_path, capsys):
+    xml(tmp_path / "raw/test.xml", entry(texts=TWO_LANGUAGES))
+    expected = {"en": ["It is in C.", "It lies in C.", "C has it."], "ru": ["Оно в C.", "It lies in C."]}
+    for lang, references in expected.items():
+        out = tmp_path / lang
+        assert main(["prepare", "webnlg", "--raw", str(tmp_path / "raw"), "--out", str(out), "--lang", lang]) == 0
+        assert read_records(out / "test.jsonl")[0].references == references
+        assert f'not "{lang}" (see --lang)' in capsys.readouterr().out
+    for corpus, lang in (("dart", "ru"), ("webnlg", "all of them")):
+        command = ["prepare", corpus, "--raw", str(tmp_path / "raw"), "--out", str(tmp_path / "no"), "--lang", lang]
+        assert main(command) == 1
+        assert "--lang" in capsys.readouterr().err
+
+
+def test_depth_and_encodings_are_refused_in_one_line(tmp_path):
+    deep = xml(tmp_path / "deep.xml", "<a>" * 60_000 + "</a>" * 60_000)
+    with pytest.raises(InputError, match="elements more than 100 deep"):
+        webnlg.read("test", Source("xml", [deep]))
+    for encoding in ("gb2312", "shift_jis", "utf-7", "euc-kr", "big5", "utf-32", "no-such"):
+        path = xml(tmp_path / "odd.xml", entry(), head=f"<?xml version='1.0' encoding='{encoding}'?>\n")
+        with pytest.raises(InputError, match="odd.xml"):
+            webnlg.read("test", Source("xml", [path]))
+
+
+DART_EXPORT = {"tripleset": [["A", "B", "C"]], "annotations": {"source": ["x", "y"], "text": ["A B C.", "C."]}}
+DART_GEM = {"gem_id": "dart-1", "tripleset": [["A", "B", "C"]], "target": "A B C.", "references": ["A B C.", "C."]}
+WEBNLG_GEM = {"gem_id": "w-1", "input": ["A | b | C"], "target": "A b C.", "references": [], "category": "Airport"}
+WEBNLG_EXPORT = {
+    "category": "Airport",
+    "size": 1,
+    "eid": "Id1",
+    "modified_triple_sets": {"mtriple_set": [["A | b | C"]]},
+    "lex": {"comment": ["good", "toFix"], "lid": ["Id1", "Id2"], "text": ["A b C.", "Bad."], "lang": []},
+}
+
+
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize(
+    ("corpus", "value", "context", "references"),
+    [
+        (dart, DART_EXPORT, "A : b : C", ["A B C.", "C."]),
+        (dart, DART_GEM, "A : b : C", ["A B C.", "C."]),
+        (dart, {**DART_GEM, "references": []}, "A : b : C", ["A B C."]),
+        (webnlg, WEBNLG_GEM, "A : b : C", ["A b C."]),
+        (webnlg, WEBNLG_EXPORT, "A : b : C", ["A b C."]),
+    ],
+)
+def test_exports_of_hugging_face(tmp_path, corpus, value, context, references, lines):
+    for count in (1, 2):
+        path = tmp_path / "train.json"
+        values = [value] * count
+        path.write_text("".join(json.dumps(one) + "\n" for one in values) if lines else json.dumps(values))
+        release = corpus.read("train", Source("json", [path]))
+        assert [(record.context, record.references) for record in release.records] == [(context, references)] * count
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            {**DART_EXPORT, "annotations": {"source": ["x"], "text": "A"}},
+            "annotations is neither a list nor one object",
+        ),
+        ({**DART_EXPORT, "annotations": {"source": ["x"], "text": ["A", "B"]}}, "equally long lists"),
+        ({"tripleset": [["A", "B", "C"]]}, "annotations"),
+    ],
+)
+def test_odd_exports_are_refused_in_words(tmp_path, value, said):
+    (tmp_path / "train.json").write_text(json.dumps([value]))
+    with pytest.raises(InputError, match=said):
+        dart.read("train", Source("json", [tmp_path / "train.json"]))
+
+
+@pytest.mark.parametrize("control", ["\0", "\x01", "\x1b", "\x7f"])
+def test_control_characters_become_blanks_and_are_said(tmp_path, control, capsys):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    clean = {"tripleset": [["A", "b", "C"]], "annotations": [{"source": "x", "text": "A b C."}]}
+    odd = {"tripleset": [[f"A{control}A", "b", "C"]], "annotations": [{"source": "x", "text": f"A{control}b{control}"}]}
+    empty = {"tripleset": [[control, "b", "C"]], "annotations": [{"source": "x", "text": "x"}]}
+    (raw / "train.json").write_text(json.dumps([clean, odd, empty]))
+    assert main(["prepare", "dart", "--raw", str(raw), "--out", str(out)]) == 0
+    records = read_records(out / "train.jsonl")
+    assert [(r.context, r.references) for r in records] == [("A : b : C", ["A b C."]), ("A A : b : C", ["A b"])]
+    said = capsys.readouterr().out
+    assert "control characters (NUL and the like) became blanks in 1 places (train.json, entry 2)" in said
 
 
 BOMB = '<?xml version="1.0"?>\n<!DOCTYPE b [<!ENTITY a "ha"><!ENTITY c "&a;&a;&a;">]>\n'
