@@ -51,7 +51,7 @@ class _LoRALinear(torch.autograd.Function):
         grad_B = torch.empty(B.shape, dtype=torch.float32, device=B.device) if needs_B else None
         for part in ctx.slices:
             columns = grad[:, part.columns]
-            torch.mul(columns @ B[part.rows], part.scaling, out=grad_low[:, part.ranks])
+            grad_low[:, part.ranks] = (columns @ B[part.rows]).mul_(part.scaling)
             if grad_B is not None:
                 torch.mul(columns.t() @ low[:, part.ranks], part.scaling, out=grad_B[part.rows])
         grad_A = (grad_low.t() @ branch_input).float() if needs_A else None
