@@ -76,9 +76,7 @@ class Ter(Metric):
         }
 
 
-def lowest_ter(
-    hypothesis: Sequence[str], references: Sequence[Sequence[str]], budget: Budget | None = None
-) -> float:
+def lowest_ter(hypothesis: Sequence[str], references: Sequence[Sequence[str]], budget: Budget | None = None) -> float:
     """The lowest TER of a tokenized hypothesis over its references; an empty reference has TER 1.
 
     Raises:
