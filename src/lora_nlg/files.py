@@ -33,6 +33,7 @@ DEEPEST = 64
 LONGEST_VALUE = 8192
 """Characters of a flag's value or a value in YAML: twice the longest path."""
 _LONGEST_YAML = 1 << 20
+_LONGEST_NUMBER = 40
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """Where an escape of half a character (a surrogate) may begin; a good pair begins so too."""
 
@@ -153,8 +154,8 @@ def parse_json(text: str | bytes, where: str) -> Any:
         where: what it is, for the message.
 
     Raises:
-        InputError: no JSON; nested deeper than `DEEPEST`; a whole number beyond 64 bits; half a character (a lone
-            surrogate), which no file can hold.
+        InputError: no JSON; nested deeper than `DEEPEST`; a whole number that neither 64 bits nor a double hold; half a
+            character (a lone surrogate), which no file can hold.
     """
     try:
         if isinstance(text, bytes):
@@ -180,10 +181,12 @@ def parse_json(text: str | bytes, where: str) -> Any:
     raise InputError(f"{where} is not JSON ({reason})")
 
 
-def _whole_number(digits: str) -> int:
-    if len(digits) > 20 or not -(1 << 63) <= int(digits) < 1 << 64:
-        raise ValueError(f"a whole number of {len(digits.lstrip('-'))} digits; 64 bits hold no such number")
-    return int(digits)
+def _whole_number(digits: str) -> int | float:
+    if len(digits) <= 20 and -(1 << 63) <= int(digits) < 1 << 64:
+        return int(digits)
+    if len(digits) <= _LONGEST_NUMBER and int(float(digits)) == int(digits):
+        return float(digits)  # exactly; transformers writes int(1e30) for "no limit"
+    raise ValueError(f"a whole number of {len(digits.lstrip('-'))} digits; 64 bits hold no such number")
 
 
 def _nests_deeper(value: Any, most: int) -> bool:

@@ -200,7 +200,7 @@ def _loralib_base(
 
 def _empty(checkpoint: LoralibCheckpoint, path: Path, card: str | None) -> GPT2:
     wte, wpe = (checkpoint.base.get(f"transformer.{name}.weight") for name in ("wte", "wpe"))
-    if wte is None or wpe is None:
+    if wte is None or wpe is None or wte.dim() != 2 or wpe.dim() != 2:
         raise InputError(f"{path} lacks the embeddings of its base; give the base with --init_checkpoint")
     n_layer = sum(name.endswith(".ln_1.weight") for name in checkpoint.base)
     cards = [name for name, size in SIZES.items() if (size["n_layer"], size["n_embd"]) == (n_layer, wte.shape[1])]

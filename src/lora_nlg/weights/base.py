@@ -266,15 +266,14 @@ def _check_sizes(config: GPT2Config, tensors: Mapping[str, Tensor], source: str)
         InputError: another number of blocks, or embeddings of another size.
     """
     blocks = {int(match[1]) for name in tensors if (match := _BLOCK.match(name))}
-    found = {"n_layer": max(blocks, default=-1) + 1}
-    stated = {"n_layer": config.n_layer}
+    differ = []
+    if (n_layer := max(blocks, default=-1) + 1) != config.n_layer:
+        differ.append(f"n_layer is {n_layer}, the model needs {config.n_layer}")
     for name, rows in (("wte", config.vocab_size), ("wpe", config.n_positions)):
         tensor = tensors.get(f"transformer.{name}.weight")
-        found[name] = "absent" if tensor is None else tuple(tensor.shape)
-        stated[name] = (rows, config.n_embd)
-    differ = [
-        f"{name} is {found[name]}, the model needs {stated[name]}" for name in stated if found[name] != stated[name]
-    ]
+        if tensor is None or tensor.shape != (rows, config.n_embd):
+            found = "absent" if tensor is None else tuple(tensor.shape)
+            differ.append(f"{name} is {found}, the model needs {(rows, config.n_embd)}")
     if differ:
         raise InputError(f"{source} doesn't fit this GPT-2 ({_sizes(config)}): {'; '.join(differ)}")
 

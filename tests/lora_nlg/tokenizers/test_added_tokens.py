@@ -153,7 +153,7 @@ def test_a_tokenizer_json_of_another_shape_is_one_line(tmp_path: Path, changes: 
 def test_merges_cut_at_a_line_end_are_refused(tmp_path: Path) -> None:
     merges = write_pair(tmp_path) / "merges.txt"
     merges.write_text("".join(merges.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(InputError, match="no merge makes 1 of the tokens .'Ġthe'.*merges was cut short"):
+    with pytest.raises(InputError, match=r"no merge makes 1 of the tokens .'Ġthe'.*merges was cut short"):
         load_tokenizer(tmp_path)
 
 

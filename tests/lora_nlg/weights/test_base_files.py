@@ -140,7 +140,7 @@ def test_one_name_without_a_note_of_it(folder: Path, tensors: dict[str, Tensor],
 
 def test_a_head_that_is_not_there(folder: Path) -> None:
     edit(folder / "config.json", tie_word_embeddings=False)
-    with pytest.raises(InputError, match='has no head, though its config.json says "tie_word_embeddings": false'):
+    with pytest.raises(InputError, match=r'has no head, though its config.json says "tie_word_embeddings": false'):
         load_base(folder)
     edit(folder / "config.json", tie_word_embeddings="no")
     with pytest.raises(InputError, match="tie_word_embeddings is 'no'; it must be true or false"):

@@ -15,6 +15,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from lora_nlg.__main__ import main
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import targets_of
 from lora_nlg.weights import load_base
@@ -22,7 +23,7 @@ from lora_nlg.weights.identify import identify
 from lora_nlg.weights.lowrank import insert
 from lora_nlg.weights.merged import probe_logits
 from lora_nlg.weights.peft import read_peft
-from lora_nlg.weights.peft_options import DEFAULTS, HARMLESS, PLAIN_STARTS, READ, read_options
+from lora_nlg.weights.peft_options import DEFAULTS, HARMLESS, PLAIN_STARTS, READ, PeftOptions, read_options
 from lora_nlg.weights.peft_reference import peft_logits
 
 
@@ -209,3 +210,51 @@ def test_part_of_the_blocks_is_named(made_by_peft: Callable[..., Path], tmp_path
     file = folder / "adapter_model.safetensors"
     save_file({name: value for name, value in load_file(file).items() if ".h.1." in name}, file)
     assert "q is adapted in block 1 and not in 0" in identify(folder).problems[0]
+
+
+def convert(folder: Path, base: Path, out: Path) -> int:
+    return main(["convert", str(folder), "--to", "merged", "--init_checkpoint", str(base), "--out", str(out)])
+
+
+def test_a_converted_pissa_adapter_is_what_peft_computes(
+    made_by_peft: Callable[..., Path], base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = made_by_peft(init_lora_weights="pissa")
+    caplog.set_level("INFO")
+    assert convert(folder, base_folder, tmp_path / "merged") == 0
+    theirs = peft_logits(folder, load_base(base_folder))
+    torch.testing.assert_close(probe_logits(load_base(tmp_path / "merged")), theirs, rtol=0, atol=2e-5)
+    assert "gives PEFT's own logits to" in caplog.text
+
+
+def test_convert_stops_where_peft_computes_something_else(
+    made_by_peft: Callable[..., Path], base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """As if an option that matters had been taken for a harmless one."""
+    folder = edit(made_by_peft(), use_rslora=True)
+    monkeypatch.setattr("lora_nlg.weights.peft.read_options", lambda *_: PeftOptions(r=4, alpha=6, targets=["c_attn"]))
+    assert convert(folder, base_folder, tmp_path / "merged") == 1
+    assert "from PEFT's own; merge it in PEFT instead" in capsys.readouterr().err
+    assert not (tmp_path / "merged").exists()
+
+
+def test_convert_without_peft_says_what_it_did_not_compare(
+    made_by_peft: Callable[..., Path], base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    monkeypatch.setattr("lora_nlg.commands.convert.peft_installed", lambda: False)
+    caplog.set_level("INFO")
+    assert convert(made_by_peft(), base_folder, tmp_path / "merged") == 0
+    assert "is not compared with PEFT's own arithmetic" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+$", "(a|a)*b", "((a|b)c)+", "a" * 201, ".*.*.*.*.*", "(a|b)" * 5, "(?=a)", r"(.)\1", "[a-z",
+        "a{1,9}{1,9}", "(?i)x", "*",
+    ],
+)  # fmt: skip
+def test_patterns_that_are_not_run(pattern: str) -> None:
+    for config in ({"target_modules": pattern}, {"exclude_modules": pattern}, {"rank_pattern": {pattern: 2}}):
+        with pytest.raises(InputError, match="must be of names and simple patterns"):
+            read_options({"peft_type": "LORA", **config}, "adapter_config.json")
