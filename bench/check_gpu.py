@@ -58,8 +58,13 @@ def run_part(name: str, device: str, seconds: float, folder: Path) -> list[Row]:
     command += ["--limit", str(seconds)]
     rows: list[Row] = []
     start = time.perf_counter()
+    # Parts that run beside each other share the cores: all threads on all of them would stop each other for good.
+    threads = max(1, (os.cpu_count() or 1) // (AT_ONCE if name in CHECKS else 1))
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     with open(folder / f"{name.replace(' ', '_')}.log", "w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, start_new_session=True
+        )
         timer = threading.Timer(seconds, os.killpg, (process.pid, signal.SIGKILL))
         timer.start()
         assert process.stdout is not None, "piped"

@@ -46,8 +46,8 @@ def main(argv: Sequence[str]) -> int:
     print(f"{repository.corpus}: {repository.page} at {repository.revision[:12]}")
     print(f"licence: {repository.licence}")
     fetched = download_corpus(repository, arguments.out, arguments.mirror, arguments.overwrite)
-    count = f"{fetched.downloaded} file{'' if fetched.downloaded == 1 else 's'} downloaded"
-    print(f"{arguments.out}: {count}, {fetched.present} already there; all checksums right")
+    downloaded = f"{fetched.downloaded} file{'' if fetched.downloaded == 1 else 's'} downloaded"
+    print(f"{arguments.out}: {downloaded}, {fetched.present} already there; all checksums right")
     if fetched.from_later_address:
         later = len(fetched.from_later_address)
         print(f"note: {later} of them came from branch {repository.branch}, with the same checksum")
