@@ -1,4 +1,4 @@
-.PHONY: help setup setup-dev demo test test-faults lint bench clean
+.PHONY: help setup setup-dev demo test test-fuzz test-faults lint bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,9 @@ demo: setup ## train on the built-in sample, decode it, score it: about two minu
 
 test: setup-dev lint ## lint, then run the tests; ARGS="-k beam" goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not gpu" $(ARGS)
+
+test-fuzz: setup-dev ## 10,000 damaged and hostile inputs in minutes; FUZZ_SEED=1 gives others, FUZZ_INPUTS=N more
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-10000} $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 test-faults: setup-dev ## kill, starve and damage runs on purpose: the long suite
 	$(BIN)/python -m pytest -m faults $(ARGS)
