@@ -1,4 +1,4 @@
-.PHONY: help setup setup-dev demo playground test test-faults lint bench clean
+.PHONY: help setup setup-dev demo playground test test-fuzz test-faults lint bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,6 +40,9 @@ playground: setup ## a local page to try a run on; CHECKPOINT=runs/e2e for anoth
 
 test: setup-dev lint ## lint, then run the tests; ARGS="-k beam" goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not gpu" $(ARGS)
+
+test-fuzz: setup-dev ## 10,000 damaged and hostile inputs in minutes; FUZZ_SEED=1 gives others, FUZZ_INPUTS=N more
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-10000} $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 test-faults: setup-dev ## kill, starve and damage runs on purpose: the long suite
 	$(BIN)/python -m pytest -m faults $(ARGS)

@@ -25,6 +25,21 @@ lora-nlg decode --checkpoint "$OUT/lora" --data "$OUT/data/test.jsonl" \
 python eval/e2e.py --data "$OUT/data/test.jsonl" --predictions "$OUT/lora/predictions.jsonl" \
   --scores "$OUT/lora/scores.json" > "$OUT/lora/scores.txt"
 
+echo; echo "== Three meaning representations of the test set"
+python - "$OUT" << 'EOF'
+import json, sys
+
+read = lambda name: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}", encoding="utf-8")]
+records = read("data/test.jsonl")
+base, tuned = ({line["id"]: line["hypothesis"] for line in read(f"{run}/predictions.jsonl")} for run in ("base", "lora"))
+for record in records[:: len(records) // 3][:3]:
+    shown = lambda text: text if len(text) <= 160 else f"{text[:160]}…"
+    print(f"\n  {record['context']}")
+    print(f"    base       {shown(base[record['id']])}")
+    print(f"    LoRA       {shown(tuned[record['id']])}")
+    print(f"    reference  {record['references'][0]}")
+EOF
+
 echo; echo "== Base and LoRA side by side"
 python eval/compare.py e2e "$OUT/base/predictions.jsonl" "$OUT/lora/predictions.jsonl" --data "$OUT/data/test.jsonl"
 python eval/report.py "$OUT/base" "$OUT/lora" --data "$OUT/data/test.jsonl" --out "$OUT/report.html"
@@ -33,4 +48,8 @@ echo "  report.html        both beside each other: scores, curves, every output;
 echo "  data/              the sample's records"
 echo "  base/, lora/       predictions.jsonl, scores.json"
 echo "  lora/              adapter.safetensors, adapter.json, config.yaml, metrics.jsonl, tb/ (TensorBoard)"
-echo; echo "Try it on a local page: make playground"
+echo
+echo "next: python eval/report.py $OUT/lora --data $OUT/data/test.jsonl      # scores, curves and outputs as one HTML page"
+echo "next: lora-nlg generate 'name : Blue Spice | Type : pub | area : riverside' --checkpoint $OUT/lora"
+echo "next: scripts/download_data.sh e2e && scripts/download_gpt2.sh md && scripts/run.sh e2e      # the real E2E (a GPU)"
+echo "next: make playground      # the same run on a local page: other contexts, a dial for alpha/r"

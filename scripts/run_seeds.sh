@@ -14,6 +14,17 @@ ROOT=${ROOT:-runs/$CORPUS-seeds-$RECIPE}
 if [ "$RECIPE" = readme ]; then EPOCH=last; else EPOCH=best; fi
 RANK=$(recipe train.lora_dim) ALPHA=$(recipe train.lora_alpha)
 
+# What the end of the first seed needs is looked for before its beginning.
+needed() { [ -f "$1" ] || { echo "$0: no file $1, $2; make it with scripts/prepare.sh $CORPUS" >&2; exit 1; }; }
+if [ $EPOCH = best ]; then
+  if [[ " $* " =~ " --valid_data"[=\ ](null|none|\ ) ]]; then
+    echo "$0: the best epoch is chosen by validation; leave out --valid_data, or take the last with RECIPE=readme" >&2
+    exit 1
+  fi
+  [[ " $* " == *" --valid_data"* ]] || needed "$DATA/valid.jsonl" "which chooses the best epoch (RECIPE=readme takes the last)"
+fi
+needed "$DATA/test.jsonl" "which is decoded and scored"
+
 SCORED=()
 for SEED in $(seq 1 "$N"); do
   export SEED RUN=$ROOT/seed-$SEED

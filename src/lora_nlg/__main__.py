@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from lora_nlg.commands.usage_errors import did_you_mean
-from lora_nlg.errors import InputError
+from lora_nlg.errors import InputError, one_line
 
 COMMANDS = {
     "download-data": "fetch a corpus's released files from its public home or a mirror, checked and resumable",
@@ -44,6 +45,9 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 done, 1 failed input, 2 wrong usage, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that has no → shows \\u2192
+            stream.reconfigure(errors="backslashreplace")
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(usage())
         return 0 if arguments else 2
@@ -64,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, OSError) as error:
         if os.environ.get("LORA_NLG_TRACEBACK"):
             raise
-        print(f"lora-nlg {command}: error: {error}", file=sys.stderr)
+        print(f"lora-nlg {command}: error: {one_line(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nlora-nlg {command}: interrupted", file=sys.stderr)

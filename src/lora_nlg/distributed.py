@@ -6,6 +6,7 @@ worlds (gloo on CPU, nccl on CUDA).
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from lora_nlg.errors import InputError, first_line
 
+log = logging.getLogger(__name__)
 CPU = torch.device("cpu")
 CONNECT_SECONDS = 90
 """How long ranks wait for each other at the start; the environment's LORA_NLG_CONNECT_SECONDS comes first."""
@@ -116,7 +118,7 @@ class World:
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device a flag means.
+    """The device a flag means; a CUDA device becomes the current one, with products summed in fp32.
 
     Args:
         name: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
@@ -125,16 +127,35 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
     Raises:
         InputError: CUDA was asked for and isn't there, or the name is no device.
     """
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if name not in ("auto", "cuda") and not name.startswith("cuda:"):
+    if name not in ("auto", "cpu", "cuda") and not (name.startswith("cuda:") and name[5:].isdigit()):
         raise InputError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    if name == "cpu":
+        return CPU
     if not torch.cuda.is_available():
-        raise InputError(f"--device {name}: this torch sees no CUDA device; use --device cpu")
-    index = int(name[5:]) if name.startswith("cuda:") and name[5:].isdigit() else local_rank
+        if name != "auto":
+            raise InputError(f"--device {name}: this torch sees no CUDA device; use --device cpu")
+        if torch.version.cuda is not None:
+            log.warning(
+                "warning: this torch is built for CUDA %s but sees no device, so the CPU computes; `nvidia-smi` and "
+                "CUDA_VISIBLE_DEVICES say what is there, --device cpu asks for the CPU",
+                torch.version.cuda,
+            )
+        return CPU
+    index = int(name[5:]) if name.startswith("cuda:") else local_rank
     if index >= torch.cuda.device_count():
         raise InputError(f"no device cuda:{index}: this machine has {torch.cuda.device_count()} GPU(s)")
+    torch.cuda.set_device(index)
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     return torch.device("cuda", index)
+
+
+def be_deterministic() -> None:
+    """Take CUDA kernels that give the same bits every time; torch warns at one that has none. Before CUDA is used."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # No memory is read here before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -143,24 +164,40 @@ def joined_world(device: str = "auto") -> Iterator[World]:
 
     Args:
         device: see `pick_device`. Default: `auto`.
+
+    Raises:
+        InputError: as `pick_device`, or one GPU by number for several ranks.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if "RANK" not in os.environ or size == 1:
         yield World(device=pick_device(device))
         return
+    if device.startswith("cuda:"):
+        raise InputError(
+            f"--device {device} would put all {size} ranks on one GPU; with --device cuda each takes its own"
+        )
     place = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
     rank = int(os.environ["RANK"])
     wait = timedelta(seconds=int(os.environ.get("LORA_NLG_CONNECT_SECONDS", CONNECT_SECONDS)))
     store, *_ = next(iter(dist.rendezvous("env://", rank, size, timeout=wait)))
     # torchrun's store outlives a restart: without a prefix of its own, a rank started anew can read the address of a
     # dead one and wait for it for good.
     attempt = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    backend = "nccl" if place.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=attempt, rank=rank, world_size=size, timeout=wait)
+    is_cuda = place.type == "cuda"
+    # Given its device, NCCL connects here and now, not after minutes of loading that differ from rank to rank.
+    dist.init_process_group(
+        "nccl" if is_cuda else "gloo",
+        store=attempt,
+        rank=rank,
+        world_size=size,
+        timeout=wait,
+        device_id=place if is_cuda else None,
+    )
     dist.distributed_c10d._set_pg_timeout(WORK_TIMEOUT)
     try:
         yield World(rank, size, place)
-    finally:
-        dist.destroy_process_group()
+    except BaseException:
+        # Leaving in order would wait for ranks that may be gone, and the error would wait with it.
+        dist.distributed_c10d._abort_process_group()
+        raise
+    dist.destroy_process_group()

@@ -46,6 +46,12 @@ class FrozenMatmul:
             return F.linear(x, self.weight, bias)
         return self._forward.linear(x, bias)
 
+    def forward_wide(self, x: Tensor) -> Tensor:
+        """x Wᵀ as the device sums it: in fp32 on CUDA whatever the type of its factors, else in their type."""
+        if x.is_cuda and x.dtype != torch.float32:
+            return torch.mm(x, self.weight.t(), out_dtype=torch.float32)
+        return self.forward(x)
+
     def backward(self, grad: Tensor) -> Tensor:
         """(T, D_out) -> (T, D_in): grad W."""
         if self._backward is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -22,3 +24,14 @@ def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[
     interval = 0.5 if sys.stderr.isatty() else 30.0
     # tqdm's monitor thread would otherwise shorten a long interval to ten seconds.
     return tqdm(iterable, mininterval=interval, maxinterval=max(10.0, interval), dynamic_ncols=True, **options)
+
+
+@contextmanager
+def not_counted(bar: tqdm[Any]) -> Iterator[None]:
+    """Time within the block counts neither to the speed a bar shows nor to what it expects to be left."""
+    start = time.time()  # tqdm's clock
+    bar.refresh()
+    yield
+    if not bar.disable:
+        bar.start_t += time.time() - start
+        bar.last_print_t = max(bar.last_print_t, bar.start_t)

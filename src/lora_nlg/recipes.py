@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_text
+from lora_nlg.files import read_yaml
 
 VALUES = ("scorer", "checkpoint", "global_batch")
 """What is no flag: the script that scores, the adapter to decode, the examples of one optimiser step."""
@@ -61,10 +59,7 @@ def load_recipe(corpus: str, variant: str = DEFAULT, model: str | None = None) -
     if corpus not in recipe_names():
         raise InputError(f"no recipe {corpus!r} in {recipe_folder()}; choose from {', '.join(recipe_names())}")
     path = recipe_folder() / f"{corpus}.yaml"
-    try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path)
     expected = {*VALUES, *SECTIONS, "models", "variants"}
     if not isinstance(content, dict) or content.keys() != expected:
         raise InputError(f"{path} must hold {', '.join(sorted(expected))} and nothing else")

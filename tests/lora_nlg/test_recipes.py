@@ -193,6 +193,10 @@ def test_flags():
         ("train.sh", ["--max_epoch", "1"], {}, "usage: scripts/train.sh dart|e2e|webnlg [flags]"),
         ("run_seeds.sh", [], {}, "scripts/run_seeds.sh dart|e2e|webnlg N [flags for train]"),
         ("run_seeds.sh", ["e2e"], {}, "give the number of seeds: scripts/run_seeds.sh e2e N [flags for train]"),
+        ("run_seeds.sh", ["e2e", "1"], {}, "valid.jsonl, which chooses the best epoch (RECIPE=readme takes the last)"),
+        ("run_seeds.sh", ["e2e", "1"], {"RECIPE": "readme"}, "test.jsonl, which is decoded and scored; make it with"),
+        ("run_seeds.sh", ["e2e", "1", "--valid_data", "null"], {}, "the best epoch is chosen by validation; leave out"),
+        ("run_seeds.sh", ["e2e", "1", "--valid_data="], {}, "the best epoch is chosen by validation; leave out"),
     ],
 )
 def test_scripts_say_what_is_wrong_before_anything_runs(tmp_path, name, flags, values, said):

@@ -118,3 +118,28 @@ def test_how_predictions_were_made_is_known_only_from_their_own_note(tmp_path: P
     for damaged in ("{", "[]", '{"predictions": 1}'):
         note.write_text(damaged)
         assert decoding_of(predictions)[0] is None and "is not a note of" in decoding_of(predictions)[1]
+
+
+GOOD = {"name": "BLEU", "value": 0.5, "parts": {}, "signature": "BLEU|…", "interval": None}
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"scores": {"BLEU": 0.5}}, "a finite number"),
+        ({"scores": {"BLEU": {**GOOD, "value": "0.5"}}}, "a finite number"),
+        ({"scores": {"BLEU": {**GOOD, "value": True}}}, "a finite number"),
+        ({"scores": {"BLEU": {**GOOD, "value": float("nan")}}}, "a finite number"),
+        ({"scores": {"BLEU": {**GOOD, "value": 10**400}}}, "a finite number"),
+        ({"scores": {"BLEU": {**GOOD, "signature": 1}}}, "must be strings"),
+        ({"scores": {"BLEU": {**GOOD, "interval": [0.1]}}}, "two numbers"),
+        ({"scores": {"BLEU": {**GOOD, "interval": {"low": 0.1}}}}, "two numbers"),
+        ({"scores": {}, "subsets": []}, "object of objects"),
+        ({"scores": {}, "subsets": {"seen": 1}}, "object of objects"),
+        ({"scores": {}, "subsets": {"seen": {"scores": {"BLEU": None}}}}, "a finite number"),
+    ],
+)
+def test_scores_of_wrong_types_are_named_in_one_line(tmp_path: Path, record: dict[str, Any], said: str) -> None:
+    (tmp_path / "scores.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=said):
+        read_scores(tmp_path / "scores.json")

@@ -12,6 +12,7 @@ from nlg_metrics.metrics.base import Array
 from nlg_metrics.significance import (
     bootstrap_interval,
     bootstrap_scores,
+    check_draws,
     p_value,
     paired_test,
     resample_counts,
@@ -139,3 +140,11 @@ def test_unusable_requests_are_refused() -> None:
         bootstrap_scores(ratio, sample(5), resamples=0)
     with pytest.raises(InputError, match="level 95 is not between 0 and 1"):
         bootstrap_interval(ratio, sample(5), level=95)
+
+
+def test_more_draws_than_fit_are_refused_before_the_work() -> None:
+    for draws, seed in ((10**12, 1), (0, 1), (10, -1)):
+        with pytest.raises(InputError):
+            check_draws(draws, seed)
+    with pytest.raises(InputError, match="give at most 250 "):
+        resample_counts(1_000_000, 1000)

@@ -31,11 +31,13 @@ class Example:
         id: `record id/number of the reference`, e.g. `17/2`.
         tokens: context, separator, completion, end; at least two tokens.
         first_target: index in `tokens` of the first token the loss is on.
+        lost: tokens that were cut off its end; then it has no end token.
     """
 
     id: str
     tokens: tuple[int, ...]
     first_target: int
+    lost: int = 0
 
     @property
     def n_inputs(self) -> int:
@@ -66,9 +68,10 @@ def make_example(
         objective: `clm` or `jlm`.
         seq_len: longest input, in tokens.
     """
-    tokens = (*prompt, *completion, eos_id)[: seq_len + 1]
+    whole = (*prompt, *completion, eos_id)
+    tokens = whole[: seq_len + 1]
     first_target = 1 if objective == "jlm" else len(prompt)
-    return Example(id, tokens, min(first_target, len(tokens)))
+    return Example(id, tokens, min(first_target, len(tokens)), len(whole) - len(tokens))
 
 
 def make_examples(
@@ -102,15 +105,25 @@ def make_examples(
 
 
 def read_examples(path: str | Path, tokenizer: Tokenizer, seq_len: int, objective: str = "clm") -> list[Example]:
-    """The examples of a prepared file; see `make_examples`. Warns of those that carry no loss.
+    """The examples of a prepared file; see `make_examples`. Warns of those that are cut.
 
     Raises:
-        InputError: not a prepared file, an unknown objective, or no record has a reference.
+        InputError: not a prepared file, an unknown objective, no record has a reference, or none keeps a token of one.
     """
     examples = make_examples(read_records(path), tokenizer, seq_len, objective)
-    if cut := sum(not example.n_targets for example in examples):
+    cut = [example for example in examples if example.lost]
+    longest = max(example.n_inputs + example.lost for example in examples)
+    if not any(example.n_targets for example in examples):
+        raise InputError(
+            f"none of the {len(examples)} examples of {path} keeps a token of its completion within `seq_len` "
+            f"{seq_len}: nothing to train on or to take a validation loss of; raise `seq_len`, {longest} keeps all"
+        )
+    if cut:
+        whole = sum(not example.n_targets for example in cut)
+        none = f", {whole} of them the whole of it" if whole else ""
         log.warning(
-            "warning: %d of %d examples of %s lose their whole completion beyond %d tokens and carry no loss",
-            cut, len(examples), path, seq_len,
+            "warning: %d of %d examples of %s lose the end of their completion (and its end token) beyond a seq_len of "
+            "%d%s; a model trained so does not learn to stop; a seq_len of %d would keep all",
+            len(cut), len(examples), path, seq_len, none, longest,
         )  # fmt: skip
     return examples

@@ -11,6 +11,7 @@ import torch
 
 from lora_nlg.batching.batch import Batch, make_batch
 from lora_nlg.batching.examples import Example
+from lora_nlg.batching.filled import FilledBatch, fill_up
 from lora_nlg.batching.sampler import Sampler, share
 
 
@@ -29,7 +30,7 @@ class StepData:
 
     step: int
     epoch: int
-    micro_batches: list[Batch]
+    micro_batches: Sequence[Batch | FilledBatch]
     n_targets: int
     n_tokens: int
     ids: tuple[str, ...]
@@ -45,7 +46,8 @@ class Loader:
         rank: whose share. Default: 0.
         size: number of ranks. Default: 1.
         grad_acc: micro-batches of a rank in one step. Default: 1.
-        pin: place batches in page-locked memory, from which copies to a CUDA device do not block. Default: False.
+        fill: lay batches out for a CUDA device: filled up to few shapes, in page-locked memory, from which copies
+            do not block. Default: False.
         ahead: steps prepared before they are asked for. Default: 2.
     """
 
@@ -56,12 +58,12 @@ class Loader:
         rank: int = 0,
         size: int = 1,
         grad_acc: int = 1,
-        pin: bool = False,
+        fill: bool = False,
         ahead: int = 2,
     ) -> None:
         self.examples, self.sampler = examples, sampler
         self.rank, self.size, self.grad_acc = rank, size, grad_acc
-        self.pin, self.ahead = pin, ahead
+        self.fill, self.ahead = fill, ahead
 
     def prepare(self, step: int) -> StepData:
         """The data of one step.
@@ -71,17 +73,19 @@ class Loader:
         """
         indices = self.sampler.batch(step - 1)
         chosen = [self.examples[i] for i in indices]
-        micro_batches = []
+        n_targets = sum(example.n_targets for example in chosen)
+        batches = []
         for part in share(indices, self.rank, self.size, self.grad_acc):
             members = [self.examples[i] for i in part]
             if any(example.n_targets for example in members):
-                batch = make_batch(members)
-                micro_batches.append(batch.pin_memory() if self.pin else batch)
+                batches.append(make_batch(members))
+        sequences = max(len(batch.lengths) for batch in batches) if batches else 0
+        filled = [fill_up([batch], [n_targets], sequences).pin_memory() for batch in batches] if self.fill else []
         return StepData(
             step=step,
             epoch=(step - 1) // self.sampler.steps_per_epoch + 1,
-            micro_batches=micro_batches,
-            n_targets=sum(example.n_targets for example in chosen),
+            micro_batches=filled or batches,
+            n_targets=n_targets,
             n_tokens=sum(example.n_inputs for example in chosen),
             ids=tuple(example.id for example in chosen),
         )

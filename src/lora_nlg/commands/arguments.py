@@ -10,19 +10,36 @@ at least 1". `naming_flags`, around a command's `main`, turns it into `--beam`.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, set_parsing_settings
+import yaml
+from jsonargparse import ArgumentParser, get_loader, set_loader, set_parsing_settings
 
 from lora_nlg.commands.usage_errors import explain
 from lora_nlg.errors import InputError
+from lora_nlg.files import LONGEST_VALUE, check_yaml
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+_load_yaml = get_loader("yaml")
+
+
+def _bounded_yaml(text: str) -> Any:
+    """jsonargparse's own reading of a `--config` file, made harmless.
+
+    A flag's value is YAML to it as well, read by another way; its length is bounded, so the depth is.
+    """
+    check_yaml(text, "this")
+    return _load_yaml(text)
+
+
+set_loader("yaml", _bounded_yaml, (yaml.YAMLError, ValueError))
+_LARGEST = 2**53
 _FLAGS = {"base": "init_checkpoint"}
 """Fields whose flag has another name."""
 
@@ -89,6 +106,8 @@ def parse_arguments(
     for group in groups:
         parser.add_class_arguments(group, skip=set(skip) & {field.name for field in fields(group)})
     hint = f"(see: lora-nlg {command} --help)"
+    if long := next((word for word in argv if len(word) > LONGEST_VALUE), None):
+        raise InputError(f"{long[:40]}… has {len(long):,} characters; a word may have {LONGEST_VALUE:,} {hint}")
     try:
         spelled = _spell_out_booleans(argv, groups, stray=bool(positionals))
         namespace = parser.parse_args(_gather_lists(spelled, groups))
@@ -98,9 +117,22 @@ def parse_arguments(
         raise InputError(f"{problem} {hint}") from None
     instances = []
     for group in groups:
+        for field in fields(group):
+            if field.init and field.name not in skip:
+                _check_value(field, namespace[field.name])
         with naming_flags():
             instances.append(group(**{name: namespace[name] for name in _flags(group, skip)}))
     return Parsed(parser, namespace, instances, {name: namespace[name] for name in positionals or {}})
+
+
+def _check_value(field: Field[Any], value: Any) -> None:
+    """Refuse whole numbers that no tensor's size and no counter is, before they overflow somewhere; and no number."""
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise InputError(f"--{field.name} {str(value)[:24]}… is out of range; whole numbers go up to {_LARGEST}")
+    if isinstance(value, float) and math.isnan(value):
+        raise InputError(f"--{field.name} must be a number, got nan")
+    if value is None and "None" not in str(field.type):  # `lr: null` in --config
+        raise InputError(f"--{field.name} must have a value, got null; leave the line out for the default")
 
 
 def _flags(group: type, skip: Collection[str]) -> list[str]:

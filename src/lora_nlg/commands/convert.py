@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,6 +32,7 @@ from lora_nlg.weights.loralib import LoralibCheckpoint, from_loralib, read_loral
 from lora_nlg.weights.lowrank import extract, insert
 from lora_nlg.weights.merged import probe_logits, write_merged
 from lora_nlg.weights.peft import read_peft, write_peft
+from lora_nlg.weights.peft_reference import peft_installed, peft_logits
 from lora_nlg.weights.run import find_tokenizer, load_model
 
 log = logging.getLogger(__name__)
@@ -86,13 +90,50 @@ def main(argv: Sequence[str]) -> int:
         positionals={"source": {"type": str, "help": "A run, an adapter, a loralib .pt, a PEFT folder or a GPT-2."}},
     )
     arguments: ConvertArguments = parsed.groups[0]
-    source = read_source(Path(parsed.positionals["source"]), arguments)
-    print(write(source, arguments))
+    out = Path(arguments.out)
+    if arguments.to == "loralib" and out.is_dir():
+        raise InputError(f"--out {out} is a folder; for loralib, name a file such as {out / 'model.pt'}")
+    if arguments.to != "loralib" and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; for {arguments.to}, name a folder")
+    with moved_when_done(out) as place:
+        source = read_source(Path(parsed.positionals["source"]), arguments, place)
+        result = write(source, arguments, place)
+    print(result.replace(str(place), str(out)))
     return 0
 
 
-def read_source(path: Path, arguments: ConvertArguments) -> Source:
+@contextmanager
+def moved_when_done(out: Path) -> Iterator[Path]:
+    """A place beside a file or folder, of the same name, whose content is moved there if the block ends well.
+
+    Otherwise it is gone, and what was at `out` is as it was.
+
+    Raises:
+        InputError: the block's own, with `out` in place of the place.
+    """
+    out = Path(os.path.realpath(out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".convert-", dir=out.parent) as folder:
+        place = Path(folder) / out.name
+        try:
+            yield place
+        except InputError as error:
+            error.args = (str(error).replace(str(place), str(out)),)
+            raise
+        files = [place] if place.is_file() else [path for path in sorted(place.rglob("*")) if path.is_file()]
+        for file in files:
+            target = out / file.relative_to(place)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, os.path.realpath(target))
+
+
+def read_source(path: Path, arguments: ConvertArguments, place: Path) -> Source:
     """Read what is to be converted, whichever format it is in.
+
+    Args:
+        path: the source.
+        arguments: what is said about it.
+        place: where a base goes that only the source holds.
 
     Raises:
         InputError: an unknown format, or something needed beside it (base, alpha) is missing or doesn't fit.
@@ -103,12 +144,14 @@ def read_source(path: Path, arguments: ConvertArguments) -> Source:
         tokenizer = _optional_tokenizer(info, arguments, places, path)
         return Source(model, info, tokenizer, str(places[-1]))
     if identity.kind == "peft":
-        adapter, named = read_peft(path if path.is_dir() else path.parent)
+        folder = path if path.is_dir() else path.parent
+        adapter, named = read_peft(folder)
         if arguments.init_checkpoint is None:
             raise InputError(
                 f"{path} is a PEFT adapter for {named or 'an unnamed base'}; give it with --init_checkpoint"
             )
         base, base_path = _given_base(arguments), arguments.init_checkpoint
+        adapter, _ = read_peft(folder, base)
     elif identity.kind == "loralib":
         checkpoint = read_loralib(path)
         if arguments.lora_alpha is None:
@@ -118,7 +161,7 @@ def read_source(path: Path, arguments: ConvertArguments) -> Source:
             )
         fused = None if arguments.lora_targets is None else arguments.lora_targets.replace(" ", "").split(",")
         adapter = from_loralib(checkpoint, arguments.lora_alpha, fused)
-        base, base_path = _loralib_base(checkpoint, path, arguments)
+        base, base_path = _loralib_base(checkpoint, path, arguments, place)
     else:
         raise InputError(identity.text().replace("\n", ";"))
     described = describe_base(base, base_path)
@@ -127,6 +170,13 @@ def read_source(path: Path, arguments: ConvertArguments) -> Source:
     info = insert(base, adapter, described, about)
     if identity.kind == "loralib" and checkpoint.full and arguments.init_checkpoint is not None:
         _check_included_base(checkpoint, base, str(path))
+    if identity.kind == "peft":
+        difference = _difference_to_peft(folder, base)
+        if not difference <= EXACT:
+            raise InputError(
+                f"{folder} as it was read gives logits {difference:.3g} from PEFT's own; merge it in PEFT instead "
+                "(merge_and_unload)"
+            )
     return Source(base.eval(), info, tokenizer, base_path)
 
 
@@ -136,7 +186,9 @@ def _given_base(arguments: ConvertArguments) -> GPT2:
     return load_base(arguments.init_checkpoint, config)
 
 
-def _loralib_base(checkpoint: LoralibCheckpoint, path: Path, arguments: ConvertArguments) -> tuple[GPT2, str]:
+def _loralib_base(
+    checkpoint: LoralibCheckpoint, path: Path, arguments: ConvertArguments, place: Path
+) -> tuple[GPT2, str]:
     """The base given, or the one in a full checkpoint, which then is written beside the result."""
     if arguments.init_checkpoint is not None:
         return _given_base(arguments), arguments.init_checkpoint
@@ -146,14 +198,14 @@ def _loralib_base(checkpoint: LoralibCheckpoint, path: Path, arguments: ConvertA
     copy_strictly(model, checkpoint.base, str(path))
     folder = Path(arguments.out) / "base" if arguments.to == "adapter" else path
     if arguments.to == "adapter":
-        save_base(model, folder)
-        log.info("the base within %s is now at %s", path, folder)
+        save_base(model, place / "base")
+        log.info("the base within %s goes to %s", path, folder)
     return model, str(folder)
 
 
 def _empty(checkpoint: LoralibCheckpoint, path: Path, card: str | None) -> GPT2:
     wte, wpe = (checkpoint.base.get(f"transformer.{name}.weight") for name in ("wte", "wpe"))
-    if wte is None or wpe is None:
+    if wte is None or wpe is None or wte.dim() != 2 or wpe.dim() != 2:
         raise InputError(f"{path} lacks the embeddings of its base; give the base with --init_checkpoint")
     n_layer = sum(name.endswith(".ln_1.weight") for name in checkpoint.base)
     cards = [name for name, size in SIZES.items() if (size["n_layer"], size["n_embd"]) == (n_layer, wte.shape[1])]
@@ -190,6 +242,20 @@ def _check_included_base(checkpoint: LoralibCheckpoint, adapted: GPT2, source: s
         log.info("%s was saved with its update merged into %d weights; the adapter is apart again", source, merged)
 
 
+def _difference_to_peft(folder: Path, adapted: GPT2) -> float:
+    """How far the logits of a PEFT adapter as it was read are from PEFT's own; 0 where PEFT isn't there to ask.
+
+    Raises:
+        InputError: PEFT can't load it.
+    """
+    if not peft_installed():
+        log.info("PEFT isn't installed here, so %s is not compared with PEFT's own arithmetic", folder)
+        return 0.0
+    difference = float((peft_logits(folder, strip(adapted)) - probe_logits(adapted.eval())).abs().max())
+    log.info("%s as it was read gives PEFT's own logits to %.3g", folder, difference)
+    return difference
+
+
 def _optional_tokenizer(
     info: AdapterInfo, arguments: ConvertArguments, places: list[Path], path: Path
 ) -> Tokenizer | None:
@@ -202,8 +268,8 @@ def _optional_tokenizer(
         return None
 
 
-def write(source: Source, arguments: ConvertArguments) -> str:
-    """Write the result and read it back.
+def write(source: Source, arguments: ConvertArguments, out: Path) -> str:
+    """Write the result to `out` and read it back.
 
     Returns:
         A line that says what was written and how its logits compare.
@@ -211,19 +277,17 @@ def write(source: Source, arguments: ConvertArguments) -> str:
     Raises:
         InputError: the format can't hold the source, or what was read back computes something else.
     """
-    out = Path(arguments.out)
     if arguments.to == "merged":
         file, difference = write_merged(out, source.model, source.tokenizer, arguments.dtype)
         return f"{file}: merged, {arguments.dtype}; largest logit difference to the unmerged model {difference:.3g}"
     adapter = extract(source.model, source.info.bias)
     fresh = strip(source.model)
-    plain = probe_logits(fresh)
+    plain, to_peft = probe_logits(fresh), 0.0
     if arguments.to == "peft":
         what = f"{write_peft(out, adapter, source.base_path)}: PEFT adapter"
         insert(fresh, read_peft(out)[0])
+        to_peft = _difference_to_peft(out, fresh)
     elif arguments.to == "loralib":
-        if out.is_dir():
-            raise InputError(f"--out {out} is a folder; for loralib, name a file such as {out / 'model.pt'}")
         r, alpha = write_loralib(out, adapter, fresh if arguments.with_base else None)
         what = f"{out}: loralib checkpoint, to be used with --lora_dim {r} --lora_alpha {alpha:g}"
         insert(fresh, from_loralib(read_loralib(out), alpha, [name for name in "qkv" if name in adapter.specs()]))
@@ -233,9 +297,10 @@ def write(source: Source, arguments: ConvertArguments) -> str:
             source.tokenizer.save(out / TOKENIZER)
         load_adapter(out, fresh, allow_other_base=True)
     ours = probe_logits(source.model)
-    difference, change = (float((probe_logits(fresh) - ours).abs().max()), float((ours - plain).abs().max()))
+    difference = max(float((probe_logits(fresh) - ours).abs().max()), to_peft)
+    change = float((ours - plain).abs().max())
     if not difference <= EXACT:
-        raise InputError(f"{out} read back gives logits {difference:.3g} from the source's; do not use it")
+        raise InputError(f"{out} read back gives logits {difference:.3g} from the source's; nothing was written")
     return (
         f"{what}; read back, the largest logit difference to the source is {difference:.3g} (to the base {change:.3g})"
     )

@@ -18,7 +18,8 @@ import torch
 from lora_nlg import __version__
 from lora_nlg.commands.arguments import naming_flags, parse_arguments, with_flags
 from lora_nlg.corpora.record import read_records
-from lora_nlg.errors import InputError
+from lora_nlg.distributed import pick_device
+from lora_nlg.errors import InputError, first_line
 from lora_nlg.files import read_jsonl
 from lora_nlg.gpt2 import FlatAttention, GPT2Config, empty_gpt2, lora_targets
 from lora_nlg.lora import LoRASpec, fold, inject, mark_only_lora_as_trainable
@@ -28,6 +29,7 @@ from lora_nlg.weights.run import load_run
 
 OLDEST_TORCH = (2, 10)
 SPLITS = ("train", "valid", "test")
+_WORD = re.compile(r"\w")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ def environment() -> Iterator[Check]:
     yield Check("several processes", "ok" if backends else "note", f"backends: {', '.join(backends) or 'none'}")
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     yield Check("disk", "ok" if free >= 2 else "note", f"{free:.1f} GiB free here")
-    yield _guarded("LoRA step", _lora_step)
+    yield _guarded("LoRA step", partial(_lora_step, torch.device("cpu")))
+    if torch.cuda.is_available():
+        yield _guarded("LoRA step on CUDA", partial(_lora_step, pick_device("cuda")))
 
 
 def _requirements() -> list[str]:
@@ -134,26 +138,27 @@ def _threads() -> Check:
     return Check("cpu", "ok", text)
 
 
-def _lora_step() -> str:
+def _lora_step(device: torch.device) -> str:
     """A tiny adapted model: its loss falls in a few steps, and merged it computes the same."""
     torch.manual_seed(0)
     config = GPT2Config(n_layer=1, n_embd=32, n_head=2, vocab_size=50, n_positions=16)
     model = empty_gpt2(config)
     model.reset_parameters()
+    model.to(device)
     inject(model, lora_targets(config, {"q": LoRASpec(2, 16), "v": LoRASpec(2, 16)}))
     mark_only_lora_as_trainable(model)
-    tokens = torch.arange(12)
+    tokens, attention = torch.arange(12, device=device), FlatAttention([12], device)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     losses = []
     for _ in range(10):
         optimizer.zero_grad()
-        hidden = model(tokens, tokens, FlatAttention([12]))
+        hidden = model(tokens, tokens, attention)
         loss = torch.nn.functional.cross_entropy(model.logits(hidden[:-1]), tokens[1:])
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     with torch.no_grad():
-        merged, apart = fold(model)(tokens, tokens, FlatAttention([12])), model(tokens, tokens, FlatAttention([12]))
+        merged, apart = fold(model)(tokens, tokens, attention), model(tokens, tokens, attention)
     difference = float((merged - apart).abs().max())
     if not losses[-1] < losses[0] or not difference < 1e-3:
         raise InputError(
@@ -167,7 +172,7 @@ def path_checks(path: Path, base: str | None) -> Iterator[Check]:
     splits = [path / f"{split}.jsonl" for split in SPLITS if (path / f"{split}.jsonl").is_file()]
     if splits:
         for file in splits:
-            yield _guarded(str(file), partial(_records, file))
+            yield from _record_checks(file)
         return
     try:
         identity = identify(path)
@@ -188,15 +193,35 @@ def path_checks(path: Path, base: str | None) -> Iterator[Check]:
 def _guarded(name: str, run: Callable[[], str]) -> Check:
     try:
         return Check(name, "ok", run())
+    except (InputError, OSError, RuntimeError) as error:  # the last is what a broken CUDA raises
+        return Check(name, "FAIL", first_line(error))
+
+
+def _record_checks(file: Path) -> Iterator[Check]:
+    """What training will read, and what the scorers will refuse or count for nothing afterwards."""
+    try:
+        records = read_records(file)
     except (InputError, OSError) as error:
-        return Check(name, "FAIL", str(error))
-
-
-def _records(file: Path) -> str:
-    records = read_records(file)
-    references = sum(len(record.references) for record in records)
+        yield Check(str(file), "FAIL", str(error))
+        return
+    references = [text for record in records for text in record.references]
     contexts = len({record.context for record in records})
-    return f"{len(records):,} records, {contexts:,} contexts, {references:,} references"
+    found = f"{len(records):,} records, {contexts:,} contexts, {len(references):,} references"
+    without = sum(not record.references for record in records)
+    if not references and file.stem == "train":
+        yield Check(str(file), "FAIL", f"{found}: nothing to train on; a record needs texts in its references")
+    elif without:
+        yield Check(str(file), "note", f"{found}; {without:,} records have none and can be decoded, not scored")
+    else:
+        yield Check(str(file), "ok", found)
+    wordless = [record.id for record in records if any(not _WORD.search(text) for text in record.references)]
+    if wordless:
+        yield Check(
+            f"{file}: references",
+            "note",
+            f"{len(wordless):,} records have a reference without a word (first: id {wordless[0]!r}); take these texts "
+            "out: they teach the model to say nothing, and the scorers can't use them",
+        )
 
 
 def _decodable(path: Path, base: str | None) -> str:

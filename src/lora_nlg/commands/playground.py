@@ -9,18 +9,16 @@ import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.commands.decode import RunArguments, open_run, split_checkpoints
+from lora_nlg.commands.generate import as_trained
 from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding import BeamSettings, SamplingSettings
 from lora_nlg.distributed import pick_device
 from lora_nlg.dtypes import named_dtype
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_json, read_text
+from lora_nlg.files import read_json, read_yaml
 from lora_nlg.playground import Corpus, Playground, Question, SlotState, load_systems
 from lora_nlg.run_folder import CONFIG, PREDICTIONS, predictions_config
 from lora_nlg.weights.run import Run
@@ -75,7 +73,9 @@ def main(argv: Sequence[str]) -> int:
     for checkpoint in checkpoints:
         runs[checkpoint] = before = open_run(replace(run_arguments, scale_factor=1.0), checkpoint, before)
     systems = load_systems(runs, pick_device(run_arguments.device), named_dtype(run_arguments.dtype))
-    playground = Playground(systems, corpus, e2e_states, lambda question: shell_command(question, run_arguments))
+    playground = Playground(
+        systems, corpus, e2e_states, lambda question: shell_command(question, run_arguments), as_trained
+    )
     address = f"http://{server.HOST}:{listening.getsockname()[1]}/"
     log.info("playground at %s (Ctrl-C stops it)", address)
     if arguments.open_browser:
@@ -90,16 +90,18 @@ def main(argv: Sequence[str]) -> int:
 def recorded_data(checkpoint: str) -> str | None:
     """The data a run was decoded on, or else validated with, if it says so and it is still there."""
     folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
-    places: list[Any] = []
-    if (file := predictions_config(folder / PREDICTIONS)).is_file():
-        described = read_json(file)
-        places.append(described.get("data", {}).get("path") if isinstance(described, dict) else None)
-    if (folder / CONFIG).is_file():
+    places = []
+    for file, read, keys in (
+        (predictions_config(folder / PREDICTIONS), read_json, ("data", "path")),
+        (folder / CONFIG, read_yaml, ("valid_data",)),
+    ):
         try:
-            described = yaml.safe_load(read_text(folder / CONFIG))
-        except yaml.YAMLError:  # damaged, which is not what this command is about
-            described = None
-        places.append(described.get("valid_data") if isinstance(described, dict) else None)
+            value = read(file)
+        except InputError:  # absent or damaged, which is not what this command is about
+            continue
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        places.append(value)
     return next((place for place in places if isinstance(place, str) and Path(place).is_file()), None)
 
 

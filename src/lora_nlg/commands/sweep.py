@@ -7,14 +7,16 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lora_nlg.batching import Example, read_examples
 from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
+from lora_nlg.commands.memory import naming_what_to_lower
 from lora_nlg.distributed import pick_device
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_json, sha256_file, write_json, write_jsonl
+from lora_nlg.files import read_hashed, read_json_object, write_json, write_jsonl
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.progress import progress_bar
 from lora_nlg.sweep.engine import train_group
@@ -31,7 +33,8 @@ from lora_nlg.weights.adapter import (
     describe_tokenizer,
     save_adapter,
 )
-from lora_nlg.weights.base import find_weights, load_base
+from lora_nlg.weights.base import load_base
+from lora_nlg.weights.tensor_files import find_weights
 
 log = logging.getLogger(__name__)
 PLAN = "sweep.json"
@@ -95,6 +98,7 @@ class SweepArguments:
 
 
 @naming_flags()
+@naming_what_to_lower("--group, --train_batch_size, --valid_batch_size or --seq_len")
 def main(argv: Sequence[str]) -> int:
     """Train what isn't trained yet, then write table and figure; returns the exit status."""
     parsed = parse_arguments(
@@ -119,7 +123,9 @@ def main(argv: Sequence[str]) -> int:
         )
     described = describe_base(base, arguments.init_checkpoint), describe_tokenizer(tokenizer, vocabulary)
     files = [existing_file(getattr(arguments, name), f"--{name}") for name in ("train_data", "valid_data")]
-    train, valid = (read_examples(file, tokenizer, arguments.seq_len) for file in files)
+    (train, train_sha256), (valid, valid_sha256) = (
+        read_hashed(file, partial(read_examples, file, tokenizer, arguments.seq_len)) for file in files
+    )
     valid = valid[: arguments.valid_examples or len(valid)]
     plan = {
         **settings.to_json(),
@@ -127,7 +133,7 @@ def main(argv: Sequence[str]) -> int:
         "valid_examples": len(valid),
         "base": described[0].sha256,
         "vocabulary": tokenizer.sha256,
-        "data": [sha256_file(file) for file in files],
+        "data": [train_sha256, valid_sha256],
     }
     _check_plan(folder, plan)
     done = {row["name"] for row in read_results(folder)}
@@ -188,7 +194,7 @@ def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
     """Refuse to mix members of different settings in one folder; the grid itself may grow."""
     path = folder / PLAN
     if path.is_file():
-        before = read_json(path)
+        before = {"dtype": "fp32", **read_json_object(path)}  # what was the only type at first isn't written there
         if differ := [name for name in plan if before.get(name) != plan[name]]:
             shown = "; ".join(f"{name}: {before.get(name)} there, {plan[name]} now" for name in differ)
             raise InputError(f"{folder} holds members trained with other settings ({shown}); use another --work_dir")

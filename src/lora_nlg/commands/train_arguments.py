@@ -34,6 +34,8 @@ class DataArguments:
     """Micro-batches accumulated in one optimiser step. The global batch is train_batch_size x grad_acc x ranks."""
     valid_batch_size: int = 16
     """Examples in one validation batch of one rank."""
+    valid_examples: int = 0
+    """Validate the loss on the first so many examples; 0 takes all."""
     shuffle: bool = True
     """False keeps the data's own order in every epoch."""
     bucket: int = 0
@@ -43,6 +45,8 @@ class DataArguments:
         for name in ("seq_len", "train_batch_size", "grad_acc", "valid_batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        if self.valid_examples < 0:
+            raise InputError(f"--valid_examples must be at least 0 (all), got {self.valid_examples}")
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,18 @@ class RunArguments:
     """Recompute activations in the backward pass: less memory, more time."""
     pack_weights: bool = True
     """On the CPU, keep two more copies of the frozen weights, laid out for speed."""
+    cuda_graph: Literal["auto", "true", "false"] = "auto"
+    """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
     compile: bool = False
     """Run the model through torch.compile."""
+    deterministic: bool = False
+    """On CUDA, take the kernels that give the same bits every time, where torch has them."""
     print_recipe_diff: str | None = None
     """e2e, webnlg or dart: only print how this run differs from the paper's row for that corpus."""
+
+    def __post_init__(self) -> None:
+        if not self.work_dir.strip():
+            raise InputError("--work_dir must name a folder, got an empty name")
 
 
 NOT_IDENTITY = {
@@ -136,7 +148,9 @@ class Arguments:
 
     def identity(self) -> dict[str, Any]:
         """The arguments that decide the run's numbers."""
-        return {name: value for name, value in self.values().items() if name not in NOT_IDENTITY}
+        # Snapshots of before there was --valid_examples know nothing of it.
+        absent = {name for name in ("valid_examples",) if not self.values()[name]}
+        return {name: value for name, value in self.values().items() if name not in NOT_IDENTITY | absent}
 
     def recipe(self, world_size: int) -> dict[str, Any]:
         """The arguments the paper's table speaks of, for `recipes.recipe_diff`."""

@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     arguments: TokenizerArguments = parsed.groups[0]
     texts = [text for path in arguments.input for text in training_texts(path)]
     tokenizer = train_sentencepiece(texts, arguments.vocab_size)
-    (path,) = tokenizer.save(arguments.out)
+    path, *_ = tokenizer.save(arguments.out)
     log.info("%d pieces from %d texts: %s", tokenizer.vocab_size, len(texts), path)
     return 0
 

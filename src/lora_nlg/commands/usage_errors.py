@@ -6,8 +6,31 @@ import re
 from collections.abc import Collection
 from difflib import get_close_matches
 
-_RENAMED = {"clip": "grad_clip", "adam_epislon": "adam_epsilon", "fp16": "dtype fp16", "output_file": "out"}
-"""Flags of microsoft/LoRA's examples/NLG that have another name here."""
+RENAMED = {
+    # microsoft/LoRA's examples/NLG
+    "clip": ["grad_clip"], "adam_epislon": ["adam_epsilon"], "fp16": ["dtype fp16"], "output_file": ["out"],
+    # transformers, PEFT and what people call these things elsewhere
+    "num_beams": ["beam"], "beams": ["beam"], "beam_size": ["beam"], "beam_width": ["beam"],
+    "num_return_sequences": ["n_best"], "do_sample": ["sample true"], "max_new_tokens": ["eval_len"],
+    "max_length": ["eval_len", "seq_len"], "max_seq_length": ["seq_len"], "max_seq_len": ["seq_len"],
+    "block_size": ["seq_len"], "min_new_tokens": ["min_length"], "no_repeat_ngram": ["no_repeat_ngram_size"],
+    "seed": ["random_seed"], "learning_rate": ["lr"], "batch_size": ["train_batch_size"],
+    "per_device_train_batch_size": ["train_batch_size"], "per_device_eval_batch_size": ["valid_batch_size"],
+    "eval_batch_size": ["valid_batch_size", "batch_size"], "gradient_accumulation_steps": ["grad_acc"],
+    "accumulation_steps": ["grad_acc"], "max_grad_norm": ["grad_clip"], "warmup_steps": ["warmup_step"],
+    "warmup_ratio": ["warmup_step"], "max_steps": ["max_step"], "num_train_epochs": ["max_epoch"],
+    "epochs": ["max_epoch"], "num_epochs": ["max_epoch"], "label_smoothing": ["label_smooth"],
+    "label_smoothing_factor": ["label_smooth"], "lr_scheduler_type": ["scheduler"], "optim": ["optimizer"],
+    "logging_steps": ["log_interval"], "eval_steps": ["eval_interval"], "save_steps": ["save_interval"],
+    "save_total_limit": ["keep_last"], "bf16": ["dtype bf16"], "torch_compile": ["compile"],
+    "output_dir": ["work_dir", "out"], "train_file": ["train_data"], "validation_file": ["valid_data"],
+    "model_name_or_path": ["init_checkpoint"], "model": ["init_checkpoint"], "base": ["init_checkpoint"],
+    "tokenizer_name": ["tokenizer"], "r": ["lora_dim"], "rank": ["lora_dim"], "lora_r": ["lora_dim"],
+    "alpha": ["lora_alpha"], "target_modules": ["lora_targets"], "use_rslora": ["lora_scaling rslora"],
+    "use_dora": ["lora_variant dora"], "adapter": ["checkpoint"], "adapter_path": ["checkpoint"], "run": ["checkpoint"],
+    "input": ["data"], "test_data": ["data"], "output": ["out"],
+}  # fmt: skip
+"""Flags that have another name here: where a command has none of the names, nothing is said."""
 _NEEDLESS = {"platform", "local_rank", "rank", "world_size"}
 """Its flags on how processes are started; `torchrun` says that now."""
 _IN_THE_RUN = {"lora_dim", "lora_alpha", "model_card"}
@@ -56,9 +79,11 @@ def _one_of(name: str, quoted: str, got: str) -> str:
 
 def _unknown(flag: str, flags: Collection[str]) -> str:
     name = flag.lstrip("-")
-    renamed = _RENAMED.get(name, "")
-    if renamed.partition(" ")[0] in flags:
-        return f"{flag} is --{renamed} here"
+    for renamed in RENAMED.get(name.replace("-", "_"), []):
+        if renamed.partition(" ")[0] in flags:
+            return f"{flag} is --{renamed} here"
+    if name.replace("-", "_") in flags:
+        return f"{flag} is --{name.replace('-', '_')} here"
     if name in _NEEDLESS:
         return f"no flag {flag}: leave it out; start several processes with torchrun, and pick the device with --device"
     if name in _IN_THE_RUN and "checkpoint" in flags:

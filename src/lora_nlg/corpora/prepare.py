@@ -24,7 +24,8 @@ MANIFEST = "manifest.json"
 # Left-out rows listed one by one in the manifest; their number is always complete.
 _LISTED = 1000
 
-_PLACES: dict[str, Places] = {"e2e": e2e.PLACES, "webnlg": webnlg.PLACES, "dart": dart.PLACES}
+PLACES: dict[str, Places] = {"e2e": e2e.PLACES, "webnlg": webnlg.PLACES, "dart": dart.PLACES}
+"""Corpus → where its splits may lie in the raw folder."""
 
 
 @dataclass
@@ -72,7 +73,7 @@ def prepare_corpus(
         return _write_sample(Path(out))
     if raw is None:
         raise InputError(f"--raw is missing: the folder of {corpus}'s released files (see data/README.md)")
-    sources = locate(corpus, raw, _PLACES[corpus], form)
+    sources = locate(corpus, raw, PLACES[corpus], form)
     releases: dict[str, Release] = {}
     for split, source in sources.items():
         if corpus == "e2e":
@@ -94,7 +95,7 @@ def prepare_corpus(
     }
     manifest["not_found"] = [split for split in SPLITS if split not in releases]
     write_json(Path(out) / MANIFEST, manifest)
-    return Prepared(manifest, _messages(manifest, releases, _PLACES[corpus], Path(out)) + notes)
+    return Prepared(manifest, _messages(manifest, releases, PLACES[corpus], Path(out)) + notes)
 
 
 def _write_split(split: str, release: Release, raw: Path, out: Path) -> dict[str, Any]:

@@ -63,7 +63,14 @@ def _parse(path: str | Path, number: int, value: Any) -> Record:
         raise InputError(f'{where}: "references" must be a list of strings')
     if not isinstance(value["context"], str):
         raise InputError(f'{where}: "context" must be a string')
-    return Record(str(value["id"]), value["context"], references, value.get("category"), value.get("seen"))
+    if not isinstance(value["id"], str | int):
+        raise InputError(f'{where}: "id" must be a string or a whole number, not {type(value["id"]).__name__}')
+    category, seen = value.get("category"), value.get("seen")
+    if not isinstance(category, str | None):
+        raise InputError(f'{where}: "category" must be a string or null, not {category!r:.60}')
+    if not isinstance(seen, bool | None):
+        raise InputError(f'{where}: "seen" must be true, false or null, not {seen!r:.60}')
+    return Record(str(value["id"]), value["context"], references, category, seen)
 
 
 def write_records(path: str | Path, records: Iterable[Record]) -> int:

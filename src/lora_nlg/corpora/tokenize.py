@@ -123,7 +123,7 @@ def tokenize_affixes(text: str) -> str:
 
 
 def _suffix(word: str, start: int, end: int) -> re.Match[str] | None:
-    """The suffix at the end of `word[start:end]`; only its last characters are looked at, so that many take linear time."""
+    """The suffix at the end of `word[start:end]`; looks at its last characters only, whatever its length."""
     dots = end
     while dots > start and word[dots - 1] == ".":
         dots -= 1

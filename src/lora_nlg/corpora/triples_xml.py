@@ -1,9 +1,9 @@
 """The XML that WebNLG and DART are both released in, read with line numbers and without trust.
 
 `<benchmark><entries><entry category eid size>` holds `<modifiedtripleset><mtriple>s | p | o</mtriple>…` and
-`<lex comment lang>text</lex>…`. The enriched WebNLG (https://github.com/ThiagoCF05/webnlg) has the text in `<lex><text>`,
-beside other elements, and in some of its files calls the modified triples `<otriple>`. The parser is defusedxml's: it refuses entity declarations (entity bombs) and
-external references.
+`<lex comment lang>text</lex>…`. The enriched WebNLG (https://github.com/ThiagoCF05/webnlg) has the text in
+`<lex><text>`, beside other elements, and in some of its files calls the modified triples `<otriple>`. The parser is
+defusedxml's: it refuses entity declarations (entity bombs) and external references.
 """
 
 from __future__ import annotations

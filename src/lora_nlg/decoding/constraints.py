@@ -9,6 +9,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lora_nlg.decoding.selection import log_normaliser
+from lora_nlg.decoding.settings import BeamSettings
+
+
+def constrain_(logits: Tensor, history: Tensor, length: Tensor, end_ids: Tensor, settings: BeamSettings) -> Tensor:
+    """Apply a search's bans and penalties.
+
+    Args:
+        logits: shape (R, V).
+        history: token ids that bans and penalties look at, shape (R, W); entries from `length` on are ignored.
+        length: shape (R,).
+        end_ids: shape (number of end tokens,).
+        settings: of the search.
+
+    Returns:
+        What the rows' scores exceed log-probabilities by, shape (R,).
+    """
+    is_hf = settings.semantics == "hf"
+    normaliser = log_normaliser(logits) if is_hf else None
+    if normaliser is not None and settings.repetition_penalty != 1.0 and settings.refills:
+        logits -= normaliser[:, None]  # acts on log-probabilities here
+        normaliser = torch.zeros_like(normaliser)
+    penalise_repetition_(logits, history, length, settings.repetition_penalty)
+    if normaliser is not None and settings.repetition_penalty != 1.0 and not settings.refills:
+        normaliser = log_normaliser(logits)  # and on logits in `generate`'s greedy search
+    ban_ends_(logits, end_ids, length, settings.min_length)
+    ban_ngrams_(logits, history, length, settings.no_repeat_ngram_size)
+    return log_normaliser(logits) if normaliser is None else normaliser
+
 
 def ban_ngrams_(scores: Tensor, history: Tensor, length: Tensor, size: int) -> None:
     """Set to −inf every token that would complete an n-gram its row's history holds already.
@@ -30,7 +59,7 @@ def ban_ngrams_(scores: Tensor, history: Tensor, length: Tensor, size: int) -> N
     last = torch.arange(1 - size, 0, device=history.device) + length[:, None]  # the size-1 newest, (R, size-1)
     newest = history.gather(1, last.clamp_(min=0))
     repeats = (windows[..., :-1] == newest[:, None, :]).all(-1) & inside
-    ban = torch.where(repeats, float("-inf"), float("inf")).to(scores.dtype)
+    ban = torch.full_like(repeats, float("inf"), dtype=scores.dtype).masked_fill_(repeats, float("-inf"))
     scores.scatter_reduce_(1, windows[..., -1], ban, "amin")
 
 
@@ -66,4 +95,4 @@ def ban_ends_(scores: Tensor, end_ids: Tensor, length: Tensor, min_length: int) 
     """
     if min_length > 0 and len(end_ids):
         early = (length < min_length)[:, None]
-        scores[:, end_ids] = scores[:, end_ids].masked_fill(early, float("-inf"))
+        scores.index_copy_(1, end_ids, scores.index_select(1, end_ids).masked_fill_(early, float("-inf")))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 
 import torch
@@ -20,38 +20,49 @@ from lora_nlg.decoding.sampling import SamplingSettings, sample
 from lora_nlg.decoding.settings import BeamSettings, Hypothesis
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
-from lora_nlg.gpt2.inference import InferenceGPT2
-from lora_nlg.lora import fold, lora_layers
+from lora_nlg.gpt2.inference import InferenceGPT2, can_stay_apart
+from lora_nlg.lora import fold, lora_layers, lora_state_dict
 from lora_nlg.tokenizers import END_OF_TEXT, Tokenizer
 from lora_nlg.weights.base import base_hash
 
 log = logging.getLogger(__name__)
 
+MOST_LOST = 0.02
+"""The part of an update that merging may lose. Kept apart, its factors' own rounding loses 0.2% in bf16, where
+merging loses less than this only from updates above a tenth of the weight on (`bench/low_precision.py`)."""
 SEQ_LEN = 512  # the predecessor's: prompt and answer together
 
 
-def fold_for_decoding(model: GPT2) -> GPT2:
-    """The model with its LoRA layers merged into a copy that shares the rest; the model itself stays as it is."""
-    if not lora_layers(model):
+def fold_for_decoding(model: GPT2, dtype: torch.dtype = torch.float32) -> GPT2:
+    """The model with its LoRA layers merged into a copy that shares the rest; the model itself stays as it is.
+
+    Args:
+        model: with or without LoRA layers.
+        dtype: what will be decoded in. In 16 bits, layers that would lose more than `MOST_LOST` of their update by
+            merging keep it apart. Default: fp32, which merges all.
+    """
+    layers = lora_layers(model)
+    if not layers:
         return model
-    folded = fold(model)
-    assert isinstance(folded, GPT2)
-    return folded
+    if dtype == torch.float32:
+        return fold(model)
+    return fold(model, [name for name, own in layers.items() if can_stay_apart(own) and own.lost_in(dtype) > MOST_LOST])
 
 
 class Decoder:
     """A model with its vocabulary, ready to decode.
 
     Args:
-        model: a GPT-2 without LoRA layers (`fold_for_decoding` gives one).
+        model: a GPT-2 as `fold_for_decoding` gives it for `dtype`.
         tokenizer: its vocabulary.
         settings: of the search; `end_ids` None means the tokenizer's.
-        batch_size: contexts at work at a time. Default: 32.
+        batch_size: contexts at work at a time. Default: 32 on the CPU, on CUDA what its memory holds.
         seq_len: tokens of prompt and answer together, at most; a longer prompt keeps its last tokens. The model's
             positions if they are fewer. Default: 512.
         dtype: of the model's body: fp32, bf16 or fp16. Default: fp32.
         sampling: draw `settings.n_best` samples of each context instead of searching. Default: None, search.
         share: a decoder of the same base, whose laid-out weights are used where they are the same. Default: None.
+        cuda_graphs: record a search's steps on CUDA as graphs. Default: True.
 
     Raises:
         InputError: the answer's length leaves no room for a prompt.
@@ -63,11 +74,12 @@ class Decoder:
         tokenizer: Tokenizer,
         settings: BeamSettings,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         seq_len: int = SEQ_LEN,
         dtype: torch.dtype = torch.float32,
         sampling: SamplingSettings | None = None,
         share: Decoder | None = None,
+        cuda_graphs: bool = True,
     ) -> None:
         self.source = model
         self.weights_hash: str | None = None
@@ -76,7 +88,7 @@ class Decoder:
         self.settings = settings
         if settings.end_ids is None:
             self.settings = replace(settings, end_ids=tokenizer.end_ids)
-        self.batch_size = batch_size
+        self.batch_size, self.cuda_graphs = batch_size, cuda_graphs
         self.sampling = sampling
         self.longest_prompt = min(seq_len, model.config.n_positions) - settings.eval_len
         if self.longest_prompt < 1:
@@ -96,7 +108,7 @@ class Decoder:
         settings = asdict(replace(self.settings, length_penalty=length_penalty))
         sampling = asdict(self.sampling) if self.sampling else None
         if self.weights_hash is None:
-            self.weights_hash = base_hash(self.source)
+            self.weights_hash = _weights_hash(self.source)
         parts = [self.weights_hash, self.tokenizer.sha256, self.longest_prompt, str(self.model.dtype)]
         return hashlib.sha256(json.dumps([*parts, settings, sampling]).encode()).hexdigest()
 
@@ -138,7 +150,9 @@ class Decoder:
             drawn = sample(self.model, prompts, self.settings, self.sampling, self.batch_size)
             found = ((index, [hypotheses]) for index, hypotheses in drawn)
         else:
-            found = beam_search_penalties(self.model, prompts, self.settings, length_penalties, self.batch_size)
+            found = beam_search_penalties(
+                self.model, prompts, self.settings, length_penalties, self.batch_size, self.cuda_graphs
+            )
         for index, rankings in found:
             yield index, [[replace(h, text=self.text(h.tokens)) for h in ranking] for ranking in rankings]
 
@@ -156,9 +170,10 @@ def decode_n_best(
     contexts: Sequence[str],
     settings: BeamSettings | None = None,
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     seq_len: int = SEQ_LEN,
     dtype: torch.dtype = torch.float32,
+    finished: Callable[[], object] = lambda: None,
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of every context, best first; each distinct context is searched once.
 
@@ -168,20 +183,24 @@ def decode_n_best(
         contexts: linearised meaning representations.
         settings: of the search. Default: `BeamSettings()` with the tokenizer's end tokens.
         batch_size, seq_len, dtype: as for `Decoder`.
+        finished: called as each distinct context's search ends. Default: does nothing.
 
     Returns:
         One list for each context, in order; equal contexts share one list.
     """
     distinct = list(dict.fromkeys(contexts))
     decoder = Decoder(
-        fold_for_decoding(model),
+        fold_for_decoding(model, dtype),
         tokenizer,
         settings or BeamSettings(),
         batch_size=batch_size,
         seq_len=seq_len,
         dtype=dtype,
     )
-    found = {distinct[index]: hypotheses for index, hypotheses in decoder.decode(distinct)}
+    found = {}
+    for index, hypotheses in decoder.decode(distinct):
+        found[distinct[index]] = hypotheses
+        finished()
     return [found[context] for context in contexts]
 
 
@@ -191,14 +210,29 @@ def decode_contexts(
     contexts: Sequence[str],
     settings: BeamSettings | None = None,
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     seq_len: int = SEQ_LEN,
     dtype: torch.dtype = torch.float32,
+    finished: Callable[[], object] = lambda: None,
 ) -> list[Hypothesis]:
     """The best hypothesis of every context, in order; otherwise as `decode_n_best`.
 
     Example:
         `[h.text for h in decode_contexts(model, tokenizer, ["name : Blue Spice | Type : pub"])]`
     """
-    found = decode_n_best(model, tokenizer, contexts, settings, batch_size=batch_size, seq_len=seq_len, dtype=dtype)
+    found = decode_n_best(
+        model, tokenizer, contexts, settings, batch_size=batch_size, seq_len=seq_len, dtype=dtype, finished=finished
+    )
     return [hypotheses[0] for hypotheses in found]
+
+
+def _weights_hash(model: GPT2) -> str:
+    """SHA-256 of all weights, those of LoRA layers that were kept apart included."""
+    digest = base_hash(model)
+    if apart := sorted(lora_state_dict(model).items()):
+        parts = hashlib.sha256(digest.encode())
+        for name, value in apart:
+            parts.update(json.dumps([name, list(value.shape)]).encode())
+            parts.update(value.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+        digest = parts.hexdigest()
+    return digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class LengthPenalty:
@@ -34,11 +35,11 @@ class LengthPenalty:
         """log_prob / length^p."""
         return float(log_prob / self.divisors[length - 1])
 
-    def bound(self, best_sum: float, length: int) -> float:
-        """The highest score that descendants of living beams can reach.
+    def bound(self, best_sum: NDArray[np.float32], length: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The highest scores that descendants of living beams can reach, for R contexts.
 
         Args:
-            best_sum: greatest sum of a living beam.
-            length: tokens each living beam has, below E.
+            best_sum: greatest sum of a living beam, shape (R,).
+            length: tokens each living beam has, below E; shape (R,).
         """
-        return float(best_sum / self.greatest[length])
+        return best_sum.astype(np.float64) / self.greatest[length]

@@ -1,28 +1,24 @@
 """The predictions file: one line an entry, in data order, from searches that may be interrupted.
 
-Finished searches are appended to a journal beside the file (`FILE.partial/rank-0.jsonl`, …) as they end. A decode that
-was killed reads the journals and searches only what is missing; the file itself appears whole, at the end. A
-journal opens with a fingerprint of model, settings and data form; one of another fingerprint is not used.
+Finished searches are noted in journals beside the file as they end (`journal.py`). A decode that was killed reads the
+journals and searches only what is missing; the file itself appears whole, at the end.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from lora_nlg.corpora.record import Record
 from lora_nlg.decoding.decoder import Decoder
+from lora_nlg.decoding.journal import Journal
 from lora_nlg.decoding.settings import Hypothesis
 from lora_nlg.distributed import World
-from lora_nlg.files import write_jsonl
+from lora_nlg.files import is_stream, write_jsonl
 from lora_nlg.progress import progress_bar
-from lora_nlg.run_folder import journal_folder
 
 log = logging.getLogger(__name__)
 
@@ -53,48 +49,6 @@ def _line(hypothesis: Hypothesis) -> dict[str, Any]:
     return {"hypothesis": hypothesis.text, "score": score, "tokens": list(hypothesis.tokens)}
 
 
-class Journal:
-    """What has been decoded so far, on disk.
-
-    Args:
-        path: the predictions file it is for.
-        fingerprint: changes whenever the hypotheses would.
-        rank: the process that appends.
-
-    Attributes:
-        found: context -> hypotheses, as read from all ranks' journals of this fingerprint.
-    """
-
-    def __init__(self, path: str | Path, fingerprint: str, rank: int = 0) -> None:
-        self.folder = journal_folder(path)
-        self.fingerprint = fingerprint
-        self.file_path = self.folder / f"rank-{rank}.jsonl"
-        self.found: dict[str, list[Hypothesis]] = {}
-        self.file: IO[str] | None = None
-        for file in sorted(self.folder.glob("rank-*.jsonl")):
-            self.found.update(_read(file, fingerprint))
-
-    def __enter__(self) -> Journal:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        own = _read(self.file_path, self.fingerprint)
-        # Rewritten rather than continued: a killed process may have left half a line.
-        write_jsonl(self.file_path, [{"fingerprint": self.fingerprint}, *(_entry(*found) for found in own.items())])
-        self.file = self.file_path.open("a", encoding="utf-8")
-        return self
-
-    def append(self, context: str, hypotheses: Iterable[Hypothesis]) -> None:
-        """Note a finished search."""
-        assert self.file is not None, "use the journal as a context manager"
-        self.file.write(json.dumps(_entry(context, hypotheses), ensure_ascii=False) + "\n")
-        self.file.flush()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self.file is not None
-        self.file.close()
-
-
 def decode_records(
     decoder: Decoder, records: Sequence[Record], paths: Sequence[Path], penalties: Sequence[float], world: World
 ) -> list[dict[str, list[Hypothesis]]]:
@@ -112,7 +66,9 @@ def decode_records(
     """
     contexts = list(dict.fromkeys(record.context for record in records))
     journals = [
-        Journal(path, decoder.fingerprint(penalty), world.rank) for path, penalty in zip(paths, penalties, strict=True)
+        # What isn't a file, such as a pipe, has nothing beside it.
+        Journal(None if is_stream(path) else path, decoder.fingerprint(penalty), world.rank)
+        for path, penalty in zip(paths, penalties, strict=True)
     ]
     # All ranks must have read all journals before any is written to, and agree on what is left to do.
     known = [context for context in contexts if all(context in journal.found for journal in journals)]
@@ -137,28 +93,3 @@ def decode_records(
         for ranking, more in zip(found, part, strict=True):
             ranking.update(more)
     return list(found)
-
-
-def remove_journals(path: str | Path) -> None:
-    """Delete the journals of all ranks: the predictions file is complete."""
-    shutil.rmtree(journal_folder(path), ignore_errors=True)
-
-
-def _entry(context: str, hypotheses: Iterable[Hypothesis]) -> list[Any]:
-    return [context, [[list(h.tokens), h.log_prob, h.score, h.finished, h.text] for h in hypotheses]]
-
-
-def _read(path: Path, fingerprint: str) -> dict[str, list[Hypothesis]]:
-    if not path.is_file():
-        return {}
-    found = {}
-    with path.open(encoding="utf-8") as file:
-        if file.readline() != json.dumps({"fingerprint": fingerprint}) + "\n":
-            log.info("%s is of another model or other settings; not used", path)
-            return {}
-        for line in file:
-            if not line.endswith("\n"):  # the process was killed in the middle of it
-                break
-            context, hypotheses = json.loads(line)
-            found[context] = [Hypothesis(tuple(tokens), *rest) for tokens, *rest in hypotheses]
-    return found

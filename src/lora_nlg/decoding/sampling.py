@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lora_nlg.decoding.beam_search import Search, check_prompts
+from lora_nlg.decoding.beam_search import BATCH_SIZE, Search, check_prompts
 from lora_nlg.decoding.length_penalty import LengthPenalty
 from lora_nlg.decoding.selection import Candidates
 from lora_nlg.decoding.settings import BeamSettings, Hypothesis
@@ -50,7 +50,7 @@ def sample(
     prompts: Sequence[Sequence[int]],
     settings: BeamSettings,
     sampling: SamplingSettings,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """Draw `n_best` samples for each prompt.
 
@@ -86,6 +86,8 @@ def nucleus_(logits: Tensor, top_p: float) -> None:
 
 
 class _Sampling(Search):
+    stops_early = False
+
     def __init__(
         self,
         model: InferenceGPT2,
@@ -93,9 +95,9 @@ class _Sampling(Search):
         settings: BeamSettings,
         sampling: SamplingSettings,
         penalty: LengthPenalty,
-        batch_size: int,
+        batch_size: int | None,
     ) -> None:
-        super().__init__(model, prompts, settings, [penalty], min(batch_size, len(prompts)))
+        super().__init__(model, prompts, settings, [penalty], min(batch_size or BATCH_SIZE, len(prompts)))
         self.sampling = sampling
         self.first_sums.fill_(0.0)  # all samples are there from the start
         self.generators: dict[int, torch.Generator] = {}
@@ -115,12 +117,9 @@ class _Sampling(Search):
 
     def _uniform(self, place: int) -> Tensor:
         """n uniform numbers for a context's next tokens."""
-        context = self.places[place]
-        if context.length == 0:
-            text = f"{self.sampling.random_seed} {list(context.prompt)}"
+        index = int(self.record.index[place])
+        if self.record.length[place] == 0:
+            text = f"{self.sampling.random_seed} {list(self.prompts[index])}"
             seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
-            self.generators[context.index] = torch.Generator().manual_seed(seed)
-        return torch.rand(self.settings.beam, generator=self.generators[context.index])
-
-    def _is_decided(self, context: object, greatest: float) -> bool:
-        return False
+            self.generators[index] = torch.Generator().manual_seed(seed)
+        return torch.rand(self.settings.beam, generator=self.generators[index])

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lora_nlg.decoding.settings import BeamSettings
+
 BLOCK = 128
 
 
@@ -58,6 +60,38 @@ def best_continuations(logits: Tensor, normaliser: Tensor, sums: Tensor, row_of:
     return Candidates(score, beam.gather(1, index), tokens)
 
 
+@dataclass(frozen=True)
+class Beams:
+    """The beams that go on after a step; those that are not there have the sum −inf and token 0.
+
+    Attributes:
+        sums, parents, tokens: as in `Candidates`, each (A, n).
+        alive: which are there, shape (A, n).
+    """
+
+    sums: Tensor
+    parents: Tensor
+    tokens: Tensor
+    alive: Tensor
+
+
+def next_beams(candidates: Candidates, end_ids: Tensor, settings: BeamSettings) -> Beams:
+    """The candidates that don't end, in their order.
+
+    Args:
+        candidates: of A contexts.
+        end_ids: shape (number of end tokens,).
+        settings: of the search.
+    """
+    is_end = (candidates.tokens[..., None] == end_ids).any(-1)
+    sums, parents, tokens = candidates.sums, candidates.parents, candidates.tokens
+    if settings.refills:
+        order = is_end.to(torch.uint8).sort(dim=1, stable=True).indices[:, : settings.beam]  # the first n that go on
+        is_end, sums, parents, tokens = (state.gather(1, order) for state in (is_end, sums, parents, tokens))
+    alive = (sums > float("-inf")) & ~is_end
+    return Beams(sums.masked_fill(~alive, float("-inf")), parents, tokens.masked_fill(~alive, 0), alive)
+
+
 def _score(logits: Tensor, normaliser: Tensor) -> Tensor:
     # Clamped so that sums never rise: the proof of the early stop rests on it.
     return (logits - normaliser[..., None]).clamp_(max=0.0)
@@ -98,4 +132,4 @@ def log_normaliser(logits: Tensor) -> Tensor:
     greatest = logits.amax(-1)
     rows = 4 if logits.device.type == "cpu" else len(logits)
     log_sums = torch.cat([-torch.log_softmax(part, -1).amax(-1) for part in logits.split(rows)])
-    return torch.where(greatest == float("-inf"), 0.0, greatest + log_sums)
+    return (greatest + log_sums).masked_fill_(greatest == float("-inf"), 0.0)

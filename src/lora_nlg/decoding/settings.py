@@ -17,9 +17,9 @@ class BeamSettings:
 
     Two semantics. `lora`: bans and penalties look at generated tokens and act before the softmax, so the rest
     renormalises, and a finished hypothesis leaves its place in the beam empty for a step (the search of
-    microsoft/LoRA's examples/NLG). `hf`: transformers' `generate` with `early_stopping="never"`: they look at the
-    prompt too and act after the softmax, and further candidates take the places of finished ones; `min_length` then
-    counts the prompt.
+    microsoft/LoRA's examples/NLG). `hf`: transformers' `generate`: they look at the prompt too and act after the
+    softmax (with one beam, which is its greedy search, before it), and further candidates take the places of finished
+    ones; `min_length` then counts the prompt.
 
     Raises:
         InputError: a setting out of range; all of them are named.
@@ -40,7 +40,11 @@ class BeamSettings:
     eval_len: int = 64
     """Most tokens generated."""
     semantics: Semantics = "lora"
-    """lora: the search of microsoft/LoRA; hf: of transformers' generate with early_stopping="never"."""
+    """lora: the search of microsoft/LoRA; hf: of transformers' generate, with one beam its greedy search."""
+    early_stopping: bool | Literal["never"] = "never"
+    """For --semantics hf, as generate has it. never: a search ends when nothing to come can change its outcome; true:
+    as soon as there are as many finished hypotheses as beams; false: when the best beam, ended now, would be no better
+    than the worst of these."""
     n_best: int = 1
     """Hypotheses given for each context, at most."""
 
@@ -56,12 +60,20 @@ class BeamSettings:
             problems.append(f"`no_repeat_ngram_size` must be 0 (off) or more, got {self.no_repeat_ngram_size}")
         if self.min_length < 0:
             problems.append(f"`min_length` must be 0 or more, got {self.min_length}")
+        elif self.semantics == "lora" and self.min_length > self.eval_len:
+            problems.append(
+                f"`min_length` {self.min_length} leaves no end token room within `eval_len` {self.eval_len}"
+            )
         if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
             problems.append(f"`repetition_penalty` must be above 0 (1 is off), got {self.repetition_penalty}")
         if not -100 <= self.length_penalty <= 100:  # so that length^penalty is neither zero nor infinite
             problems.append(f"`length_penalty` must lie in -100 … 100, got {self.length_penalty}")
         if self.semantics not in get_args(Semantics):
             problems.append(f"`semantics` must be one of {', '.join(get_args(Semantics))}, got {self.semantics!r}")
+        if self.early_stopping not in (True, False, "never"):
+            problems.append(f"`early_stopping` must be true, false or never, got {self.early_stopping!r}")
+        elif self.early_stopping != "never" and self.semantics != "hf":
+            problems.append("`early_stopping` is of `semantics` hf; the other search always ends as never does")
         if any(token < 0 for token in self.end_ids or ()):
             problems.append(f"end tokens must be ids of the vocabulary, got {list(self.end_ids or ())}")
         if problems:
@@ -74,6 +86,11 @@ class BeamSettings:
         Not for a single beam: `generate` then is greedy and ends with its first end token.
         """
         return self.semantics == "hf" and self.beam > 1
+
+    @property
+    def kept(self) -> int:
+        """Finished hypotheses kept of each search: as many as are given, or as `early_stopping` counts."""
+        return self.beam if self.refills and self.early_stopping != "never" else self.n_best
 
     @property
     def candidates(self) -> int:

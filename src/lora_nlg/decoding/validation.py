@@ -11,6 +11,7 @@ from lora_nlg.decoding.settings import BeamSettings
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
+from lora_nlg.progress import progress_bar
 from lora_nlg.tokenizers import Tokenizer
 
 SAMPLES = 4
@@ -24,7 +25,9 @@ class GenerationSettings:
     """Validation by generation."""
 
     valid_bleu: bool = False
-    """Decode the validation contexts with beam search and score BLEU (the E2E scorer's), every epoch."""
+    """Decode the validation contexts with beam search and score BLEU, every epoch: the E2E scorer's, save that an
+    empty output has no n-gram instead of less than none. Decoded in fp32 whatever --dtype, as `decode` does, from the
+    weights as they are held."""
     valid_beam: int = 4
     """Beam size of validation by generation."""
     valid_eval_len: int = 64
@@ -49,6 +52,9 @@ class GenerationValidation:
         seq_len: tokens of context and text together, at most.
         score: the scorer.
         world: the ranks.
+
+    Raises:
+        InputError: no record has a reference.
     """
 
     kind = "generation"
@@ -70,13 +76,20 @@ class GenerationValidation:
         for record in records:
             self.references.setdefault(record.context, []).extend(record.references)
         contexts = [context for context, references in self.references.items() if references]
+        if not contexts:
+            raise InputError("`valid_bleu` needs validation records with references; there is none")
         self.contexts = contexts[: settings.valid_contexts or None]
         self.beam = BeamSettings(beam=settings.valid_beam, eval_len=min(settings.valid_eval_len, seq_len - 1))
 
     def __call__(self) -> tuple[Mapping[str, float], Mapping[str, str]]:
         """BLEU under `bleu`, and the first few texts by context."""
         own = self.contexts[self.world.rank :: self.world.size]
-        found = decode_contexts(self.model, self.tokenizer, own, self.beam, seq_len=self.seq_len)
+        with progress_bar(
+            total=len(own), desc="validate by generation", unit="context", leave=False, disable=not self.world.is_main
+        ) as bar:
+            found = decode_contexts(
+                self.model, self.tokenizer, own, self.beam, seq_len=self.seq_len, finished=bar.update
+            )
         texts = {context: hypothesis.text for context, hypothesis in zip(own, found, strict=True)}
         said = {context: text for part in self.world.gather(texts) for context, text in part.items()}
         score = self.score(
@@ -86,4 +99,4 @@ class GenerationValidation:
 
     def describe(self, values: Mapping[str, float]) -> str:
         """Its values in words."""
-        return f"generated: bleu {values['bleu']:.4f}"
+        return f"generated in fp32: bleu {values['bleu']:.4f}"

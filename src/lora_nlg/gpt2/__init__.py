@@ -2,6 +2,7 @@
 
 from lora_nlg.gpt2.attention import Attention, FlatAttention
 from lora_nlg.gpt2.config import SIZES, GPT2Config, named_config
+from lora_nlg.gpt2.filled_attention import FilledAttention
 from lora_nlg.gpt2.model import GPT2, empty_gpt2
 from lora_nlg.gpt2.targets import TARGETS, lora_targets, parse_targets, target_names, targets_of
 
@@ -10,6 +11,7 @@ __all__ = [
     "SIZES",
     "TARGETS",
     "Attention",
+    "FilledAttention",
     "FlatAttention",
     "GPT2Config",
     "empty_gpt2",

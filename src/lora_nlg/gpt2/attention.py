@@ -1,13 +1,15 @@
 """Attention over a flat stream of tokens: the only place of the model that knows where sequences begin and end.
 
 A batch is one stream of T tokens. Linear layers see (T, D) and no padding. `FlatAttention` lets every token
-attend to itself and the earlier tokens of its own sequence: with a variable-length kernel on CUDA, one sequence at a
-time where they are short on the CPU, else with padded scaled-dot-product attention. Decoding brings its own
-`Attention` with a cache (decoding/).
+attend to itself and the earlier tokens of its own sequence: with a variable-length kernel on CUDA where the card and
+the head size allow it, one sequence at a time where they are short on the CPU, else with padded scaled-dot-product
+attention. Decoding brings its own `Attention` with a cache (decoding/).
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -130,12 +132,15 @@ class FlatAttention:
     @torch.compiler.disable
     def __call__(self, layer: int, qkv: Tensor, n_head: int) -> Tensor:
         """(T, 3*D) -> (T, D); see `Attention`."""
-        if qkv.is_cuda and qkv.dtype in (torch.float16, torch.bfloat16):
-            return self._variable_length(qkv, n_head)
         if self._is_short(qkv):
             with torch.autocast("cpu", enabled=False):
                 out: Tensor = _ShortSequences.apply(qkv, self.lengths, n_head, self._mask(qkv))
             return out
+        return self._attend(qkv, n_head)
+
+    def _attend(self, qkv: Tensor, n_head: int) -> Tensor:
+        if has_flash(qkv.device, qkv.dtype, qkv.shape[1] // (3 * n_head)):
+            return self._variable_length(qkv, n_head)
         padded = self.pad(qkv).view(self.B, self.L, 3, n_head, -1)
         q, k, v = padded.permute(2, 0, 3, 1, 4)  # each (B, H, L, D/H)
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -154,14 +159,25 @@ class FlatAttention:
         from torch.nn.attention.varlen import varlen_attn
 
         q, k, v = qkv.view(self.T, 3, n_head, -1).unbind(1)  # each (T, H, D/H)
-        causal = {"window_size": (-1, 0)} if _takes_window(varlen_attn) else {"is_causal": True}
-        out = varlen_attn(q, k, v, self.cu_seqlens, self.cu_seqlens, self.L, self.L, **causal)
+        out = varlen_attn(q, k, v, self.cu_seqlens, self.cu_seqlens, self.L, self.L, **_causality())
         assert isinstance(out, Tensor), "varlen_attn returns a tuple only when auxiliary outputs are asked for"
         return out.reshape(self.T, -1)
 
 
-def _takes_window(function: object) -> bool:
-    # torch 2.10 spelt causality `is_causal=True`; later releases spell it `window_size=(-1, 0)`.
-    import inspect
+@functools.cache
+def has_flash(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
+    """Whether the variable-length flash kernel takes these: 16 bits, Ampere or newer, and a head size it knows."""
+    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
+        return False
+    if head_size % 8 or head_size > 256 or not torch.backends.cuda.is_flash_attention_available():
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
-    return "window_size" in inspect.signature(function).parameters  # type: ignore[arg-type]
+
+@functools.cache
+def _causality() -> dict[str, Any]:
+    # torch 2.10 spelt causality `is_causal=True`; later releases spell it `window_size=(-1, 0)`.
+    from torch.nn.attention.varlen import varlen_attn
+
+    takes_window = "window_size" in inspect.signature(varlen_attn).parameters
+    return {"window_size": (-1, 0)} if takes_window else {"is_causal": True}

@@ -21,7 +21,7 @@ class GPT2Config:
         layer_norm_epsilon: added to the variance in layer norms.
 
     Raises:
-        InputError: a size is not positive or n_head does not divide n_embd.
+        InputError: a size is no positive whole number, the epsilon none from 0 to 1, or n_head does not divide n_embd.
     """
 
     n_layer: int = 12
@@ -33,8 +33,11 @@ class GPT2Config:
 
     def __post_init__(self) -> None:
         sizes = {name: value for name, value in asdict(self).items() if name != "layer_norm_epsilon"}
-        if bad := [f"{name} {value}" for name, value in sizes.items() if value < 1]:
-            raise InputError(f"GPT-2 sizes must be positive, got {', '.join(bad)}")
+        if bad := [f"{name} {value!r}" for name, value in sizes.items() if type(value) is not int or value < 1]:
+            raise InputError(f"GPT-2 sizes must be positive whole numbers, got {', '.join(bad)}")
+        epsilon = self.layer_norm_epsilon
+        if type(epsilon) not in (int, float) or not 0 <= epsilon < 1:
+            raise InputError(f"layer_norm_epsilon must be a number from 0 to 1, got {epsilon!r}")
         if self.n_embd % self.n_head:
             raise InputError(f"n_head {self.n_head} must divide n_embd {self.n_embd}")
 

@@ -3,9 +3,14 @@
 On x86 CPUs each weight is laid out for oneDNN (`lora_nlg.onednn`), and GELU runs inside the matrix product. Besides the
 speed, a row's result then has the same bits whatever other rows it is computed with, which is what makes decoding
 independent of the batch. Elsewhere (CUDA, other CPUs, other number types) the layers are plain `F.linear`.
+
+In 16 bits a merged weight would keep little of a small update (`LoRALayer.lost_in`). A LoRA layer that the model still
+has is therefore computed as x·Wᵀ + (x·Aᵀ)·Bᵀ, with A and B of their own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +20,7 @@ from lora_nlg.errors import InputError
 from lora_nlg.gpt2.attention import Attention
 from lora_nlg.gpt2.config import GPT2Config
 from lora_nlg.gpt2.model import GPT2, Block
-from lora_nlg.lora import lora_layers
+from lora_nlg.lora import Factors, FusedLinear, LoRALayer, lora_layers
 from lora_nlg.onednn import PackedWeight, can_pack
 
 HEAD_MULTIPLE = 128  # the vocabulary is padded to whole blocks of this size; top-k reads logits block by block
@@ -54,14 +59,44 @@ class FrozenLinear:
         return self.weight.linear(x, self.bias, gelu)
 
 
+class AdaptedLinear:
+    """A frozen layer with a low-rank update beside it: x·Wᵀ + b + (x·Aᵀ)·Bᵀ, with or without GELU after it.
+
+    Args:
+        base: the layer without its update.
+        factors: the update, one for each adapted part.
+    """
+
+    def __init__(self, base: FrozenLinear, factors: Sequence[Factors]) -> None:
+        self.base = base
+        balanced = [own.balanced() for own in factors]
+        A = torch.cat([own.A for own in balanced])
+        B = A.new_zeros(base.source.shape[0], len(A))
+        ranks = torch.tensor([0, *(len(own.A) for own in balanced)]).cumsum(0).tolist()
+        for own, first, last in zip(balanced, ranks, ranks[1:], strict=False):
+            B[own.columns, first:last] = own.B
+        self.down, self.up = FrozenLinear(A, None, base.dtype), FrozenLinear(B, None, base.dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(N, in) -> (N, out)."""
+        return self.base(x) + self.up(self.down(x))
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """tanh-GELU of the product, (N, in) -> (N, out)."""
+        return F.gelu(self(x), approximate="tanh")
+
+
+InferenceLinear = FrozenLinear | AdaptedLinear
+
+
 class _InferenceBlock:
     def __init__(self, block: Block, dtype: torch.dtype, share: _InferenceBlock | None) -> None:
         self.ln_1, self.ln_2 = _norm(block.ln_1, dtype), _norm(block.ln_2, dtype)
         self.n_head = block.attn.n_head
-        self.c_attn: FrozenLinear = _linear(block.attn.c_attn, dtype, share.c_attn if share else None)
-        self.c_proj: FrozenLinear = _linear(block.attn.c_proj, dtype, share.c_proj if share else None)
-        self.fc: FrozenLinear = _linear(block.mlp.c_fc, dtype, share.fc if share else None)
-        self.proj: FrozenLinear = _linear(block.mlp.c_proj, dtype, share.proj if share else None)
+        self.c_attn: InferenceLinear = _linear(block.attn.c_attn, dtype, share.c_attn if share else None)
+        self.c_proj: InferenceLinear = _linear(block.attn.c_proj, dtype, share.c_proj if share else None)
+        self.fc: InferenceLinear = _linear(block.mlp.c_fc, dtype, share.fc if share else None)
+        self.proj: InferenceLinear = _linear(block.mlp.c_proj, dtype, share.proj if share else None)
 
     def __call__(self, x: Tensor, layer: int, attention: Attention) -> Tensor:
         D = x.shape[1:]
@@ -73,21 +108,23 @@ class _InferenceBlock:
 class InferenceGPT2:
     """A frozen GPT-2, laid out for the processor.
 
-    The body runs in `dtype`; the final hidden states and the output head stay in fp32, because logits around −100
-    (GPT-2's usual range) are half a nat apart in bf16.
+    The body runs in `dtype`; the final hidden states and the logits stay in fp32, because logits around −100 (GPT-2's
+    usual range) are half a nat apart in bf16. On CUDA the head's factors are of `dtype` too: there 16-bit products are
+    summed and given in fp32, at several times the speed of fp32 ones.
 
     Args:
-        model: a GPT-2 without LoRA layers (`lora.fold` gives one). Its parameters are read once.
+        model: a GPT-2, read once. In fp32 it must have no LoRA layers (`lora.fold` gives one); in 16 bits linear ones
+            may be left whose update is low-rank.
         dtype: `torch.float32`, `torch.bfloat16` or `torch.float16`. Default: fp32.
         share: another one with the same base: layers with the very same weights are not laid out again, so several
             adapters of one base cost one base's memory. Default: None.
 
     Raises:
-        InputError: the model still has LoRA layers.
+        InputError: the model still has LoRA layers that must be merged.
     """
 
     def __init__(self, model: GPT2, dtype: torch.dtype = torch.float32, share: InferenceGPT2 | None = None) -> None:
-        if lora_layers(model):
+        if any(dtype == torch.float32 or not can_stay_apart(layer) for layer in lora_layers(model).values()):
             raise InputError("the model still has LoRA layers; decode lora.fold(model)")
         transformer = model.transformer
         blocks: list[_InferenceBlock | None] = [None] * len(transformer.h)
@@ -102,8 +139,8 @@ class InferenceGPT2:
             _InferenceBlock(block, dtype, like)  # type: ignore[arg-type]
             for block, like in zip(transformer.h, blocks, strict=True)
         ]
-        is_shared = share is not None and share.head.source is model.head_weight
-        self.head: FrozenLinear = share.head if share and is_shared else _padded_head(model.head_weight)
+        is_shared = share is not None and share.dtype == dtype and share.head.source is model.head_weight
+        self.head: FrozenLinear = share.head if share and is_shared else _padded_head(model.head_weight, dtype)
 
     def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """Hidden states of a flat stream, as `GPT2.forward`, before the final layer norm.
@@ -116,7 +153,8 @@ class InferenceGPT2:
         Returns:
             Shape (T, D), of type `dtype`.
         """
-        x = (F.embedding(tokens, self.wte) + F.embedding(positions, self.wpe)).to(self.dtype)
+        # In fp32, also where the embeddings are held in 16 bits.
+        x = (F.embedding(tokens, self.wte).float() + F.embedding(positions, self.wpe).float()).to(self.dtype)
         for layer, block in enumerate(self.blocks):
             x = block(x, layer, attention)
         return x
@@ -133,26 +171,45 @@ class InferenceGPT2:
         return self.head(F.layer_norm(hidden.float(), hidden.shape[1:], *self.ln_f))
 
 
+def can_stay_apart(layer: LoRALayer) -> bool:
+    """Whether a layer's update can be computed beside the frozen weight."""
+    return isinstance(layer, FusedLinear) and not layer.merged and bool(layer.factors())
+
+
 def _norm(layer: nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor, float]:
     return layer.weight.detach().to(dtype), layer.bias.detach().to(dtype), layer.eps
 
 
-def _linear(layer: nn.Linear, dtype: torch.dtype, share: FrozenLinear | None) -> FrozenLinear:
+@torch.no_grad()
+def _linear(layer: nn.Linear, dtype: torch.dtype, share: InferenceLinear | None) -> InferenceLinear:
+    frozen = share.base if isinstance(share, AdaptedLinear) else share
     if (
-        share is not None
-        and share.source is layer.weight
-        and share.bias is not None
-        and torch.equal(share.bias, layer.bias.detach().to(dtype))
+        frozen is None
+        or frozen.source is not layer.weight
+        or frozen.bias is None
+        or not torch.equal(frozen.bias, layer.bias.detach().to(dtype))
     ):
-        return share
-    return FrozenLinear(layer.weight, layer.bias, dtype)
+        frozen = FrozenLinear(layer.weight, layer.bias, dtype)
+    return AdaptedLinear(frozen, layer.factors()) if isinstance(layer, FusedLinear) else frozen
 
 
-def _padded_head(weight: Tensor) -> FrozenLinear:
+class _WideHead(FrozenLinear):
+    """A padded head with factors of 16 bits, summed and given in fp32: on CUDA only."""
+
+    def _product(self, x: Tensor, gelu: bool = False) -> Tensor:
+        assert isinstance(self.weight, Tensor), "of a head on CUDA"
+        scores = torch.mm(x.to(self.dtype), self.weight.t(), out_dtype=torch.float32)
+        scores[:, len(self.source) :] = float("-inf")  # sparing a pass over all scores to add the bias
+        return scores
+
+
+def _padded_head(weight: Tensor, dtype: torch.dtype) -> FrozenLinear:
     V = weight.shape[0]
     padding = -V % HEAD_MULTIPLE
     bias = torch.zeros(V + padding, device=weight.device)
     bias[V:] = float("-inf")
-    head = FrozenLinear(F.pad(weight.detach().float(), (0, 0, 0, padding)), bias)
+    padded = F.pad(weight.detach().float(), (0, 0, 0, padding))
+    is_wide = weight.is_cuda and dtype != torch.float32
+    head = _WideHead(padded, bias, dtype) if is_wide else FrozenLinear(padded, bias)
     head.source = weight
     return head

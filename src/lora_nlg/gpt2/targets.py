@@ -21,6 +21,16 @@ from lora_nlg.lora.inject import Target
 QKV = ("q", "k", "v")
 LAYERS = {"o": "attn.c_proj", "fc": "mlp.c_fc", "proj": "mlp.c_proj"}
 TARGETS = (*QKV, *LAYERS, "wte")
+_ELSEWHERE = {
+    "c_attn": "q,k,v", "qkv": "q,k,v", "qkv_proj": "q,k,v", "query_key_value": "q,k,v",
+    "all-linear": "q,k,v,o,fc,proj",
+    "q_proj": "q", "k_proj": "k", "v_proj": "v", "query": "q", "key": "k", "value": "v",
+    "wq": "q", "wk": "k", "wv": "v",
+    "c_proj": "o (attn.c_proj) or proj (mlp.c_proj)", "o_proj": "o", "out_proj": "o", "wo": "o", "dense": "o",
+    "c_fc": "fc", "fc1": "fc", "up_proj": "fc", "fc_in": "fc", "fc2": "proj", "down_proj": "proj", "fc_out": "proj",
+    "embed_tokens": "wte", "embedding": "wte",
+}  # fmt: skip
+"""What Hugging Face's GPT-2, other models and PEFT call these layers."""
 _SETTINGS: dict[str, Callable[[str], Any]] = {"r": int, "alpha": float}
 _BLOCK_LAYER = re.compile(r"transformer\.h\.\d+\.(.+)")
 
@@ -45,7 +55,9 @@ def parse_targets(text: str, default: LoRASpec) -> dict[str, LoRASpec]:
     for item in text.split(","):
         name, *settings = (part.strip() for part in item.split(":"))
         if name not in TARGETS:
-            raise InputError(f"unknown LoRA target {name!r} in {text!r}; choose from {', '.join(TARGETS)}, e.g. q,v")
+            raise InputError(
+                f"unknown LoRA target {name!r} in {text!r}; {_meant(name)}choose from {', '.join(TARGETS)}, e.g. q,v"
+            )
         if name in specs:
             raise InputError(f"LoRA target {name} is given twice in {text!r}")
         spec = default
@@ -60,6 +72,13 @@ def parse_targets(text: str, default: LoRASpec) -> dict[str, LoRASpec]:
                 ) from None
         specs[name] = spec
     return {name: specs[name] for name in TARGETS if name in specs}
+
+
+def _meant(name: str) -> str:
+    """What a name of another program means here, for a message; nothing where none is near."""
+    leaf = name.lower().rpartition(".")[2]
+    target = _ELSEWHERE.get(leaf) or next((near for near in TARGETS if leaf == near), "")
+    return f"{name} is {target} here; " if target else ""
 
 
 def targets_of(model: nn.Module, config: GPT2Config) -> dict[str, LoRASpec]:

@@ -46,16 +46,17 @@ class _ConvLoRA(LoRALayer):
 
     def delta_weight(self) -> Tensor:
         """B·A·scaling in the shape of `weight`."""
-        return ((self.lora_B @ self.lora_A).view(self.weight.shape) * self.scaling).to(self.weight.dtype)
+        return ((self.lora_B @ self.lora_A).view(self.weight.shape) * self.scaling).to(self.update_dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, …) -> (N, out, …). The reshaped product has no low-rank form, so it is built; kernels are small."""
         if self.merged:
             return self._convolve(x, self.weight, self.bias)
+        delta = self.delta_weight().to(self.weight.dtype)
         if not self.training or self.dropout == 0:
-            return self._convolve(x, self.weight + self.delta_weight(), self.bias)
+            return self._convolve(x, self.weight + delta, self.bias)
         y = self._convolve(x, self.weight, self.bias)
-        return y + self._convolve(F.dropout(x, self.dropout), self.delta_weight(), None)
+        return y + self._convolve(F.dropout(x, self.dropout), delta, None)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         torch_convolution: Any = self._conv_forward  # the torch layer's, with its stride and padding

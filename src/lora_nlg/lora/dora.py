@@ -43,6 +43,7 @@ class DoRALinear(FusedLinear):
         norms = []
         for columns, A, B, scaling in self.trained_factors():
             W = self.weight[columns].float()
+            A, B = A.to(W.device), B.to(W.device)  # a new layer draws them on the CPU, whatever the base is on
             cross = (W @ A.t() * B).sum(1)
             square = ((B @ (A @ A.t())) * B).sum(1)
             norms.append((W.square().sum(1) + 2 * scaling * cross + scaling**2 * square).clamp_min(0).sqrt())
@@ -55,7 +56,7 @@ class DoRALinear(FusedLinear):
     @torch.no_grad()
     def delta_weight(self) -> Tensor:
         """m·V/‖V‖ − W, shape (out_features, in_features)."""
-        delta = torch.zeros_like(self.weight)
+        delta = torch.zeros_like(self.weight, dtype=self.update_dtype)
         for part, own in zip(self.slices, self.trained_factors(), strict=True):
             W = self.weight[part.columns].float()
             V = W + own.product()
@@ -77,7 +78,7 @@ class DoRALinear(FusedLinear):
         parts = list(base.split(self.width, dim=-1))
         for part, own, norm in zip(self.slices, self.trained_factors(), norms, strict=True):
             index = part.columns.start // self.width
-            low = F.linear(F.linear(branch, own.A), own.B) * own.scaling
+            low = F.linear(F.linear(branch, own.A.to(x.dtype)), own.B.to(x.dtype)) * own.scaling
             scale = self.lora_magnitude[part.rows] / norm
             parts[index] = (parts[index] + low) * scale.to(base.dtype)
         y = torch.cat(parts, dim=-1)

@@ -53,7 +53,7 @@ class _LoRALinear(torch.autograd.Function):
             columns = grad[:, part.columns]
             grad_low[:, part.ranks] = (columns @ B[part.rows]).mul_(part.scaling)
             if grad_B is not None:
-                grad_B[part.rows] = (columns.t() @ low[:, part.ranks]).mul_(part.scaling)
+                torch.mul(columns.t() @ low[:, part.ranks], part.scaling, out=grad_B[part.rows])
         grad_A = (grad_low.t() @ branch_input).float() if needs_A else None
         grad_x = None
         if needs_x:
@@ -67,16 +67,21 @@ class _LoRALinear(torch.autograd.Function):
         return grad_x, None, grad_weight, grad_bias, grad_A, grad_B, None, None
 
 
-def dropout_scale(x: Tensor, p: float) -> Tensor:
+def dropout_scale(x: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
     """What dropout multiplies by: 0 with probability p, else 1/(1-p); the shape and type of x.
 
     On the CPU the draws are 16 bits each, four from one 64-bit random number: an order of magnitude faster than
     torch's dropout. p is then rounded to a multiple of 2^-16, and the scale made to fit.
+
+    Args:
+        x: what is to be multiplied.
+        p: above 0 and below 1.
+        generator: what the draws come from, on the CPU. Default: the device's own.
     """
     if x.device.type != "cpu":
         return F.dropout(torch.ones_like(x), p)
     dropped = round(p * 65536)
-    words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=generator)
     kept = words.view(torch.int16)[: x.numel()] >= dropped - 32768
     return kept.to(x.dtype).mul_(65536 / (65536 - dropped)).view(x.shape)
 

@@ -5,7 +5,7 @@ Knows nothing of GPT-2: targets are module names. The base's parameters keep the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -143,20 +143,27 @@ def load_lora_state_dict(model: nn.Module, state: Mapping[str, Tensor], bias: st
         value.copy_(state[key])
 
 
-def fold(model: M) -> M:
+def fold(model: M, keep: Collection[str] = ()) -> M:
     """A copy of a model with every LoRA layer replaced by a plain layer holding the merged weight.
 
     Layers without LoRA are shared with the original, not copied: decoding with several adapters keeps one base.
+    Merged weights are fp32 also where the base is held in 16 bits, which would round most of a small update away.
+
+    Args:
+        model: any module.
+        keep: names of LoRA layers that stay as they are. Default: none.
 
     Raises:
         InputError: a merged weight would not be finite.
     """
     copy = _shallow_copy(model)
     for name, layer in lora_layers(model).items():
-        with torch.no_grad():
-            weight = layer.weight if layer.merged else layer.weight + layer.delta_weight()
-        if not torch.isfinite(weight).all():
-            raise InputError(f"the merged weight of {name} is not finite: the adapter has diverged")
+        if name in keep:
+            continue
+        try:
+            weight = layer.merged_weight()
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
         copy.set_submodule(name, _plain_layer(layer, nn.Parameter(weight, requires_grad=False)))
     return copy
 

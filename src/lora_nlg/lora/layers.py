@@ -42,7 +42,7 @@ class LoRALayer(nn.Module):
     _base_weight: Tensor | None = None
 
     def delta_weight(self) -> Tensor:
-        """The update B·A·scaling in the shape, type and layout of `weight`."""
+        """The update B·A·scaling in the shape and layout of `weight`, of `update_dtype`."""
         raise TypeError(f"{type(self).__name__} does not define delta_weight")
 
     def reset_lora_parameters(self) -> None:
@@ -57,14 +57,44 @@ class LoRALayer(nn.Module):
         """Set A and B of every adapted part; the inverse of `factors`."""
         raise TypeError(f"{type(self).__name__} does not define set_factors")
 
+    @property
+    def update_dtype(self) -> torch.dtype:
+        """fp32 also where `weight` is held in less: 16 bits would round most of a small update away."""
+        return torch.promote_types(self.weight.dtype, torch.float32)
+
     @torch.no_grad()
-    def update_norm(self) -> float:
-        """The Frobenius norm of the update."""
+    def merged_weight(self) -> Tensor:
+        """`weight` with the update, of `update_dtype`.
+
+        Raises:
+            InputError: it would not be finite.
+        """
+        if self.merged:
+            return self.weight
+        merged = self.weight + self.delta_weight()
+        if not torch.isfinite(merged).all():
+            raise InputError("the merged weight is not finite: the adapter has diverged; use an earlier snapshot")
+        return merged
+
+    @torch.no_grad()
+    def lost_in(self, dtype: torch.dtype) -> float:
+        """The part of the update that is lost when the merged weight is rounded to a type: ‖rounded − exact‖/‖exact‖.
+
+        The base's own rounding doesn't count: what is rounded is W and W + Δ, and their difference is looked at.
+        """
+        delta = self.delta_weight()
+        rounded = (self.weight + delta).to(dtype).to(delta.dtype) - self.weight.to(dtype).to(delta.dtype)
+        norm = float(delta.norm())
+        return float((rounded - delta).norm()) / norm if norm else 0.0
+
+    @torch.no_grad()
+    def update_norm(self) -> Tensor:
+        """The Frobenius norm of the update: a scalar, on its device."""
         if factors := self.factors():
             square = torch.stack([own.squared_norm() for own in factors]).sum()
         else:
             square = self.delta_weight().double().square().sum()
-        return float(square.sqrt())
+        return square.sqrt()
 
     def pack_weight(self) -> None:
         """Lay the frozen weight out for the CPU; nothing to do for a layer that has no use for it."""
@@ -87,9 +117,7 @@ class LoRALayer(nn.Module):
         """
         if self.merged:
             return
-        merged = self.weight + self.delta_weight()
-        if not torch.isfinite(merged).all():
-            raise InputError("the merged weight is not finite: the adapter has diverged; use an earlier snapshot")
+        merged = self.merged_weight().to(self.weight.dtype)
         # A new parameter, not an in-place sum: unmerging is exact, and a head tied to the base weight keeps it.
         # Kept in __dict__, since a registered parameter would enter the state dict.
         self.__dict__["_base_weight"] = self.weight
@@ -179,7 +207,7 @@ class FusedLinear(nn.Linear, LoRALayer):
 
     def delta_weight(self) -> Tensor:
         """The update, shape (out_features, in_features); zero in the rows of parts that are not adapted."""
-        delta = torch.zeros_like(self.weight)
+        delta = torch.zeros_like(self.weight, dtype=self.update_dtype)
         for own in self.factors():
             delta[own.columns] = own.product().to(delta.dtype)
         return delta
@@ -240,7 +268,7 @@ class Embedding(nn.Embedding, LoRALayer):
 
     def delta_weight(self) -> Tensor:
         """(B·A)ᵀ·scaling, shape (num_embeddings, embedding_dim)."""
-        return ((self.lora_B @ self.lora_A).t() * self.scaling).to(self.weight.dtype)
+        return ((self.lora_B @ self.lora_A).t() * self.scaling).to(self.update_dtype)
 
     def factors(self) -> list[Factors]:
         """The one update; A is (r, num_embeddings), B (embedding_dim, r)."""

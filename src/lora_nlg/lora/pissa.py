@@ -17,6 +17,13 @@ from lora_nlg.lora.layers import FusedLinear
 from lora_nlg.lora.spec import Factors, slices_of
 
 
+def principal_factors(weight: Tensor, r: int, scaling: float) -> tuple[Tensor, Tensor]:
+    """A (r, D_in) and B (D_out, r) whose product times the scaling is a weight's principal part of rank r."""
+    U, S, V = torch.linalg.svd(weight.float(), full_matrices=False)
+    root = (S[:r] / scaling).sqrt()
+    return root[:, None] * V[:r], U[:, :r] * root
+
+
 class PiSSALinear(FusedLinear):
     """`FusedLinear` that trains the weight's principal part.
 
@@ -45,11 +52,9 @@ class PiSSALinear(FusedLinear):
         if self.weight.is_meta:  # a weight yet to be set has no singular vectors
             return
         for columns, A, B, scaling in self.trained_factors():
-            U, S, V = torch.linalg.svd(self.weight[columns].float(), full_matrices=False)
-            r = A.shape[0]
-            root = (S[:r] / scaling).sqrt()
-            A.copy_(root[:, None] * V[:r])
-            B.copy_(U[:, :r] * root)
+            start_A, start_B = principal_factors(self.weight[columns], A.shape[0], scaling)
+            A.copy_(start_A)
+            B.copy_(start_B)
         self.lora_A_init.copy_(self.lora_A)
         self.lora_B_init.copy_(self.lora_B)
 
@@ -76,8 +81,8 @@ class PiSSALinear(FusedLinear):
             return lora_linear(x, self.weight, self.bias, A, B, self._stacked_slices, matmul=self.matmul)
         y = super().forward(x)
         # In the columns of the adapted parts, −s·(x A₀ᵀ) B₀ᵀ.
-        low = F.linear(x, self.lora_A_init)
+        low = F.linear(x, self.lora_A_init.to(x.dtype))
         for part in self.slices:
-            start = F.linear(low[..., part.ranks], self.lora_B_init[part.rows])
+            start = F.linear(low[..., part.ranks], self.lora_B_init[part.rows].to(x.dtype))
             y[..., part.columns] -= (start * part.scaling).to(y.dtype)
         return y

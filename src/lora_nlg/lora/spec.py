@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lora_nlg.errors import InputError
@@ -67,6 +68,18 @@ class Factors(NamedTuple):
     def product(self) -> Tensor:
         """B·A·scaling."""
         return (self.B @ self.A) * self.scaling
+
+    def balanced(self) -> Factors:
+        """The same product from an A with orthogonal rows and a B with orthogonal columns of equal lengths, scaling 1.
+
+        Rounding the two loses little of the product then, also where it is the difference of two greater ones (PiSSA).
+        """
+        Q_B, R_B = torch.linalg.qr(self.B.double())
+        Q_A, R_A = torch.linalg.qr(self.A.double().t())
+        U, S, V = torch.linalg.svd(R_B @ R_A.t() * self.scaling)
+        root = S.sqrt()
+        A, B = root[:, None] * (V @ Q_A.t()), (Q_B @ U) * root
+        return Factors(self.columns, A.to(self.A.dtype), B.to(self.B.dtype), 1.0)
 
     def squared_norm(self) -> Tensor:
         """‖B·A·scaling‖², a scalar, fp64: the trace of (BᵀB)(AAᵀ), so that nothing of the weight's size is built."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lora_nlg.decoding import BeamSettings, Hypothesis, SamplingSettings
 from lora_nlg.errors import InputError
@@ -51,6 +51,7 @@ class Answer:
     """The hypotheses of one search under every length penalty.
 
     Attributes:
+        context: as the model read it.
         hypotheses: all that are among the n best under some penalty.
         slots: states of the context's slots for each hypothesis.
         checked: `scorer`, or `literally`: how the slots were looked for.
@@ -59,6 +60,7 @@ class Answer:
         note: what the reader should know; empty for nothing.
     """
 
+    context: str
     hypotheses: list[Hypothesis]
     slots: list[list[SlotState]]
     checked: str
@@ -75,6 +77,7 @@ class Playground:
         corpus: contexts on offer.
         find_slots: a scorer's view of which slots a text says. Default: none, values are looked for literally.
         command: writes a question as a shell command, without its length penalty. Default: no command.
+        as_trained: writes a context as the training data does. Default: as it stands.
     """
 
     def __init__(
@@ -83,10 +86,11 @@ class Playground:
         corpus: Corpus | None = None,
         find_slots: SlotFinder | None = None,
         command: Callable[[Question], str] = lambda question: "",
+        as_trained: Callable[[str], str] = lambda context: context,
     ) -> None:
         self.systems = {system.name: system for system in systems}
         self.corpus = corpus or Corpus()
-        self.find_slots, self.command = find_slots, command
+        self.find_slots, self.command, self.as_trained = find_slots, command, as_trained
         self._lock = threading.Lock()
 
     @property
@@ -101,8 +105,11 @@ class Playground:
         by the question's own alone.
 
         Raises:
-            InputError: no such system, or settings that don't fit it.
+            InputError: no such system, no context, or settings that don't fit it.
         """
+        question = replace(question, context=self.as_trained(question.context))
+        if not question.context:
+            raise InputError("there is nothing to say: choose a test context, or type one")
         own = question.search.length_penalty
         penalties = [own] if question.sampling else list(dict.fromkeys([own, *PENALTIES]))
         system = self._system(question)
@@ -123,7 +130,7 @@ class Playground:
         length = len(system.run.tokenizer.encode(question.context)) + 1
         cut = length - decoder.longest_prompt
         note = f"The context has {length} tokens; the first {cut} of them were left out." if cut > 0 else ""
-        return Answer(hypotheses, slots, checked, ranked, self.command(question), note)
+        return Answer(question.context, hypotheses, slots, checked, ranked, self.command(question), note)
 
     def words(self, question: Question, hypotheses: Sequence[Sequence[int]]) -> list[list[Word]]:
         """The words of hypotheses, given by their tokens, with the model's log-probabilities.

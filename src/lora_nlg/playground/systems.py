@@ -48,11 +48,18 @@ class System:
                 self._at = (factor, self._laid_out(factor))
             laid_out = self._at[1]
         return Decoder(
-            laid_out.source, self.run.tokenizer, settings, sampling=sampling, dtype=self.dtype, share=laid_out
+            laid_out.source,
+            self.run.tokenizer,
+            settings,
+            batch_size=1,
+            dtype=self.dtype,
+            sampling=sampling,
+            share=laid_out,
+            cuda_graphs=False,  # recording one takes longer than the one search it would serve
         )
 
     def _laid_out(self, factor: float) -> Decoder:
-        model = fold_for_decoding(rescaled(self.run, factor).model)
+        model = fold_for_decoding(rescaled(self.run, factor).model, self.dtype)
         return Decoder(model, self.run.tokenizer, BeamSettings(eval_len=1), dtype=self.dtype, share=self._base)
 
 

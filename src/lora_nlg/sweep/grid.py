@@ -75,6 +75,8 @@ def expand_grid(
             raise InputError(f"`{name}`: the grid needs at least one value")
     if bad := [rate for rate in rates if not 0 < rate < float("inf")]:
         raise InputError(f"`lr`: learning rates must be above 0, got {bad[0]}")
+    if wrong := [seed for seed in seeds if not 0 <= seed < 2**63]:
+        raise InputError(f"`random_seed`: seeds must be at least 0 and below 2^63, got {wrong[0]}")
     members = {
         Member(r, 1.0 if rule == "none" else _alpha(alpha, r), rule, rate, seed)
         for r, alpha, rule, rate, seed in itertools.product(ranks, alphas, rules, rates, seeds)

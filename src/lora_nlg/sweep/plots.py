@@ -1,4 +1,4 @@
-"""The figure of a sweep: final loss over learning rate for each rank and scaling, and the update's size over rank."""
+"""The figure of a sweep: final loss over learning rate (or rank) for each scaling, and the update's size over rank."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def write_figure(path: str | Path, results: Sequence[Result]) -> Path | None:
 
     A panel for each way of choosing the scaling: mean validation loss over the learning rate, a line for each rank,
     bars for the 95% interval over seeds, a star at each rank's best rate; losses beyond three times the best are cut.
-    The last panel: the relative size of the update over rank, at the middle rate.
+    Where there is one rate alone, one panel: the loss over rank, a line for each alpha. The last panel: the relative
+    size of the update over rank, at the middle rate.
 
     Args:
         path: a `.png`.
@@ -36,34 +37,66 @@ def write_figure(path: str | Path, results: Sequence[Result]) -> Path | None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    columns = min(3, len(groups) + 1)
-    rows = math.ceil((len(groups) + 1) / columns)
+    by_rank = len({cell.lr for group in groups.values() for cell in group}) == 1
+    panels = 1 if by_rank else len(groups)
+    columns = min(3, panels + 1)
+    rows = math.ceil((panels + 1) / columns)
     figure, grid = pyplot.subplots(rows, columns, figsize=(3.6 * columns, 2.9 * rows), squeeze=False)
     axes = list(grid.flat)
-    ranks = sorted({cell.r for group in groups.values() for cell in group})
-    colour = {r: pyplot.get_cmap("viridis")(i / max(len(ranks) - 1, 1) * 0.9) for i, r in enumerate(ranks)}
-    # Runs that went wrong would flatten the rest: the axis ends at three times the best loss.
-    limits = (0.95 * min(finite), 1.05 * max(loss for loss in finite if loss <= 3 * min(finite)))
-    for axis, (label, group) in zip(axes, groups.items(), strict=False):
-        best = best_rates(group)
-        for r in sorted({cell.r for cell in group}):
-            line = sorted((c for c in group if c.r == r and math.isfinite(c.mean)), key=lambda cell: cell.lr)
-            bars = [cell.half_width if math.isfinite(cell.half_width) else 0.0 for cell in line]
-            rates, means = [cell.lr for cell in line], [cell.mean for cell in line]
-            axis.errorbar(rates, means, bars, color=colour[r], marker=".", capsize=2, linewidth=1.2, label=f"r = {r}")
-            if r in best:
-                axis.plot(best[r].lr, best[r].mean, marker="*", markersize=11, color=colour[r], zorder=5)
-        axis.set(xscale="log", xlabel="learning rate", ylabel="validation loss", title=label)
-        axis.set_ylim(*limits)
+    if by_rank:
+        draw_ranks(axes[0], groups)
+    else:
+        _draw_rates(axes, groups)
+    for axis in axes[:panels]:
+        # Runs that went wrong would flatten the rest: the axis ends at three times the best loss.
+        axis.set_ylim(0.95 * min(finite), 1.05 * max(loss for loss in finite if loss <= 3 * min(finite)))
     axes[0].legend(fontsize=7)
-    _draw_updates(axes[len(groups)], groups)
-    for axis in axes[len(groups) + 1 :]:
+    _draw_updates(axes[panels], groups)
+    for axis in axes[panels + 1 :]:
         axis.remove()
     figure.tight_layout()
     with atomic_write(path, "wb") as file:
         figure.savefig(file, dpi=100, format="png", metadata={"Software": None})
     pyplot.close(figure)
     return Path(path)
+
+
+def _draw_rates(axes: Sequence[Any], groups: Mapping[str, Sequence[Cell]]) -> None:
+    """A panel for each way of choosing the scaling: loss over learning rate, a line for each rank."""
+    from matplotlib import pyplot
+
+    ranks = sorted({cell.r for group in groups.values() for cell in group})
+    colour = {r: pyplot.get_cmap("viridis")(i / max(len(ranks) - 1, 1) * 0.9) for i, r in enumerate(ranks)}
+    for axis, (label, group) in zip(axes, groups.items(), strict=False):
+        best = best_rates(group)
+        for r in sorted({cell.r for cell in group}):
+            line = sorted((cell for cell in group if cell.r == r), key=lambda cell: cell.lr)
+            _draw_line(axis, [cell.lr for cell in line], line, f"r = {r}", colour[r])
+            if r in best:
+                axis.plot(best[r].lr, best[r].mean, marker="*", markersize=11, color=colour[r], zorder=5)
+        axis.set(xscale="log", xlabel="learning rate", ylabel="validation loss", title=label)
+
+
+def draw_ranks(axis: Any, groups: Mapping[str, Sequence[Cell]]) -> None:
+    """For a sweep at one learning rate: loss over rank, a line for each alpha or other way of choosing the scaling."""
+    rates = {cell.lr for group in groups.values() for cell in group}
+    for label, group in groups.items():
+        line = sorted(group, key=lambda cell: cell.r)
+        _draw_line(axis, [cell.r for cell in line], line, label)
+    ranks = sorted({cell.r for group in groups.values() for cell in group})
+    axis.set(xscale="log", xlabel="rank", ylabel="validation loss", title=f"lr {min(rates):g}")
+    axis.set_xticks(ranks, [str(r) for r in ranks], minor=False)
+    axis.minorticks_off()
+
+
+def _draw_line(axis: Any, places: Sequence[float], line: Sequence[Cell], label: str, colour: Any = None) -> None:
+    """Mean losses of the cells that are finite, bars for their intervals."""
+    shown = [(place, cell) for place, cell in zip(places, line, strict=True) if math.isfinite(cell.mean)]
+    bars = [cell.half_width if math.isfinite(cell.half_width) else 0.0 for _, cell in shown]
+    axis.errorbar(
+        [place for place, _ in shown], [cell.mean for _, cell in shown], bars,
+        color=colour, marker=".", capsize=2, linewidth=1.2, label=label,
+    )  # fmt: skip
 
 
 def _draw_updates(axis: Any, groups: Mapping[str, Sequence[Cell]]) -> None:

@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, read_jsonl
+from lora_nlg.lora.spec import SCALING_RULES
 
 RESULTS, TABLE = "results.jsonl", "table.md"
 T_QUANTILES = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 """Student's t at 97.5% for n values, n − 1 degrees of freedom; beyond ten, 1.96 + 2.4/(n−1) is close enough."""
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "name": str, "r": int, "alpha": (int, float), "rule": str, "lr": (int, float), "scaling": (int, float),
+    "diverged": bool,
+}  # fmt: skip
+"""What a result must hold; one that didn't diverge has a loss and the size of its update, too."""
+_MEASURED = {"valid_loss": (int, float), "relative_update": (int, float)}
 
 Result = Mapping[str, Any]
 
@@ -58,9 +67,28 @@ def interval(values: Sequence[float]) -> float:
 
 
 def read_results(folder: str | Path) -> list[dict[str, Any]]:
-    """The finished members of a sweep; none if it hasn't any yet."""
+    """The finished members of a sweep; none if it hasn't any yet.
+
+    Raises:
+        InputError: a line is not a member's result; the message names it.
+    """
     path = Path(folder) / RESULTS
-    return [value for _, value in read_jsonl(path)] if path.is_file() else []
+    if not path.is_file():
+        return []
+    results = []
+    for number, value in read_jsonl(path):
+        if not _is_result(value):
+            raise InputError(f"{path}, line {number}: not a member's result; take the line out to train it again")
+        results.append(value)
+    return results
+
+
+def _is_result(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    kinds = _KINDS if value.get("diverged") else {**_KINDS, **_MEASURED}
+    whole = all(isinstance(value.get(name), kind) for name, kind in kinds.items())
+    return whole and value["rule"] in SCALING_RULES and value["r"] >= 1
 
 
 def cells(results: Iterable[Result]) -> list[Cell]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import parse_targets
 from lora_nlg.lora import LoRASpec
+from lora_nlg.training import warmup_steps
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class SweepSettings:
     """Examples of each member's validation batch."""
     scheduler: Literal["linear", "cosine", "constant", "inv_sqrt"] = "linear"
     """linear, cosine, constant or inv_sqrt."""
-    warmup_step: int = 0
-    """Steps of linear warm-up."""
+    warmup_step: int | float = 0
+    """Steps of linear warm-up; below 1 a fraction of max_step, such as 0.1."""
     lora_dropout: float = 0.0
     """Dropout on the input of the low-rank branch."""
     label_smooth: float = 0.0
@@ -40,11 +41,16 @@ class SweepSettings:
     """Largest norm of a member's gradient; 0 leaves it."""
     save_interval: int = 100
     """Steps between snapshots of a group."""
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    """fp32 or bf16: what is computed in; what trains stays fp32."""
+    cuda_graph: Literal["auto", "true", "false"] = "auto"
+    """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
 
     def __post_init__(self) -> None:
         for name in ("max_step", "train_batch_size", "valid_batch_size", "save_interval"):
             if getattr(self, name) < 1:
                 raise InputError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        warmup_steps(self.warmup_step, self.max_step)
         specs = parse_targets(self.lora_targets, LoRASpec())
         if any(spec != LoRASpec() for spec in specs.values()):
             raise InputError("`lora_targets`: in a sweep the grid sets r and alpha; name the targets alone")
@@ -59,5 +65,5 @@ class SweepSettings:
     def to_json(self) -> dict[str, Any]:
         """What decides a member's result."""
         values = asdict(self)
-        del values["save_interval"], values["lora_targets"]
+        del values["save_interval"], values["lora_targets"], values["cuda_graph"]
         return {"targets": list(self.targets), "batch_size": values.pop("train_batch_size"), **values}

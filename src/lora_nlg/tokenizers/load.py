@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_nlg.errors import InputError
+from lora_nlg.tokenizers.added_tokens import TOKENIZER_JSON
 from lora_nlg.tokenizers.base import Tokenizer, show
 from lora_nlg.tokenizers.gpt2_bpe import read_pair, read_tokenizer_json
 from lora_nlg.tokenizers.sentencepiece import read_model
@@ -23,7 +24,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
             two files, a `tokenizer.json`, or a SentencePiece `.model`.
 
     Returns:
-        The tokenizer. A folder with both GPT-2's pair of files and a `tokenizer.json` is read from the pair.
+        The tokenizer. Where a folder has both GPT-2's pair of files and a `tokenizer.json`, they must agree.
 
     Raises:
         InputError: nothing there, no vocabulary or more than one kind in the folder, or a file that is not
@@ -48,17 +49,22 @@ def _from_folder(folder: Path) -> Tokenizer:
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
     pairs = [pair for pair in PAIRS.items() if pair[0] in names or pair[1] in names]
     models = [name for name in names if name.endswith(".model")]
-    if len(models) > 1 or (models and (pairs or "tokenizer.json" in names)):
+    if len(models) > 1 or (models and pairs):
         kinds = [*models, *(name for pair in pairs for name in pair if name in names)]
-        kinds += ["tokenizer.json"] if "tokenizer.json" in names else []
         raise InputError(f"{folder} holds more than one vocabulary ({show(kinds)}); give the file itself")
     if models:
         return read_model(folder / models[0])
     if pairs:
         vocabulary, merges = pairs[0]
-        return _pair(folder / vocabulary, folder / merges)
-    if "tokenizer.json" in names:
-        return read_tokenizer_json(folder / "tokenizer.json")
+        tokenizer = _pair(folder / vocabulary, folder / merges)
+        if TOKENIZER_JSON in names and read_tokenizer_json(folder / TOKENIZER_JSON).sha256 != tokenizer.sha256:
+            raise InputError(
+                f"{folder} holds two vocabularies: {TOKENIZER_JSON} is another than {vocabulary} with {merges}; delete "
+                "the wrong one, or give the file itself"
+            )
+        return tokenizer
+    if TOKENIZER_JSON in names:
+        return read_tokenizer_json(folder / TOKENIZER_JSON)
     found = show(names) if names else "nothing"
     raise InputError(f"no vocabulary in {folder} (found {found}); allowed: {ALLOWED}")
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
 import sentencepiece
 
 from lora_nlg.errors import InputError
-from lora_nlg.files import atomic_write
+from lora_nlg.files import atomic_write, write_json
+from lora_nlg.tokenizers.added_tokens import CONFIG, TOKENIZER_JSON, added_tokens, read_object
 from lora_nlg.tokenizers.base import END_OF_TEXT, split_special
+from lora_nlg.tokenizers.sentencepiece_json import SPACE, tokenizer_config, tokenizer_json
 
+log = logging.getLogger(__name__)
 MODEL_FILE = "sentencepiece.model"
-SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece spells a space inside its pieces
 PROBE = f" two  spaces, <0x41>, {END_OF_TEXT}\n\té \N{GRINNING FACE}  "  # what a lossless vocabulary gives back
 
 
@@ -84,11 +87,31 @@ class SentencePieceTokenizer:
         return str(self._processor.decode(ids))
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write `sentencepiece.model`. Returns its path in a list."""
+        """Write `sentencepiece.model` and, for transformers, `tokenizer.json` with its settings."""
         path = Path(folder) / MODEL_FILE
         with atomic_write(path, "wb") as file:
             file.write(self._model)
-        return [path]
+        if (content := tokenizer_json(self._processor)) is None:
+            log.warning("%s has no equal form as %s: transformers can't read this vocabulary", path, TOKENIZER_JSON)
+            return [path]
+        write_json(Path(folder) / TOKENIZER_JSON, content)
+        write_json(Path(folder) / CONFIG, tokenizer_config(self._processor))
+        return [path, Path(folder) / TOKENIZER_JSON, Path(folder) / CONFIG]
+
+    def pieces(self) -> dict[str, int]:
+        """Piece → id."""
+        return {self._processor.id_to_piece(index): index for index in range(self.vocab_size)}
+
+    def check_twin(self, path: Path) -> None:
+        """Refuse a `tokenizer.json` beside the model that is another vocabulary.
+
+        Raises:
+            InputError: it isn't what `save` writes.
+        """
+        if read_object(path).get("model") != (tokenizer_json(self._processor) or {}).get("model"):
+            raise InputError(
+                f"{path} is another vocabulary than the SentencePiece model beside it; delete the wrong one"
+            )
 
     def _byte(self, byte: int) -> int:
         return int(self._processor.piece_to_id(f"<0x{byte:02X}>"))
@@ -101,9 +124,18 @@ def read_model(path: Path) -> SentencePieceTokenizer:
         InputError: absent or not a SentencePiece model this project can use.
     """
     try:
-        return SentencePieceTokenizer(path.read_bytes(), str(path))
+        tokenizer = SentencePieceTokenizer(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None
+    added = [token for token in added_tokens(path.parent, tokenizer.pieces()) if token.id != tokenizer.eos_id]
+    if added:
+        raise InputError(
+            f"{path} comes with the added token {added[0].content!r}, which SentencePiece doesn't know; train a "
+            "vocabulary that has it as text (`lora-nlg train-tokenizer`)"
+        )
+    if (path.parent / TOKENIZER_JSON).is_file():
+        tokenizer.check_twin(path.parent / TOKENIZER_JSON)
+    return tokenizer
 
 
 def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:

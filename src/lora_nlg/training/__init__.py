@@ -6,11 +6,12 @@ validate, save and stop (`Trainer`) know nothing of each other's insides.
 
 from lora_nlg.training.adapter import AdapterSettings, adapt
 from lora_nlg.training.checkpoints import Checkpoints
+from lora_nlg.training.filled import FilledStep
 from lora_nlg.training.loop import Trainer
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.meter import Meter
 from lora_nlg.training.optim import MOMENTS, OPTIMIZERS, AdamWLoRA, FlatParameters, make_optimizer
-from lora_nlg.training.schedules import SCHEDULES, Schedule, parse_points
+from lora_nlg.training.schedules import LONG_WARMUP, SCHEDULES, Schedule, parse_points, warmup_steps
 from lora_nlg.training.settings import LoopSettings, OptimisationSettings, Outcome
 from lora_nlg.training.snapshots import Snapshot, latest_snapshot, load_snapshot, save_snapshot
 from lora_nlg.training.state import TrainingState
@@ -20,6 +21,7 @@ from lora_nlg.training.tracking import JsonlTracker, TensorBoardTracker, Tracker
 from lora_nlg.training.validation import LossValidation, Validation
 
 __all__ = [
+    "LONG_WARMUP",
     "MOMENTS",
     "OPTIMIZERS",
     "SCHEDULES",
@@ -28,6 +30,7 @@ __all__ = [
     "Best",
     "Checkpoints",
     "EagerStep",
+    "FilledStep",
     "FlatParameters",
     "JsonlTracker",
     "LoopSettings",
@@ -54,4 +57,5 @@ __all__ = [
     "parse_points",
     "prepare_precision",
     "save_snapshot",
+    "warmup_steps",
 ]

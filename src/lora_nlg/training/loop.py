@@ -17,8 +17,9 @@ from lora_nlg.batching import Loader, StepData
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
-from lora_nlg.progress import progress_bar
+from lora_nlg.progress import not_counted, progress_bar
 from lora_nlg.training.checkpoints import Checkpoints
+from lora_nlg.training.late import LATE
 from lora_nlg.training.meter import Meter
 from lora_nlg.training.schedules import Schedule
 from lora_nlg.training.settings import LoopSettings, Outcome
@@ -121,8 +122,10 @@ class Trainer:
         reason = self._reason_to_end(request)  # a run resumed at its end has one already
         while not reason:
             self._advance(next(steps), stop=bool(request))
-            if self._must_read(request):
+            if self._must_read():
                 self._read(bar)
+            else:
+                self.meter.read(late=LATE)
             bar.update()
             self._validate_what_is_due(bar)
             reason = self._reason_to_end(request)
@@ -152,16 +155,15 @@ class Trainer:
     def _due_validations(self) -> list[str]:
         return [measure for measure in self.validations if self._is_last() or self._is_due(self.intervals[measure])]
 
-    def _must_read(self, request: StopRequest) -> bool:
-        """Whether the numbers of the steps taken are needed now.
+    def _must_read(self) -> bool:
+        """Whether the numbers of all steps taken are needed now.
 
-        Reading them waits for a CUDA device, so there it is done once per interval, and by all ranks at the same
-        step: they must agree on when to stop.
+        Reading them waits for a CUDA device, so there it is done once per interval; in between they are read late,
+        but by all ranks at the same step: they must agree on when to stop.
         """
         settings = self.settings
         due = self._is_last() or self._is_due(settings.log_interval) or self._is_due(settings.save_interval)
-        alone = bool(request) and self.world.size == 1
-        return self.world.device.type == "cpu" or due or alone or bool(self._due_validations())
+        return self.world.device.type == "cpu" or due or bool(self._due_validations())
 
     def _read(self, bar: tqdm[Any]) -> None:
         self.meter.read()
@@ -174,7 +176,7 @@ class Trainer:
 
     def _validate_what_is_due(self, bar: tqdm[Any]) -> None:
         if due := self._due_validations():
-            with self.meter.paused():
+            with self.meter.paused(), not_counted(bar):
                 for measure in due:
                     self._validate(measure, bar)
 
@@ -193,6 +195,7 @@ class Trainer:
             bar.write(shown, file=sys.stderr)
 
     def _save(self) -> None:
+        self.meter.read()  # where a stop was noticed late: nothing is saved that isn't finite
         self.meter.tracker.flush()  # the snapshot promises that all lines up to its step are there
         self.checkpoints.save(self.step, self.bests, self.settings.keep_last)
 

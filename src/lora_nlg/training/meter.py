@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lora_nlg.batching import StepData
+from lora_nlg.training.late import LateNumbers
 from lora_nlg.training.stopping import NotFinite
 from lora_nlg.training.tracking import Tracker, Trackers
-
-
-class _Noted(NamedTuple):
-    """A step whose numbers are still on the device."""
-
-    data: StepData
-    rate: float
-    numbers: Tensor
 
 
 class Meter:
@@ -40,7 +33,8 @@ class Meter:
         self.device, self.overflows = device, overflows
         self.tracker: Tracker = Trackers()
         self.stopped = False
-        self._pending: list[_Noted] = []
+        self._noted: deque[tuple[StepData, float]] = deque()  # steps whose numbers weren't read yet, and their rates
+        self._numbers = LateNumbers()
         self._shown = ""
         self._since, self._tokens, self._speed = time.perf_counter(), 0, 0.0
 
@@ -56,25 +50,26 @@ class Meter:
             rate: its learning rate.
             numbers: loss, gradient norm and stop requests (see `Step`), shape (3,).
         """
-        self._pending.append(_Noted(data, rate, numbers))
+        self._noted.append((data, rate))
+        self._numbers.send(numbers)
 
-    def read(self) -> None:
-        """Read back and log the numbers of all steps noted; waits for the device.
+    def read(self, late: int = 0) -> None:
+        """Read back and log the numbers of the steps noted.
+
+        Args:
+            late: how many of the last ones to leave for later. Default: 0, which waits for the device.
 
         Raises:
             NotFinite: a loss or gradient is no longer finite.
         """
-        pending, self._pending = self._pending, []
-        if not pending:
-            return
-        rows = torch.stack([noted.numbers for noted in pending]).tolist()  # the one wait for the device
-        for (data, rate, _), (loss, norm, stops) in zip(pending, rows, strict=True):
+        for loss, norm, stops in self._numbers.read(late):
+            data, rate = self._noted.popleft()
             if not math.isfinite(loss) or not (math.isfinite(norm) or self.overflows):
                 raise NotFinite(data.step, loss, norm, data.ids)
             self.tracker.log("train", data.step, {"loss": loss, "lr": rate, "grad_norm": norm, "epoch": data.epoch})
             self.stopped = self.stopped or stops > 0
             self._tokens += data.n_tokens
-        self._shown = f"loss {rows[-1][0]:.4f}, lr {pending[-1].rate:.2e}"
+            self._shown = f"loss {loss:.4f}, lr {rate:.2e}"
 
     def log_speed(self, step: int) -> None:
         """Log seconds of training since the last call, tokens a second in them, and the most memory held so far."""

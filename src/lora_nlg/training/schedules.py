@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from lora_nlg.errors import InputError
 
+LONG_WARMUP = 0.2
+"""Part of a run above which a warm-up is longer than people mean it."""
 SCHEDULES = ("linear", "cosine", "constant", "inv_sqrt", "cycle")
 
 
@@ -45,7 +47,7 @@ class Schedule:
         if self.name != "cycle" and not 0 <= self.warmup_step <= self.max_step:
             raise InputError(
                 f"`warmup_step` {self.warmup_step} must lie between 0 and the run's {self.max_step} steps; "
-                "for a short run add `warmup_step` 0"
+                "for a short run add `warmup_step` 0, or a fraction of it such as 0.1"
             )
         if (self.name == "cycle") != bool(self.points):
             raise InputError("`i_steps` and `i_lrs` give the points of `scheduler` cycle, and only of it")
@@ -80,6 +82,23 @@ class Schedule:
             if start <= done < end:
                 return low + (high - low) * (done - start) / (end - start)
         return self.points[-1][1]
+
+
+def warmup_steps(given: float, max_step: int) -> int:
+    """The steps of a warm-up that is given in steps, or as a fraction of the run.
+
+    Args:
+        given: below 1 a fraction, else a whole number.
+        max_step: optimiser steps of the run.
+
+    Raises:
+        InputError: it is negative, or above 1 and not whole.
+    """
+    if 0 < given < 1:
+        return round(given * max_step)
+    if not (given >= 0 and math.isfinite(given) and given == int(given)):
+        raise InputError(f"`warmup_step` must be a number of steps or a fraction of the run such as 0.1, got {given}")
+    return int(given)
 
 
 def parse_points(steps: str, rates: str) -> tuple[tuple[int, float], ...]:

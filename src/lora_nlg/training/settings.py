@@ -6,12 +6,13 @@ command, save for label smoothing (none) and the optimiser.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from lora_nlg.dtypes import DtypeName
 from lora_nlg.errors import InputError
-from lora_nlg.training.schedules import Schedule, parse_points
+from lora_nlg.training.schedules import Schedule, parse_points, warmup_steps
 from lora_nlg.training.stopping import Best
 
 
@@ -35,8 +36,8 @@ class OptimisationSettings:
     """Whether the moments' start at zero is corrected for; false needs adamw_lora."""
     scheduler: Literal["linear", "cosine", "constant", "inv_sqrt", "cycle"] = "linear"
     """linear, cosine, constant, inv_sqrt or cycle; one step per optimiser step."""
-    warmup_step: int = 500
-    """Optimiser steps of linear warm-up."""
+    warmup_step: int | float = 500
+    """Optimiser steps of linear warm-up; below 1 a fraction of the run, such as 0.1."""
     i_steps: str = ""
     """Steps of the points of a cycle, comma-separated."""
     i_lrs: str = ""
@@ -59,6 +60,13 @@ class OptimisationSettings:
             raise InputError(f"`max_step` must be at least 1, got {self.max_step}")
         if not self.grad_clip >= 0:
             raise InputError(f"`grad_clip` must be at least 0, got {self.grad_clip}")
+        for name, least, most in (
+            ("adam_beta1", 0, 1), ("adam_beta2", 0, 1), ("adam_epsilon", 0, math.inf), ("weight_decay", 0, math.inf),
+            ("random_seed", 0, 2**63),
+        ):  # fmt: skip
+            if not least <= getattr(self, name) < most:
+                bound = f" and below {most}" if most < math.inf else " and finite"
+                raise InputError(f"`{name}` must be at least {least}{bound}, got {getattr(self, name)}")
 
     @property
     def denominator_offset(self) -> float:
@@ -78,7 +86,8 @@ class OptimisationSettings:
         max_step = self.max_step
         if max_step is None:  # the points of a cycle end the run, as the predecessor's do
             max_step = points[-1][0] if points else self.max_epoch * steps_per_epoch
-        return Schedule(self.scheduler, self.lr, max_step, self.warmup_step, points)
+        warmup = warmup_steps(self.warmup_step, max_step)
+        return Schedule(self.scheduler, self.lr, max_step, warmup, points)
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,9 @@ def load_snapshot(folder: str | Path) -> Snapshot:
         return Snapshot(value["step"], load_file(folder / SNAPSHOT_TENSORS), value["state"], value["identity"])
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError) as error:
+    except (OSError, MemoryError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise InputError(f"snapshot {folder} is damaged: {type(error).__name__}: {error}") from None
+    except SafetensorError as error:
         raise InputError(f"snapshot {folder} is damaged: {type(error).__name__}: {error}") from None
 
 

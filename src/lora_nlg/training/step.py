@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from lora_nlg.batching import Batch, StepData
+from lora_nlg.batching import Batch, FilledBatch, StepData
 from lora_nlg.distributed import World
 from lora_nlg.dtypes import named_dtype
 from lora_nlg.gpt2 import GPT2, FlatAttention
@@ -84,9 +84,10 @@ class EagerStep:
         scaler.update()
         return torch.stack((flat.sums[0] / denominator, norm, flat.sums[1]))
 
-    def add_gradient(self, batch: Batch, denominator: float) -> None:
+    def add_gradient(self, batch: Batch | FilledBatch, denominator: float) -> None:
         """Add a micro-batch's loss to the sum of losses, and its share of the mean's gradient to the gradient."""
-        with autocast(self.settings.dtype, self.world.device):
+        assert isinstance(batch, Batch), "filled batches are `FilledStep`'s"
+        with precision(self.model, self.settings.dtype, self.world.device):
             total = batch_loss(self.model, batch.to(self.world.device), self.loss)
         torch.autograd.backward(self.state.scaler.scale(total / denominator))
         self.state.flat.sums[0] += total.detach()
@@ -116,9 +117,14 @@ def prepare_precision(model: nn.Module, dtype: str) -> None:
                 parameter.data = parameter.data.to(held)
 
 
-def autocast(dtype: str, device: torch.device) -> AbstractContextManager[object]:
-    """The context the forward pass runs in."""
-    return nullcontext() if dtype == "fp32" else torch.autocast(device.type, named_dtype(dtype))
+def precision(model: nn.Module, dtype: str, device: torch.device) -> AbstractContextManager[object]:
+    """The context a forward pass of this model runs in: autocast where operands of several types meet.
+
+    With a frozen base in the type computed in, only LoRA's matrices are of another, and their layers cast them. On
+    CUDA autocast would only add its own casts then, around each layer norm; on the CPU it chooses kernels.
+    """
+    mixed = device.type == "cpu" or any(p.requires_grad and "lora_" not in name for name, p in model.named_parameters())
+    return torch.autocast(device.type, named_dtype(dtype)) if mixed and dtype != "fp32" else nullcontext()
 
 
 def batch_loss(model: GPT2, batch: Batch, loss: TargetLoss) -> Tensor:
@@ -139,10 +145,16 @@ def batch_loss(model: GPT2, batch: Batch, loss: TargetLoss) -> Tensor:
 
 def seed_step(seed: int, step: int, rank: int, micro_batch: int) -> None:
     """Seed dropout as a function of where in the run we are, so that resuming needs no generator state."""
+    torch.manual_seed(dropout_seed(seed, step, rank, micro_batch))
+
+
+def dropout_seed(seed: int, step: int, rank: int, micro_batch: int) -> int:
+    """The seed of a micro-batch's dropout."""
     digest = hashlib.blake2b(f"{seed}/{step}/{rank}/{micro_batch}".encode(), digest_size=8).digest()
-    torch.manual_seed(int.from_bytes(digest, "little") >> 1)
+    return int.from_bytes(digest, "little") >> 1
 
 
 def update_norms(model: nn.Module) -> dict[str, float]:
     """The Frobenius norm of every LoRA layer's update, by layer name."""
-    return {name: layer.update_norm() for name, layer in lora_layers(model).items()}
+    norms = {name: layer.update_norm() for name, layer in lora_layers(model).items()}
+    return dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True)) if norms else {}

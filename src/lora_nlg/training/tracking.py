@@ -7,6 +7,7 @@ A line of `metrics.jsonl` is `{"kind": "train" | "valid" | "speed" | …, "step"
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from lora_nlg.files import atomic_write
 from lora_nlg.run_folder import METRICS, TENSORBOARD
 
 Values = Mapping[str, float]
+log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
@@ -50,7 +52,7 @@ class JsonlTracker:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
-            kept = [line for line in _complete_lines(self.path) if json.loads(line)["step"] <= after]
+            kept = [line for line, step in _sound_lines(self.path) if step <= after]
             with atomic_write(self.path) as file:
                 file.writelines(kept if after else [])
         self._file: IO[str] = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
@@ -75,15 +77,26 @@ class JsonlTracker:
         self._file.close()
 
 
-def _complete_lines(path: Path) -> Iterable[str]:
-    # A kill can leave half a line at the end; it belongs to a step that will be run again.
-    with open(path, encoding="utf-8", errors="replace") as file:
+def _sound_lines(path: Path) -> Iterable[tuple[str, int]]:
+    """Lines with their steps. Others are left out, and said, save for the last: a kill can leave half a line."""
+    bad, torn = 0, False
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
         for line in file:
-            try:
-                if "step" in json.loads(line):
-                    yield line if line.endswith("\n") else line + "\n"
-            except json.JSONDecodeError:
-                return
+            step = _step_of(line)
+            if step is not None:
+                yield line if line.endswith("\n") else line + "\n", step
+            bad, torn = bad + (step is None), step is None and not line.endswith("\n")
+    if bad > torn:
+        log.warning("warning: %d lines of %s are damaged and left out; the others are kept", bad - torn, path)
+
+
+def _step_of(line: str) -> int | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    step = value.get("step") if isinstance(value, dict) else None
+    return step if isinstance(step, int) and not isinstance(step, bool) else None
 
 
 class TensorBoardTracker:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from lora_nlg.batching import Example, make_batch
+from lora_nlg.batching import Batch, Example, fill_up, make_batch
 from lora_nlg.distributed import World
+from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
+from lora_nlg.progress import progress_bar
+from lora_nlg.training.filled import FilledLoss
 from lora_nlg.training.loss import TargetLoss
-from lora_nlg.training.step import autocast, batch_loss
+from lora_nlg.training.step import batch_loss, precision
 
 
 class Validation(Protocol):
@@ -43,6 +48,7 @@ class LossValidation:
         dtype: see `prepare_precision`.
         world: ranks to share the work with.
         loss: without smoothing, so that perplexity means what it says.
+        cuda_graph: see `graphs.MODES`. Default: `auto`.
     """
 
     model: GPT2
@@ -50,6 +56,7 @@ class LossValidation:
     dtype: str
     world: World
     loss: TargetLoss
+    cuda_graph: str = "auto"
     kind = "valid"
 
     @torch.no_grad()
@@ -58,18 +65,36 @@ class LossValidation:
         model, world = self.model, self.world
         was_training = model.training
         model.eval()
-        # Accumulated in fp64 on the device: the result doesn't depend on how batches are dealt to ranks.
-        sums = torch.zeros(2, dtype=torch.float64, device=world.device)
-        for examples in self.batches[world.rank :: world.size]:
-            batch = make_batch(examples).to(world.device)
-            if len(batch.targets):
-                with autocast(self.dtype, world.device):
-                    sums[0] += batch_loss(model, batch, self.loss)
-                sums[1] += len(batch.targets)
+        own = self.batches[world.rank :: world.size]
+        with progress_bar(own, desc="validate", unit="batch", leave=False, disable=not world.is_main) as bar:
+            batches = (make_batch(examples) for examples in bar)
+            sums = self._sums(batch for batch in batches if len(batch.targets))
         model.train(was_training)
         total, count = world.sum_(sums).tolist()
-        mean = total / max(count, 1)
+        if not count:
+            raise InputError("validation has no token to predict: nothing to select a model by")
+        mean = total / count
         return {"loss": mean, "ppl": math.exp(mean) if mean < 700 else math.inf}, {}
+
+    def _sums(self, batches: Iterable[Batch]) -> Tensor:
+        """The sum of the batches' losses, and of their targets, shape (2,)."""
+        device = self.world.device
+        if device.type == "cuda":
+            most = max(len(examples) for examples in self.batches)
+            for batch in batches:
+                self._filled.add(fill_up([batch], [1], most).pin_memory())
+            return self._filled.take()
+        # Accumulated in fp64: the result doesn't depend on how batches are dealt to ranks.
+        sums = torch.zeros(2, dtype=torch.float64)
+        for batch in batches:
+            with precision(self.model, self.dtype, device):
+                sums[0] += batch_loss(self.model, batch, self.loss)
+            sums[1] += len(batch.targets)
+        return sums
+
+    @cached_property
+    def _filled(self) -> FilledLoss:
+        return FilledLoss(self.model, self.loss, self.dtype, self.world.device, self.cuda_graph)
 
     def describe(self, values: Mapping[str, float]) -> str:
         """See `Validation.describe`."""

@@ -15,20 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lora_nlg import __version__
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_json, write_json
+from lora_nlg.files import parse_json, read_json, write_json
 from lora_nlg.gpt2 import GPT2, GPT2Config, lora_targets, targets_of
 from lora_nlg.lora import LoRASpec, inject, load_lora_state_dict, lora_state_dict, variant_of
 from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION
 from lora_nlg.tokenizers import Tokenizer
-from lora_nlg.weights.base import base_hash, save_tensors
+from lora_nlg.weights.base import base_hash
+from lora_nlg.weights.sealing import CHECKSUM, check_seal, sealed
+from lora_nlg.weights.tensor_files import read_safetensors, save_tensors
 
 FORMAT = "lora-nlg adapter 1"
 _HEADER = "lora_nlg"
+_FIELDS = {
+    "format", "targets", "variant", "bias", "base", "tokenizer", "step", "code_version", "extra", "sha256", CHECKSUM,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,9 @@ def info_from_json(value: Mapping[str, Any], source: str) -> AdapterInfo:
         raise InputError(f"{source} is damaged: it is no JSON object")
     if value.get("format") != FORMAT:
         raise InputError(f"{source} is {value.get('format')!r}, not {FORMAT!r}; was it written by a newer version?")
+    if unknown := sorted(set(value) - _FIELDS):
+        raise InputError(f"{source} is damaged: it has the unknown field {unknown[0]!r}")
+    check_seal(value, source)
     try:
         targets = {}
         for name, entry in value["targets"].items():
@@ -139,7 +146,7 @@ def info_from_json(value: Mapping[str, Any], source: str) -> AdapterInfo:
             code_version=value["code_version"],
             extra=value["extra"],
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{source} is damaged: {type(error).__name__}: {error}") from None
 
 
@@ -190,7 +197,7 @@ def write_adapter(folder: str | Path, tensors: Mapping[str, Tensor], info: Adapt
     """Write tensors that already have an adapter's names; see `save_adapter`."""
     weights, description = Path(folder) / ADAPTER, Path(folder) / ADAPTER_DESCRIPTION
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    value = {**info.to_json(), "sha256": tensors_hash(tensors)}
+    value = sealed({**info.to_json(), "sha256": tensors_hash(tensors)})
     description.unlink(missing_ok=True)
     save_tensors(weights, tensors, {"format": "pt", _HEADER: json.dumps(value)})
     write_json(description, value)
@@ -220,7 +227,7 @@ def find_adapter(path: str | Path) -> Path:
 
 
 def read_adapter(path: str | Path) -> tuple[AdapterInfo, dict[str, Tensor]]:
-    """Read an adapter, checking its description and its values against their hash.
+    """Read an adapter, checking its description against its checksum and its values against their hash.
 
     Args:
         path: a folder with `adapter.safetensors`, or the file.
@@ -232,15 +239,10 @@ def read_adapter(path: str | Path) -> tuple[AdapterInfo, dict[str, Tensor]]:
         InputError: no such file, not an adapter of ours, damaged, or contradicted by the `adapter.json` beside it.
     """
     file = find_adapter(path)
-    try:
-        with safe_open(file, framework="pt") as handle:
-            header = (handle.metadata() or {}).get(_HEADER)
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a mapping)
-    except SafetensorError as error:
-        raise InputError(f"{file} is not a readable safetensors file: {error}") from None
-    if header is None:
+    tensors, metadata = read_safetensors(file)
+    if (header := metadata.get(_HEADER)) is None:
         raise InputError(f"{file} is not an adapter lora-nlg wrote; `lora-nlg inspect {file}` says what it is")
-    value = json.loads(header)
+    value = parse_json(header, str(file))
     info = info_from_json(value, str(file))
     description = file.parent / ADAPTER_DESCRIPTION
     if file.name == ADAPTER and description.is_file():

@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from lora_nlg.errors import InputError, first_line
-from lora_nlg.files import atomic_write, read_json, write_json
+from lora_nlg.errors import InputError
+from lora_nlg.files import read_json, write_json
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, named_config
+from lora_nlg.run_folder import MODEL_DESCRIPTION
+from lora_nlg.weights.sealing import check_seal
+from lora_nlg.weights.tensor_files import find_weights, read_any, save_tensors, unfit, unwrap, unwrapped_names
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 HEAD_NAMES = ("lm_head.weight", "lm_head.decoder.weight")
 """The tied head in Hugging Face's files and in the predecessor's."""
-_DOWNLOAD = "download GPT-2 with scripts/download_gpt2.sh sm|md|lg|xl, or check the path"
 COMPUTED = {
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # one function under two names
     "scale_attn_weights": (True,),
@@ -35,73 +34,35 @@ COMPUTED = {
 }
 """What `config.json` may say of how a GPT-2 computes, besides its sizes; the first is Hugging Face's default."""
 _TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
-_MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)$")
-
-
-def find_weights(path: str | Path) -> Path:
-    """The weights file a path means: the file itself, or the one in a folder.
-
-    Raises:
-        InputError: nothing there, or a folder without a weights file.
-    """
-    path = Path(path)
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise InputError(f"no base weights at {path}; {_DOWNLOAD}")
-    for name in WEIGHT_FILES:
-        if (path / name).is_file():
-            return path / name
-    raise InputError(f"{path} holds none of {', '.join(WEIGHT_FILES)}; {_DOWNLOAD}")
-
-
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` file or a torch pickle, the latter loaded with `weights_only=True`.
-
-    Raises:
-        InputError: the file can't be read as either, or isn't a flat mapping of names to tensors.
-    """
-    value = read_any(path)
-    if not isinstance(value, dict) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
-        raise InputError(f"{path} is not a mapping of names to tensors; `lora-nlg inspect {path}` says what it is")
-    return value
-
-
-def read_any(path: str | Path) -> Any:
-    """Whatever a `.safetensors` file or a torch pickle holds; a pickle can hold plain values and tensors only.
-
-    Raises:
-        InputError: no file, or it can't be read as either.
-    """
-    path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"no file {path}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise InputError(f"{path} is not a readable weights file: {first_line(error)}") from None
-    except Exception as error:  # safetensors raises its own SafetensorError, which it exports in no stable place
-        raise InputError(f"{path} is not a readable safetensors file: {error}") from None
+_MASK_BUFFER = re.compile(r"^h\.\d+\.attn\.(bias|masked_bias)$")
+_BLOCK = re.compile(r"transformer\.h\.(\d{1,9})\.")
 
 
 def canonical_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Released names -> the model's: `transformer.` in front, mask buffers left out.
 
     A head equal to the token embedding is left out (it is tied); another one stays as `lm_head.weight`.
+
+    Raises:
+        InputError: two tensors have one meaning, and not the same values.
     """
-    named = {}
+    named: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        name = name.removeprefix("transformer.")
-        if name in HEAD_NAMES:
-            named["lm_head.weight"] = tensor
-        elif not _MASK_BUFFER.search(name):
-            named[f"transformer.{name}"] = tensor
+        plain = name.removeprefix("transformer.")
+        if _MASK_BUFFER.search(plain):
+            continue
+        own = "lm_head.weight" if plain in HEAD_NAMES else f"transformer.{plain}"
+        if own in named and not _equal(named[own], tensor):
+            raise InputError(f"{name} is there under two names, with other values under each")
+        named[own] = tensor
     embedding = named.get("transformer.wte.weight")
-    if "lm_head.weight" in named and embedding is not None and torch.equal(named["lm_head.weight"], embedding):
+    if "lm_head.weight" in named and embedding is not None and _equal(named["lm_head.weight"], embedding):
         del named["lm_head.weight"]
     return named
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
 
 
 def config_from_folder(folder: str | Path) -> GPT2Config | None:
@@ -114,17 +75,22 @@ def config_from_folder(folder: str | Path) -> GPT2Config | None:
     if not path.is_file():
         return None
     values = read_json(path)
-    if values.get("model_type") != "gpt2":
-        raise InputError(f"{path} describes a {values.get('model_type')!r} model, not gpt2")
+    if not isinstance(values, dict) or values.get("model_type") != "gpt2":
+        kind = values.get("model_type") if isinstance(values, dict) else None
+        raise InputError(f"{path} describes {'no' if kind is None else f'a {kind!r}'} model, not gpt2")
     sizes = ("n_layer", "n_embd", "n_head", "vocab_size", "n_positions", "layer_norm_epsilon")
     if missing := [name for name in sizes if name not in values]:
         raise InputError(f"{path} lacks {', '.join(missing)}")
     for name, computed in COMPUTED.items():
-        if (value := values.get(name, computed[0])) not in computed:
+        value = values.get(name, computed[0])
+        if not any(value is one or (isinstance(one, str) and value == one) for one in computed):
             raise InputError(
                 f"{path} says {name} is {value!r}; this model computes {' or '.join(map(str, computed))} only"
             )
-    return GPT2Config(**{name: values[name] for name in sizes})
+    try:
+        return GPT2Config(**{name: values[name] for name in sizes})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def base_config(
@@ -210,36 +176,113 @@ def load_base(path: str | Path, config: GPT2Config | None = None) -> GPT2:
         The model, fp32, on the CPU, in evaluation mode.
 
     Raises:
-        InputError: no file, no shape, or any missing, unexpected or misshapen key; all of them are named.
+        InputError: no file, no shape, or any missing, unexpected or misshapen key; all of them are named. Or a
+            model that lora-nlg trained and that was changed since.
     """
     file = find_weights(path)
     config = config or base_config(file)
-    tensors = read_tensors(file)
-    if any("lora_" in name for name in tensors):
-        raise InputError(f"{file} holds LoRA weights, not a base; `lora-nlg inspect {file}` says what it is")
-    named = canonical_names(tensors)
+    named = read_base_tensors(file)
+    tied = _states_tied_head(file.parent)
+    if tied and "lm_head.weight" in named and "transformer.wte.weight" not in named:
+        named["transformer.wte.weight"] = named.pop("lm_head.weight")  # one tensor, of whose names the head's was kept
+    _check_sizes(config, named, str(file))
     model = empty_gpt2(config)
     if "lm_head.weight" in named:
-        if _states_tied_head(file.parent):
+        if tied:
             raise InputError(
                 f"{file} has a head other than its token embedding, though a GPT-2's is tied; if it means it, its "
                 'config.json must say "tie_word_embeddings": false'
             )
         model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.transformer.wte.weight))
     copy_strictly(model, named, str(file))
+    _check_trained_model(model, file)
     return model.eval()
+
+
+def _check_trained_model(model: GPT2, file: Path) -> None:
+    """Compare a model that lora-nlg trained as a whole with the shape and the hash it recorded.
+
+    Raises:
+        InputError: the weights, `config.json` or the record itself aren't as they were written.
+    """
+    record = file.parent / MODEL_DESCRIPTION
+    if not record.is_file() or find_weights(file.parent) != file:
+        return
+    value = read_json(record)
+    if not isinstance(value, dict):
+        raise InputError(f"{record} is damaged: it is no JSON object")
+    check_seal(value, str(record))
+    base = value.get("base")
+    shape = base.get("config") if isinstance(base, dict) else None
+    if shape not in (None, asdict(model.config)):
+        differ = f"a config.json of another shape than {record.name} recorded"
+    elif "sha256" in value and value["sha256"] != base_hash(model):
+        differ = f"weights that don't have the hash {record.name} recorded"
+    else:
+        return
+    raise InputError(
+        f"{file.parent} has {differ}: it was changed after it was trained; copy it again, or delete {record.name} "
+        "to use it as it is"
+    )
+
+
+def read_base_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a base by the model's names, whatever program's state dict they are from.
+
+    Raises:
+        InputError: unreadable, LoRA weights, or no state dict; or its config.json says it has a head that isn't there.
+    """
+    value = read_any(file)
+    try:
+        tensors = unwrapped_names(unwrap(value)[0])
+        named = canonical_names(tensors)
+    except InputError as error:
+        raise InputError(f"{file}: {error}; `lora-nlg inspect {file}` says what it is") from None
+    if any("lora_" in name for name in tensors):
+        raise InputError(f"{file} holds LoRA weights, not a base; `lora-nlg inspect {file}` says what it is")
+    if not _states_tied_head(file.parent) and not tensors.keys() & set(HEAD_NAMES):
+        raise InputError(
+            f'{file} has no head, though its config.json says "tie_word_embeddings": false; if the head is the token '
+            "embedding, it must say true"
+        )
+    return named
 
 
 def _states_tied_head(folder: Path) -> bool:
     path = folder / "config.json"
-    return bool(read_json(path).get("tie_word_embeddings", True)) if path.is_file() else True
+    if not path.is_file():
+        return True
+    values = read_json(path)
+    stated = values.get("tie_word_embeddings", True) if isinstance(values, dict) else True
+    if not isinstance(stated, bool):
+        raise InputError(f"{path} says tie_word_embeddings is {stated!r}; it must be true or false")
+    return stated
+
+
+def _check_sizes(config: GPT2Config, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Refuse a shape the tensors don't have, before a model of that shape is made: it may be a billion times as large.
+
+    Raises:
+        InputError: another number of blocks, or embeddings of another size.
+    """
+    blocks = {int(match[1]) for name in tensors if (match := _BLOCK.match(name))}
+    differ = []
+    if (n_layer := max(blocks, default=-1) + 1) != config.n_layer:
+        differ.append(f"n_layer is {n_layer}, the model needs {config.n_layer}")
+    for name, rows in (("wte", config.vocab_size), ("wpe", config.n_positions)):
+        tensor = tensors.get(f"transformer.{name}.weight")
+        if tensor is None or tensor.shape != (rows, config.n_embd):
+            found = "absent" if tensor is None else tuple(tensor.shape)
+            differ.append(f"{name} is {found}, the model needs {(rows, config.n_embd)}")
+    if differ:
+        raise InputError(f"{source} doesn't fit this GPT-2 ({_sizes(config)}): {'; '.join(differ)}")
 
 
 def copy_strictly(model: GPT2, tensors: Mapping[str, Tensor], source: str) -> None:
     """Copy canonical tensors into a model, transposing the linear weights.
 
     Raises:
-        InputError: missing, unexpected or misshapen keys, all named.
+        InputError: missing, unexpected or misshapen keys, and values that are no weights, all named.
     """
     own = dict(model.named_parameters())
     problems = [f"missing {name}" for name in own if name not in tensors]
@@ -252,6 +295,8 @@ def copy_strictly(model: GPT2, tensors: Mapping[str, Tensor], source: str) -> No
                 problems.append(
                     f"{name} is {tuple(tensors[name].shape)}, the model needs {_stored_shape(name, parameter)}"
                 )
+            elif reason := unfit(name, value):
+                problems.append(reason)
             elif not problems:
                 with torch.no_grad():
                     parameter.copy_(value)
@@ -308,23 +353,6 @@ def save_base(model: GPT2, folder: str | Path, dtype: torch.dtype | None = None,
         values |= {"bos_token_id": end_token, "eos_token_id": end_token}
     write_json(Path(folder) / "config.json", values)
     return file
-
-
-def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file atomically; equal content gives equal bytes.
-
-    The library writes metadata in a random order, so the header is written again with its keys sorted.
-    """
-    content = memoryview(save(dict(tensors), dict(metadata or {})))
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(bytes(content[8:end]))
-    if "__metadata__" in header:
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # the format aligns the tensors to 8 bytes
-    with atomic_write(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.write(content[end:])
 
 
 def base_hash(model: GPT2) -> str:

@@ -18,9 +18,10 @@ from lora_nlg.lora import LoRASpec
 from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION, CONFIG, MODEL, MODEL_DESCRIPTION, SNAPSHOT_DESCRIPTION
 from lora_nlg.weights import peft
 from lora_nlg.weights.adapter import AdapterInfo, info_from_json, read_adapter
-from lora_nlg.weights.base import WEIGHT_FILES, base_hash, canonical_names, load_base, read_any
-from lora_nlg.weights.loralib import LoralibCheckpoint, read_loralib, unwrap
+from lora_nlg.weights.base import base_hash, load_base, read_base_tensors
+from lora_nlg.weights.loralib import LoralibCheckpoint, matrices, read_loralib
 from lora_nlg.weights.lowrank import LowRank
+from lora_nlg.weights.tensor_files import INDEX, holds_weights, read_any, unwrap, unwrapped_names
 
 Kind = Literal["adapter", "model", "loralib", "peft", "snapshot", "unknown"]
 
@@ -84,7 +85,7 @@ def _folder(path: Path) -> Identity:
     if (path / SNAPSHOT_DESCRIPTION).is_file():
         return _snapshot(path)
     for folder in (path / MODEL, path):
-        if any((folder / name).is_file() for name in WEIGHT_FILES):
+        if holds_weights(folder):
             return _model(folder)
     held = sorted(entry.name for entry in path.iterdir())[:8]
     raise InputError(f"the folder holds {', '.join(held) or 'nothing'}, and neither an adapter nor a model")
@@ -99,13 +100,17 @@ def _file(path: Path) -> Identity:
             return _adapter(path)
     if path.name in peft.WEIGHTS and (path.parent / peft.CONFIG).is_file():
         return _peft(path.parent)
-    tensors, wrapped = unwrap(read_any(path))
+    if path.name.endswith(INDEX):
+        return _model(path)
+    value = read_any(path)
+    stored, wrapped = unwrap(value)
+    tensors = unwrapped_names(stored)
     if any(name.rpartition(".")[2] in ("lora_A", "lora_B") for name in tensors):
         return _loralib(path)
     if any("base_model.model." in name for name in tensors):
         title = f"weights of a PEFT adapter without the {peft.CONFIG} that belongs beside them"
         return Identity(path, "unknown", title, problems=[f"{peft.CONFIG} is missing: rank is known, alpha is not"])
-    if any(re.search(r"h\.\d+\.attn\.c_attn\.weight$", name) for name in tensors):
+    if any(re.match(r"(transformer\.)?h\.\d+\.attn\.c_attn\.weight$", name) for name in tensors):
         return _model(path, {"wrapped in": wrapped} if wrapped else {})
     names = ", ".join(list(tensors)[:3])
     raise InputError(f"it holds {len(tensors)} tensors ({names}, …), none of a GPT-2 or of an adapter")
@@ -175,16 +180,22 @@ def _norms(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, str]:
 
 def _snapshot(path: Path) -> Identity:
     value = read_json(path / SNAPSHOT_DESCRIPTION)
-    facts = {"step": value.get("step"), "use": "`lora-nlg train` resumes from it; to decode, use the run's adapter"}
+    facts = {
+        "step": value.get("step") if isinstance(value, dict) else None,
+        "use": "`lora-nlg train` resumes from it; to decode, use the run's adapter",
+    }
     return Identity(path, "snapshot", "training snapshot of lora-nlg (adapter and optimiser state)", facts)
 
 
 def _peft(path: Path) -> Identity:
     config = read_json(path / peft.CONFIG)
-    identity = Identity(path, "peft", f"PEFT adapter ({config.get('peft_type')})")
+    kind = config.get("peft_type") if isinstance(config, dict) else None
+    identity = Identity(path, "peft", f"PEFT adapter ({kind})")
     try:
         adapter, base = peft.read_peft(path)
         identity.facts = {**_targets(adapter.specs()), **_size(adapter), "base": base or "not said"}
+        if peft.is_pissa(path):
+            identity.facts["start"] = "PiSSA: the update is relative to the base without its principal part"
     except InputError as error:
         identity.problems.append(str(error))
     return identity
@@ -235,7 +246,12 @@ def loralib_facts(checkpoint: LoralibCheckpoint) -> dict[str, Any]:
     for name in checkpoint.lora:
         if name.endswith("B") and f"{name.removesuffix('B')}A" not in checkpoint.lora:
             raise InputError(f"{name.removesuffix('B')}A is missing, though its partner is there")
-    pairs = {name.rpartition(".")[0]: _pair(checkpoint.lora, name) for name in checkpoint.lora if name.endswith("A")}
+    pairs = {}
+    for name in checkpoint.lora:
+        if name.endswith("A"):
+            _pair(checkpoint.lora, name)
+            A, B, _ = matrices(checkpoint, name.rpartition(".")[0])
+            pairs[name.rpartition(".")[0]] = A, B
     ranks = {B.shape[1] for _, B in pairs.values()}
     blocks = [int(match[1]) for module in pairs if (match := re.search(r"\.h\.(\d+)\.", module))]
     widths = [A.shape[1] for module, (A, _) in pairs.items() if module.endswith("attn.c_attn")]
@@ -293,7 +309,12 @@ def _model(path: Path, extra: Mapping[str, Any] | None = None) -> Identity:
 
 
 def _guess(path: Path) -> dict[str, Any]:
-    tensors = canonical_names(unwrap(read_any(path))[0])
+    try:
+        tensors = read_base_tensors(path)
+    except InputError:
+        return {}
     weight = tensors.get("transformer.wte.weight")
     blocks = [int(match[1]) for name in tensors if (match := re.match(r"transformer\.h\.(\d+)\.", name))]
-    return {} if weight is None or not blocks else {"fits": fitting(max(blocks) + 1, weight.shape[1])}
+    return (
+        {} if weight is None or weight.dim() != 2 or not blocks else {"fits": fitting(max(blocks) + 1, weight.shape[1])}
+    )

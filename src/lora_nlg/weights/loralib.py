@@ -21,10 +21,10 @@ from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write
 from lora_nlg.gpt2 import GPT2, target_names
 from lora_nlg.gpt2.targets import QKV
-from lora_nlg.weights.base import canonical_names, read_any, released_tensors
-from lora_nlg.weights.lowrank import LowRank, Part, common_scaling, rescaled_B
+from lora_nlg.weights.base import canonical_names, released_tensors
+from lora_nlg.weights.lowrank import LowRank, Part, check_pair, common_scaling, rescaled_B
+from lora_nlg.weights.tensor_files import read_any, unwrap, unwrapped_names
 
-WRAPPERS = ("model_state_dict", "state_dict", "model")
 DEFAULT_PARTS = {2: ("q", "v"), 3: QKV}
 """Parts of the fused layer that the number of stacked A most likely means: the example adapts q and v."""
 
@@ -53,40 +53,26 @@ class LoralibCheckpoint:
         return bool(self.base)
 
 
-def unwrap(value: Any) -> tuple[dict[str, Tensor], str]:
-    """The mapping of names to tensors within a pickle's value, and the key it was under.
-
-    Raises:
-        InputError: there is none.
-    """
-    for wrapper in WRAPPERS:
-        if isinstance(value, Mapping) and isinstance(value.get(wrapper), Mapping):
-            return dict(value[wrapper]), wrapper
-    if isinstance(value, Mapping) and value and all(isinstance(item, Tensor) for item in value.values()):
-        return dict(value), ""
-    raise InputError("no mapping of names to tensors in it")
-
-
 def read_loralib(path: str | Path) -> LoralibCheckpoint:
     """Read a checkpoint of the predecessor.
 
     Raises:
         InputError: not a state dict, or one without LoRA weights.
     """
+    value = read_any(path)
     try:
-        tensors, wrapped = unwrap(read_any(path))
+        stored, wrapped = unwrap(value)
+        named = {
+            name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}": tensor
+            for name, tensor in unwrapped_names(stored).items()
+        }
+        lora = {name: tensor for name, tensor in named.items() if name.rpartition(".")[2] in ("lora_A", "lora_B")}
+        rest = canonical_names({name: tensor for name, tensor in named.items() if name not in lora})
     except InputError as error:
         raise InputError(f"{path} is not a loralib checkpoint: {error}") from None
-    ddp = bool(tensors) and all(name.startswith("module.") for name in tensors)
-    tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    named = {
-        name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}": tensor
-        for name, tensor in tensors.items()
-    }
-    lora = {name: tensor for name, tensor in named.items() if name.rpartition(".")[2] in ("lora_A", "lora_B")}
     if not lora:
         raise InputError(f"{path} holds no lora_A or lora_B; `lora-nlg inspect {path}` says what it is")
-    rest = canonical_names({name: tensor for name, tensor in named.items() if name not in lora})
+    ddp = all(name.startswith("module.") for name in stored)
     if any(name.endswith(".weight") for name in rest):
         return LoralibCheckpoint(lora, rest, {}, wrapped, ddp)
     return LoralibCheckpoint(lora, {}, rest, wrapped, ddp)
@@ -112,12 +98,9 @@ def from_loralib(
         missing = [f"{module}.{leaf}" for leaf in ("lora_A", "lora_B") if f"{module}.{leaf}" not in checkpoint.lora]
         if missing:
             raise InputError(f"{missing[0]} is missing, though its partner is there")
-        A, B = (checkpoint.lora[f"{module}.{leaf}"].float() for leaf in ("lora_A", "lora_B"))
         names: Sequence[str] = target_names(module)
+        A, B, count = matrices(checkpoint, module)
         r = B.shape[1]
-        count = A.shape[0] // r
-        if A.shape[0] % r or B.shape[0] % count or (len(names) == 1 and count != 1):
-            raise InputError(f"{module}: lora_A {tuple(A.shape)} and lora_B {tuple(B.shape)} don't belong together")
         if len(names) > 1:
             names = _fused_parts(count, fused, module)
         parts[module] = [
@@ -125,6 +108,19 @@ def from_loralib(
             for name, A_p, B_p in zip(names, A.chunk(count), B.chunk(count), strict=True)
         ]
     return LowRank(parts, dropout, _bias_mode(checkpoint.biases, parts), checkpoint.biases)
+
+
+def matrices(checkpoint: LoralibCheckpoint, module: str) -> tuple[Tensor, Tensor, int]:
+    """The A and B of a module as stored, fp32, and how many parts of a fused layer they stack.
+
+    Raises:
+        InputError: they are no weights, or don't belong together.
+    """
+    A, B = check_pair(module, *(checkpoint.lora[f"{module}.{leaf}"] for leaf in ("lora_A", "lora_B")))
+    count = A.shape[0] // B.shape[1]
+    if not count or A.shape[0] % B.shape[1] or B.shape[0] % count or (len(target_names(module)) == 1 and count != 1):
+        raise InputError(f"{module}: lora_A {tuple(A.shape)} and lora_B {tuple(B.shape)} don't belong together")
+    return A, B, count
 
 
 def _fused_parts(count: int, given: Sequence[str] | None, module: str) -> Sequence[str]:

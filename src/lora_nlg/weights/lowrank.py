@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +12,7 @@ from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, TARGETS, lora_targets, target_names, targets_of
 from lora_nlg.lora import LoRASpec, inject, lora_layers, lora_state_dict
 from lora_nlg.weights.adapter import AdapterInfo, BaseInfo, TokenizerInfo
+from lora_nlg.weights.tensor_files import unfit
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class LowRank:
         """Target name -> rank and alpha under the rule alpha/r, in the order of `TARGETS`.
 
         Raises:
-            InputError: a target has another rank or scaling in one block than in another.
+            InputError: a target has another rank or scaling in one block than in another, or is in some blocks only.
         """
         found: dict[str, LoRASpec] = {}
         for module, parts in self.parts.items():
@@ -63,7 +64,23 @@ class LowRank:
                         f"{part.target} has r={spec.r}, scaling {part.scaling:g} in {module}, other values elsewhere; "
                         "adapters with a rank or alpha for each block are not supported"
                     )
+        self._check_blocks(found)
         return {name: found[name] for name in TARGETS if name in found}
+
+    def _check_blocks(self, targets: Iterable[str]) -> None:
+        blocks: dict[str, set[int]] = {target: set() for target in targets if target != "wte"}
+        for module, parts in self.parts.items():
+            for part in parts:
+                if part.target in blocks:
+                    blocks[part.target].add(int(module.split(".")[2]))
+        last = max((max(found) for found in blocks.values()), default=0)
+        for target, found in blocks.items():
+            if len(found) != last + 1:
+                absent = min(set(range(last + 1)) - found) if last < 10**6 else "others"
+                raise InputError(
+                    f"{target} is adapted in block {max(found)} and not in {absent}; adapters of part of the blocks "
+                    "are not supported"
+                )
 
 
 def extract(model: GPT2, bias: str = "none") -> LowRank:
@@ -134,8 +151,14 @@ def insert(
                 if got.shape != wanted.shape:
                     shapes = f"{tuple(got.shape)}, the base needs {tuple(wanted.shape)}"
                     problems.append(f"{module} {part.target}: {letter} is {shapes}")
+    problems += [reason for name, value in adapter.biases.items() if (reason := unfit(name, value))]
     own_biases = {name: value for name, value in model.named_parameters() if name in adapter.biases}
     problems += [f"{name} is not in the base" for name in adapter.biases if name not in own_biases]
+    problems += [
+        f"{name} is {tuple(adapter.biases[name].shape)}, the base needs {tuple(own.shape)}"
+        for name, own in own_biases.items()
+        if own.shape != adapter.biases[name].shape
+    ]
     if problems:
         shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
         raise InputError(f"the adapter doesn't fit the base: {shown}")
@@ -144,6 +167,22 @@ def insert(
     for name, parameter in own_biases.items():
         parameter.copy_(adapter.biases[name])
     return AdapterInfo(specs, base, tokenizer, bias=adapter.bias)
+
+
+def check_pair(module: str, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+    """A and B of a foreign file, fp32, once it is sure that they are matrices of weights.
+
+    Raises:
+        InputError: another number of dimensions, another number type, values that are not finite, or no rank.
+    """
+    for letter, tensor in (("A", A), ("B", B)):
+        if reason := unfit(f"{module}: {letter}", tensor):
+            raise InputError(reason)
+        if tensor.dim() != 2 or not tensor.numel():
+            raise InputError(
+                f"{module}: {letter} is {tuple(tensor.shape)}; it must be a matrix with a rank of at least 1"
+            )
+    return A.float(), B.float()
 
 
 def common_scaling(adapter: LowRank) -> tuple[int, float]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lora_nlg.dtypes import named_dtype
-from lora_nlg.gpt2 import GPT2, FlatAttention
+from lora_nlg.gpt2 import GPT2, FlatAttention, GPT2Config
 from lora_nlg.lora import fold
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights.base import load_base, save_base
@@ -17,21 +16,26 @@ from lora_nlg.weights.base import load_base, save_base
 PROBE_LENGTHS = (31, 1, 17, 8)
 
 
+def probe_sequences(config: GPT2Config) -> list[Tensor]:
+    """Fixed random sequences: 57 tokens in four, on the CPU."""
+    lengths = [min(length, config.n_positions) for length in PROBE_LENGTHS]
+    tokens = torch.randint(0, config.vocab_size, (sum(lengths),), generator=torch.Generator().manual_seed(0))
+    return list(tokens.split(lengths))
+
+
 @torch.no_grad()
-def probe_logits(model: GPT2, seed: int = 0, lengths: Sequence[int] = PROBE_LENGTHS) -> Tensor:
-    """Logits of fixed random sequences: what two models that should be equal are compared by.
+def probe_logits(model: GPT2) -> Tensor:
+    """Logits of `probe_sequences`: what two models that should be equal are compared by.
 
     Args:
         model: on any device, in evaluation mode.
-        seed: of the sequences. Default: 0.
-        lengths: tokens of each sequence. Default: 57 tokens in four sequences.
 
     Returns:
-        Shape (sum of lengths, V), fp32, on the CPU.
+        Shape (T, V) for all tokens of the sequences, fp32, on the CPU.
     """
-    lengths = [min(length, model.config.n_positions) for length in lengths]
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(0, model.config.vocab_size, (sum(lengths),), generator=generator)
+    sequences = probe_sequences(model.config)
+    lengths = [len(sequence) for sequence in sequences]
+    tokens = torch.cat(sequences)
     positions = torch.cat([torch.arange(length) for length in lengths])
     device = model.head_weight.device
     hidden = model(tokens.to(device), positions.to(device), FlatAttention(lengths, device))

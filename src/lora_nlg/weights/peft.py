@@ -11,27 +11,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, write_json
-from lora_nlg.gpt2 import target_names
-from lora_nlg.weights.base import read_tensors, save_tensors
-from lora_nlg.weights.lowrank import LowRank, Part, rescaled_B
+from lora_nlg.gpt2 import GPT2, target_names
+from lora_nlg.gpt2.targets import LAYERS
+from lora_nlg.lora.pissa import principal_factors
+from lora_nlg.weights.lowrank import LowRank, Part, check_pair, rescaled_B
+from lora_nlg.weights.peft_options import PeftOptions, read_options
+from lora_nlg.weights.tensor_files import read_tensors, save_tensors
 
 CONFIG, WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
 _PREFIX = "base_model.model."
-_UNSUPPORTED = {
-    "use_dora": "DoRA",
-    "modules_to_save": "fully trained modules",
-    "lora_bias": "a bias in B",
-    "megatron_config": "megatron",
-    "trainable_token_indices": "trained tokens",
-    "target_parameters": "parameters instead of modules",
-}
 
 
 def write_peft(folder: str | Path, adapter: LowRank, base_path: str = "") -> Path:
@@ -102,7 +96,7 @@ def _joined(module: str, parts: list[Part]) -> tuple[Tensor, Tensor, float]:
     return torch.cat([part.A for part in parts]), B, scaling
 
 
-def read_peft(folder: str | Path) -> tuple[LowRank, str]:
+def read_peft(folder: str | Path, base: GPT2 | None = None) -> tuple[LowRank, str]:
     """Read a PEFT LoRA adapter for a GPT-2.
 
     A block-structured B comes back as the parts it was made of; any other B of c_attn becomes updates of q, k and v
@@ -110,37 +104,84 @@ def read_peft(folder: str | Path) -> tuple[LowRank, str]:
 
     Args:
         folder: with `adapter_config.json` and `adapter_model.safetensors` (or `.bin`).
+        base: what it is for. A PiSSA adapter is relative to the base without its principal part, as PEFT makes it; with
+            the base the part taken off is added to the update, which has twice the rank then. Default: it is left out.
 
     Returns:
         The adapter, and what it names as its base.
 
     Raises:
-        InputError: not a LoRA adapter, one with parts this project has no counterpart for, or keys of another model.
+        InputError: not a LoRA adapter, one that computes something else than plain LoRA, or keys of another model.
     """
     folder = Path(folder)
-    config = read_json(folder / CONFIG)
-    if config.get("peft_type") != "LORA":
-        raise InputError(f"{folder} is a PEFT adapter of type {config.get('peft_type')}, not LORA")
-    extras = [name for key, name in _UNSUPPORTED.items() if config.get(key)]
-    if config.get("bias", "none") != "none":
-        extras.append(f"trained biases ({config['bias']})")
-    if extras:
-        raise InputError(f"{folder} has {', '.join(extras)}, which can't be imported; merge it in PEFT instead")
+    options = read_options(read_json(folder / CONFIG), str(folder / CONFIG))
     file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if file is None:
         raise InputError(f"{folder} holds none of {', '.join(WEIGHTS)}")
     pairs = _pairs(read_tensors(file), file)
+    _check_modules(options, pairs, folder)
+    if options.pissa and base is not None:
+        pairs = {name: _without_principal_part(name, *pair, options, base) for name, pair in pairs.items()}
     blocks: dict[str, list[list[bool]]] = {}
     for module, (A, B) in pairs.items():
         used = _used_ranks(B, len(target_names(module)), A.shape[0])
-        leaf = re.sub(r"\.h\.\d+\.", ".", module)
-        known = blocks.setdefault(leaf, used)
-        blocks[leaf] = [[a or b for a, b in zip(x, y, strict=True)] for x, y in zip(known, used, strict=True)]
-    parts = {}
-    for module, (A, B) in pairs.items():
-        used = blocks[re.sub(r"\.h\.\d+\.", ".", module)]
-        parts[module] = _parted(module, A, B, used, _scaling(module, A.shape[0], config))
-    return LowRank(parts, float(config.get("lora_dropout") or 0.0)), str(config.get("base_model_name_or_path") or "")
+        known = blocks.setdefault(_leaf(module), used)
+        if len(known[0]) != len(used[0]):
+            raise InputError(
+                f"{folder}: {module} has r={len(used[0])}, other blocks r={len(known[0])}; adapters with a rank for "
+                "each block are not supported; merge it in PEFT (merge_and_unload)"
+            )
+        blocks[_leaf(module)] = [[a or b for a, b in zip(x, y, strict=True)] for x, y in zip(known, used, strict=True)]
+    parts = {
+        module: _parted(module, A, B, blocks[_leaf(module)], options.scaling(module))
+        for module, (A, B) in pairs.items()
+    }
+    return LowRank(parts, options.dropout), options.base
+
+
+def is_pissa(folder: str | Path) -> bool:
+    """Whether an adapter that `read_peft` takes needs its base to be read whole."""
+    return read_options(read_json(Path(folder) / CONFIG), str(folder)).pissa
+
+
+def _leaf(module: str) -> str:
+    return re.sub(r"\.h\.\d+\.", ".", module)
+
+
+def _check_modules(options: PeftOptions, pairs: Mapping[str, tuple[Tensor, Tensor]], folder: Path) -> None:
+    """Compare what PEFT would adapt with what the file holds, and the ranks it would give with those of the file.
+
+    Raises:
+        InputError: PEFT would ignore a tensor of the file, draw one it lacks, or refuse its shape.
+    """
+    for module, (A, _) in pairs.items():
+        if not options.adapts(module):
+            raise InputError(f"{folder} holds an update of {module}, which its target_modules don't name")
+        if (r := options.rank(module)) != A.shape[0]:
+            raise InputError(f"{folder}: {module} has r={A.shape[0]}, {CONFIG} says {r}; they don't belong together")
+    blocks = sorted({match[1] for module in pairs if (match := re.match(r"transformer\.h\.(\d+)\.", module))})
+    leaves = ("attn.c_attn", *LAYERS.values())
+    possible = ["transformer.wte", "transformer.wpe", "lm_head"]
+    possible += [f"transformer.h.{block}.{leaf}" for block in blocks for leaf in leaves]
+    if absent := [module for module in possible if module not in pairs and options.adapts(module)]:
+        raise InputError(f"{folder} lacks {absent[0]}, which its target_modules name")
+
+
+def _without_principal_part(
+    module: str, A: Tensor, B: Tensor, options: PeftOptions, base: GPT2
+) -> tuple[Tensor, Tensor]:
+    """B·A − B₀·A₀ as one product, with the A₀ and B₀ that PEFT takes off the base's weight."""
+    if target_names(module) == ("wte",):  # PEFT takes nothing off an embedding
+        return A, B
+    try:
+        weight = base.get_parameter(f"{module}.weight").detach()
+    except AttributeError:
+        raise InputError(f"{module} is not in the base") from None
+    r, scaling = options.rank(module), options.scaling(module)
+    if B.shape[0] != weight.shape[0] or A.shape[1] != weight.shape[1] or r > min(weight.shape):
+        raise InputError(f"{module}: A {tuple(A.shape)} and B {tuple(B.shape)} don't fit the base")
+    start_A, start_B = principal_factors(weight, r, scaling)
+    return torch.cat([A, start_A]), torch.cat([B, -start_B], dim=1)
 
 
 def _pairs(tensors: Mapping[str, Tensor], file: Path) -> dict[str, tuple[Tensor, Tensor]]:
@@ -149,12 +190,25 @@ def _pairs(tensors: Mapping[str, Tensor], file: Path) -> dict[str, tuple[Tensor,
         match = re.fullmatch(r"base_model\.model\.(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?", name)
         if match is None:
             raise InputError(f"{file} holds {name}, which is no LoRA weight of a GPT-2's layer")
-        found.setdefault(match[1], {})[match[2]] = tensor.float()
+        pair = found.setdefault(match[1], {})
+        if match[2] in pair:
+            raise InputError(f"{file} holds {match[2]} of {match[1]} twice")
+        pair[match[2]] = tensor
+    if not found:
+        raise InputError(f"{file} holds no tensors")
+    pairs = {}
     for module, pair in found.items():
-        target_names(module)
-        if pair.keys() != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
-            raise InputError(f"{file}: A and B of {module} don't belong together")
-    return {module: (pair["A"], pair["B"]) for module, pair in found.items()}
+        parts = len(target_names(module))
+        if pair.keys() != {"A", "B"}:
+            raise InputError(f"{file}: A or B of {module} is missing")
+        try:
+            A, B = check_pair(module, pair["A"], pair["B"])
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
+        if A.shape[0] != B.shape[1] or B.shape[0] % parts:
+            raise InputError(f"{file}: A {tuple(A.shape)} and B {tuple(B.shape)} of {module} don't belong together")
+        pairs[module] = A, B
+    return pairs
 
 
 def _used_ranks(B: Tensor, n_parts: int, r: int) -> list[list[bool]]:
@@ -170,12 +224,3 @@ def _parted(module: str, A: Tensor, B: Tensor, used: list[list[bool]], scaling: 
         if any(ranks):
             parts.append(Part(name, A[ranks].clone(), B_p[:, ranks].clone(), scaling))
     return parts
-
-
-def _scaling(module: str, r: int, config: Mapping[str, Any]) -> float:
-    alpha = config.get("lora_alpha", 8)
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):  # PEFT's own rule
-            alpha = value
-            break
-    return float(alpha / r**0.5 if config.get("use_rslora") else alpha / r)

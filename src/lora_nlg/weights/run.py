@@ -27,7 +27,9 @@ from lora_nlg.weights.adapter import (
     read_adapter,
     save_adapter,
 )
-from lora_nlg.weights.base import WEIGHT_FILES, base_config, find_weights, load_base, save_base
+from lora_nlg.weights.base import base_config, base_hash, load_base, save_base
+from lora_nlg.weights.sealing import sealed
+from lora_nlg.weights.tensor_files import WEIGHT_FILES, find_weights, holds_weights
 
 
 class Run(NamedTuple):
@@ -49,8 +51,9 @@ def save_full_model(folder: str | Path, model: GPT2, info: AdapterInfo) -> Path:
     Returns:
         The path of `model.safetensors`.
     """
+    (Path(folder) / MODEL_DESCRIPTION).unlink(missing_ok=True)  # it belongs to the weights that are replaced
     file = save_base(model, folder)
-    write_json(Path(folder) / MODEL_DESCRIPTION, info.to_json())
+    write_json(Path(folder) / MODEL_DESCRIPTION, sealed({**info.to_json(), "sha256": base_hash(model)}))
     return file
 
 
@@ -79,7 +82,10 @@ def saved_step(folder: Path) -> int | None:
         (folder / MODEL / MODEL_DESCRIPTION, folder / MODEL / WEIGHT_FILES[0]),
     ):
         if description.is_file() and weights.is_file():  # the description is written last
-            return info_from_json(read_json(description), str(description)).step
+            try:
+                return info_from_json(read_json(description), str(description)).step
+            except (ValueError, RecursionError):  # damaged: as good as not there
+                return None
     return None
 
 
@@ -160,7 +166,7 @@ def _recorded_base(info: AdapterInfo, path: Path) -> Path:
 
 def _model_folder(path: Path) -> Path:
     for folder in (path / MODEL, path):
-        if any((folder / name).is_file() for name in WEIGHT_FILES):
+        if holds_weights(folder):
             return folder
     if not path.exists():
         raise InputError(f"no run at {path}; give a directory that `lora-nlg train` wrote")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from nlg_metrics.errors import InputError
+from nlg_metrics.errors import InputError, one_line
 from nlg_metrics.evaluation import Bootstrap, Result, segment_rows
 from nlg_metrics.files import escape_what_the_terminal_lacks, write_json, write_jsonl
 from nlg_metrics.scores_file import decoding_of, file_record, plain_values, scores_record, write_scores
@@ -25,7 +25,7 @@ def run_command(
     try:
         run(options)
     except (InputError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {one_line(str(error))}", file=sys.stderr)
         return 1
     except MemoryError:
         print(f"{parser.prog}: not enough memory for texts of this size; score fewer at a time", file=sys.stderr)
@@ -122,7 +122,7 @@ def write_outputs(
 
 def say(text: str) -> None:
     """A line beside the results."""
-    print(text, file=sys.stderr)
+    print(one_line(text), file=sys.stderr)
 
 
 def say_notes(segments: Segments, results: Mapping[str, Result], advice: str = "") -> None:

@@ -2,8 +2,8 @@
 
 Its quirks are kept: a hypothesis shorter than n lowers the n-gram total below zero, a zero match counts as 1e-15, an
 empty hypothesis is one empty token. The counts are shared with NIST. mteval-v13a.pl, which the tool runs without `-p`,
-has quirks of its own. A decision (which checkpoint is the best) must not rest on the first quirk, which lets a BLEU pass
-1 where most outputs are empty: `ClippedBleu` is for those.
+has quirks of its own. A decision (which checkpoint is the best) must not rest on the first quirk, which lets a BLEU
+pass 1 where most outputs are empty: `ClippedBleu` is for those.
 """
 
 from __future__ import annotations

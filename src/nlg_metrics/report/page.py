@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap
 from nlg_metrics.report.charts import charts, heat_map
 from nlg_metrics.report.forest import forest
@@ -65,11 +64,7 @@ class Contents:
 
 
 def build(contents: Contents) -> str:
-    """The page's HTML.
-
-    Raises:
-        InputError: a scores file lacks an entry's value, signature or interval.
-    """
+    """The page's HTML."""
     runs, scored = contents.runs, contents.scored
     decodings = [decoding_note(run.files) for run in runs]
     records = _records(contents)
@@ -127,8 +122,6 @@ def _records(contents: Contents) -> list[tuple[int, str, dict[str, Any]]]:
     computed = _computed(contents.scored, contents.bootstrap) if contents.scored else {}
     records = []
     for place, run in enumerate(contents.runs):
-        for name, record in run.files.scores.items():
-            _check(f"{run.files.folder / name}", record)
         found = computed.get(run.label) or next(iter(run.files.scores.values()), None)
         if found:
             records.append((place, run.label, found))
@@ -149,17 +142,6 @@ def _computed(scored: Scored, bootstrap: Bootstrap) -> dict[str, dict[str, Any]]
         )
         for system in scored.systems
     }
-
-
-def _check(name: str, record: Mapping[str, Any]) -> None:
-    """Refuse what `read_scores` lets through and the page needs: names, signatures and the files' hashes."""
-    try:
-        parts = [record["scores"], *(part["scores"] for part in record.get("subsets", {}).values())]
-        _ = [(entry["name"], entry["signature"]) for scores in parts for entry in scores.values()]
-        _ = [(file["path"], file["sha256"]) for file in record["files"].values()]
-    except (KeyError, TypeError, AttributeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{name} is not a record of scores as --scores writes it ({reason})") from None
 
 
 def _provenance(run: Run, record: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def read_run(folder: str | Path, predictions: str | Path | None = None) -> RunFi
         _adapter(path / ADAPTER),
         _parameters(path / ADAPTER_WEIGHTS),
         read_log(path / METRICS) if (path / METRICS).is_file() else None,
-        {str(name.relative_to(path)): read_scores(name) for name in sorted(path.glob(SCORES))},
+        {str(name.relative_to(path)): _scores(name) for name in sorted(path.glob(SCORES))},
         outputs if predictions or outputs.is_file() else None,
     )
 
@@ -139,13 +139,34 @@ def _parameters(path: Path) -> int | None:
         return None
 
 
+def _scores(path: Path) -> dict[str, Any]:
+    """A scores file that has what the page shows beside the values: names, signatures and the files' hashes."""
+    record = read_scores(path)
+    try:
+        parts = [record["scores"], *(part["scores"] for part in record.get("subsets", {}).values())]
+        _ = [(entry["name"], entry["signature"]) for scores in parts for entry in scores.values()]
+        _ = [(file["path"], file["sha256"]) for file in record["files"].values()]
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path} is not a record of scores as --scores writes it ({reason})") from None
+    return record
+
+
 def _adapter(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     value = read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path} is not an adapter's description: a JSON object is expected")
+    targets = value.get("targets", {})
+    for name, target in targets.items() if isinstance(targets, dict) else ():
+        if not isinstance(target, dict) or not all(map(_is_number, map(target.get, ("r", "alpha", "scaling")))):
+            raise InputError(f"{path}: target {name!r} needs numbers r, alpha and scaling")
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_log(path: str | Path) -> TrainingLog:
@@ -173,7 +194,7 @@ def _number(value: int | float) -> float:
     try:
         return float(value)
     except OverflowError:  # JSON's integers have no limit
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _log_lines(path: str | Path) -> Iterator[dict[str, Any]]:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from nlg_metrics.files import LONE_SURROGATE
 from nlg_metrics.segments import Segments
 
-_BRACKETED = "endoftext|startoftext|pad|s|/s|unk|eos|bos|sep|cls|mask|end|start|eot|sot|extra_id_[0-9]+"
+_BRACKETED = "endoftext|startoftext|pad|s|/ ?s|unk|eos|bos|sep|cls|mask|end|start|eot|sot|extra_id_[0-9]+"
 # Blanks inside, for texts whose punctuation has been split off.
 _TOKEN = re.compile(
-    rf"<\s*\|[^<>|]{{1,40}}\|\s*>|<\s*(?:{_BRACKETED.replace('/', '/ ?')})\s*>|\[\s*(?:PAD|SEP|CLS|UNK|EOS|BOS|MASK)\s*\]",
+    rf"<\s*\|[^<>|]{{1,40}}\|\s*>|<\s*(?:{_BRACKETED})\s*>|\[\s*(?:PAD|SEP|CLS|UNK|EOS|BOS|MASK)\s*\]",
     re.IGNORECASE,
 )
 _SUBWORD = re.compile("[\u2581\u0120\u010a\u2047]|@@(?=\\s|$)")

@@ -6,6 +6,7 @@ import http.server
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,8 +18,8 @@ import pytest
 
 from lora_nlg import fetching
 from lora_nlg.__main__ import main
-from lora_nlg.corpora.download import download_corpus
-from lora_nlg.corpora.prepare import prepare_corpus
+from lora_nlg.corpora.download import download_corpus, instead_of
+from lora_nlg.corpora.prepare import PLACES, prepare_corpus
 from lora_nlg.corpora.repositories import REPOSITORIES, Repository
 from lora_nlg.errors import InputError
 from lora_nlg.fetching import Checksum, connect, fetch
@@ -217,6 +218,92 @@ def test_a_silent_server_is_given_up(server, tmp_path, monkeypatch):
         get(server, tmp_path / "file")
 
 
+@contextlib.contextmanager
+def raw_server(head: bytes, drip: bytes = b"", then: bytes = b""):
+    """Answers each request with `head`, then a byte of `drip` every 20 ms for ever, or `then` without an end."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def answer(connection):
+        with connection, contextlib.suppress(OSError):
+            connection.recv(4096)
+            connection.sendall(head)
+            while (drip or then) and not over.is_set():
+                connection.sendall(drip or then)
+                over.wait(0.02 if drip else 0)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(listening.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/file"
+    over.set()
+    listening.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "drip"),
+    [
+        (OK + b"\r\n", b"x"),
+        (OK + b"Content-Length: 300000\r\n\r\n", b"x"),
+        (OK + b"X: ", b"x"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x"),
+        (b"", b"H"),
+    ],
+)
+def test_a_server_that_drips_is_given_up(tmp_path, monkeypatch, head, drip):
+    monkeypatch.setattr(fetching, "_SILENCE", 0.2)
+    with raw_server(head, drip) as address, connect() as client, pytest.raises(InputError) as error:
+        fetch(client, [address], tmp_path / "file", Checksum(DIGEST), pause=0)
+    assert "fewer than 1,024 bytes a second" in str(error.value) or "illegal" in str(error.value)
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("head", [OK + b"\r\n", OK + b"Content-Length: 99999999999\r\n\r\n"])
+def test_a_file_without_end_is_given_up(tmp_path, head):
+    too_much = pytest.raises(InputError, match="more than the 500,000 bytes the file may have")
+    with raw_server(head, then=b"x" * 65536) as address, connect() as client, too_much:
+        fetch(client, [address], tmp_path / "file", Checksum(DIGEST), pause=0, largest=500_000)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        OK + b"Content-Length: \xb2\r\n\r\n",
+        OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        OK + b"Content-Length: -1\r\n\r\n",
+        OK + b"Content-Encoding: gzip\r\n\r\nno gzip",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:99999/\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: \xff\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /file\r\n\r\n",
+        b"HTTP/1.1 206 Partial\r\nContent-Range: bytes x\r\nContent-Length: 0\r\n\r\n",
+        b"not HTTP at all\r\n\r\n",
+    ],
+)
+def test_an_odd_answer_is_one_line(tmp_path, head):
+    with raw_server(head) as address, connect() as client, pytest.raises(InputError, match="could not fetch") as error:
+        fetch(client, [address], tmp_path / "file", Checksum(DIGEST), pause=0)
+    assert "\n" not in str(error.value) and names_in(tmp_path) in ([], ["file.part"])
+
+
+@pytest.mark.parametrize(
+    "address", ["http://", "http://[::1/", "http://a b/", "http://x:99999/", "http://\x00/", "http://é" + "a" * 70]
+)
+def test_an_odd_address_is_one_line(tmp_path, address):
+    with connect() as client, pytest.raises(InputError) as error:
+        fetch(client, [address], tmp_path / "file", Checksum(DIGEST), pause=0)
+    assert "\n" not in str(error.value)
+
+
 @dataclass(frozen=True)
 class SmallRepository(Repository):
     """A corpus of two small files on a local server."""
@@ -243,6 +330,20 @@ def test_a_corpus_from_its_home(server, small, tmp_path):
     again = download_corpus(small, tmp_path, pause=0)
     assert (again.downloaded, again.present) == (0, 2)
     assert len(server.seen) == requests
+
+
+def test_a_missing_file_does_not_keep_the_others(server, small, tmp_path):
+    del server.files["/pinned/a.txt"], server.files["/main/a.txt"]
+    fetched = download_corpus(small, tmp_path, pause=0)
+    assert (fetched.downloaded, fetched.present) == (1, 0) and (tmp_path / "deep/b.txt").is_file()
+    assert list(fetched.missing) == ["a.txt"] and "HTTP 404 Not Found; " in fetched.missing["a.txt"]
+
+
+def test_what_prepare_reads_instead():
+    assert instead_of("devset.csv", PLACES["e2e"]) == "valid from valid.txt"
+    assert instead_of("dev/1triples/x.xml", PLACES["webnlg"]) == "valid from dev.xml or dev.json"
+    assert instead_of("testset.csv", PLACES["e2e"]) == "test from test.txt or testset_w_refs.csv"
+    assert instead_of("README", PLACES["e2e"]) == ""
 
 
 def test_a_corpus_from_a_mirror(server, small, tmp_path):
@@ -331,6 +432,11 @@ def test_the_script_passes_the_mirror_on(server, shared_data, tmp_path):
     assert done.returncode == 1
     line = done.stderr.strip().splitlines()[-1]
     assert f"{server.url}/dart/dart-v1.1.1-full-train.json: HTTP 404" in line
+    assert "also reads train from train.json or dart-v1.1.1-full-train.xml or train.xml" in line
+    assert names_in(tmp_path / "raw") == [
+        "dart-v1.1.1-full-dev.json",
+        "dart-v1.1.1-full-test.xml",
+    ]  # fetched all the same
     assert "Traceback" not in done.stderr
     without = subprocess.run(["bash", script], capture_output=True, text=True, env=environment, timeout=60)
     assert without.returncode != 0

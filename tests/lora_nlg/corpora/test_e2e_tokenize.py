@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lora_nlg.corpora import e2e, tokenize
 from lora_nlg.corpora.tokenize import TOKENIZERS, tokenize_affixes, tokenize_aggressive
 
 CASES = [
@@ -64,7 +65,35 @@ def test_train_reads_like_valid(shared_data):
 
 @given(st.text(st.sampled_from("aZé5£$ .,;:!?'\"-()\n\u00a0_")))
 def test_tokenising_only_moves_blanks(text):
-    for tokenize in (tokenize_aggressive, tokenize_affixes):
-        tokens = tokenize(text).split(" ")
+    for convention in (tokenize_aggressive, tokenize_affixes):
+        tokens = convention(text).split(" ")
         assert "".join(tokens) == "".join(text.split())
         assert all(tokens) or tokens == [""]
+
+
+@given(st.text(st.sampled_from(list("aB1.!?'\"-,()£%st n")), max_size=30))
+def test_affixes_are_split_off_one_by_one(text):
+    """The definition, which copies what is left of the word at each step."""
+
+    def slowly(word):
+        before, after = [], []
+        while word:
+            prefix, suffix = tokenize._PREFIX.match(word), tokenize._SUFFIX.search(word)
+            if prefix and prefix.end() < len(word):
+                before.append(prefix[0])
+                word = word[prefix.end() :]
+            elif suffix and suffix.start() > 0:
+                after.append(suffix[0])
+                word = word[: suffix.start()]
+            else:
+                break
+        inner = tokenize._CONTRACTED.get(word) or tokenize._INFIX.sub(r" \1 ", word)
+        return [*before, *inner.split(), *reversed(after)]
+
+    expected = [token for word in text.split() for token in slowly(word)]
+    assert tokenize.tokenize_affixes(text) == " ".join(expected)
+
+
+def test_long_runs_of_signs_are_tokenised():
+    assert tokenize.tokenize_affixes("a" + "!" * 20_000).split() == ["a", *"!" * 20_000]
+    assert e2e.linearise_mr("name" + " " * 20_000 + "[A]" + " " * 20_000) == "name : A"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import shutil
@@ -18,18 +19,22 @@ import torch
 
 from lora_nlg import __version__
 from lora_nlg.__main__ import main
+from lora_nlg.commands.decode import RunArguments, split_checkpoints
 from lora_nlg.corpora.record import Record, write_records
 from lora_nlg.decoding import BeamSettings, Decoder, Hypothesis, decode_contexts, decode_n_best, fold_for_decoding
-from lora_nlg.decoding.predictions import Journal
+from lora_nlg.decoding.decoder import MOST_LOST
+from lora_nlg.decoding.journal import Journal
 from lora_nlg.errors import InputError
 from lora_nlg.files import sha256_file
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
-from lora_nlg.lora import LoRASpec, inject
-from lora_nlg.run_folder import journal_folder
+from lora_nlg.locking import locked
+from lora_nlg.lora import LoRASpec, inject, lora_layers
+from lora_nlg.run_folder import journal_folder, predictions_lock
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.tokenizers.sentencepiece import train_sentencepiece
 from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer, save_adapter
 from lora_nlg.weights.base import base_hash, load_base, save_base
+from lora_nlg.weights.run import load_run
 
 ROOT = Path(__file__).resolve().parents[3]
 VOCABULARY = ROOT / "data" / "sample" / "base"
@@ -226,7 +231,7 @@ def test_a_killed_process_leaves_a_journal_to_go_on_from(runs: Path, tmp_path: P
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    kept = len(journal.read_text().splitlines()) - 1
+    kept = journal.read_bytes().count(b"\n")
     assert not out.exists() and kept >= 20
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and "of 600 contexts were decoded before" in done.stderr
@@ -266,6 +271,29 @@ def test_generate_prints_scores_and_texts(runs: Path, capsys: pytest.CaptureFixt
     lines = capsys.readouterr().out.splitlines()
     scores = [float(line.split()[0]) for line in lines]
     assert len(lines) == 3 and scores == sorted(scores, reverse=True)
+
+
+def test_generate_reads_lines_and_the_bracket_form(runs, capsys, monkeypatch, caplog) -> None:
+    """What comes through a pipe or in brackets gives what the same context gives as an argument in the trained form."""
+    flags = ["--checkpoint", str(runs / "one"), "--eval_len", "8"]
+    contexts = ["name : Blue Spice | Type : pub", "name : Gull"]
+    alone = []
+    for context in contexts:
+        assert main(["generate", context, *flags]) == 0
+        alone.append(capsys.readouterr().out)
+    caplog.set_level("INFO")
+    for given in (["-"], []):
+        piped = io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfname[Blue Spice], eatType[pub]\r\n\nname : Gull\n"))
+        monkeypatch.setattr(sys, "stdin", piped)
+        assert main(["generate", *given, *flags]) == 0
+        assert capsys.readouterr().out == f"{contexts[0]}\n{alone[0]}{contexts[1]}\n{alone[1]}"
+    assert "note: read as: name : Blue Spice | Type : pub" in caplog.text
+    assert main(["generate", "Name[Blue]", *flags]) == 0
+    assert "taken as it stands, since it is not E2E's bracket form: unknown attribute 'Name'" in caplog.text
+    for content, message in ((b" \n", "the input is empty"), (b"\xff", "not UTF-8 text (byte 0)")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert main(["generate", *flags]) == 1
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -355,3 +383,155 @@ def test_decoding_leaves_the_adapted_model_alone_and_differs_from_its_base(runs:
     assert [found[0] for found in n_best] == best and len(best) == len(CONTEXTS)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert decode_contexts(load_base(runs / "base"), tokenizer, CONTEXTS, settings) != best
+
+
+def noted(path: Path, contexts: dict[str, str], fingerprint: str = "f") -> Path:
+    """A journal of finished searches. Returns its file."""
+    with Journal(path, fingerprint) as journal:
+        for context, text in contexts.items():
+            journal.append(context, [Hypothesis((1, 2), -1.5, -0.75, True, text)])
+    return journal_folder(path) / "rank-0.jsonl"
+
+
+def test_damaged_and_edited_lines_of_a_journal_are_searched_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is done to a line, it costs that line alone."""
+    path = tmp_path / "p.jsonl"
+    whole = {"a": "first", "b": "second \u2028 \U0001f682", "c": "third"}
+    file = noted(path, whole)
+    sound = file.read_bytes()
+    (checksum, entry), *_ = (line.split(b" ", 1) for line in sound.splitlines(keepends=True))
+    for bad in (
+        checksum + b" " + entry.replace(b"first", b"frist"), checksum[:-1] + b"x " + entry, entry, b"\xff\xfe\n",
+        b"[" * 100_000 + b"\n", b"\n", b"{}\n", checksum + b"\n", b"",
+    ):  # fmt: skip
+        file.write_bytes(bad + sound.split(b"\n", 1)[1])
+        caplog.clear()
+        assert sorted(Journal(path, "f").found) == ["b", "c"], bad
+        assert ("1 of 3 lines" in caplog.text) == bool(bad)
+    file.write_bytes(sound[:-1])
+    assert sorted(Journal(path, "f").found) == ["a", "b"], "torn, as a killed process leaves it"
+    for i in range(0, 8 * len(sound), 41):
+        flipped = bytearray(sound)
+        flipped[i // 8] ^= 1 << i % 8
+        file.write_bytes(flipped)
+        texts = {context: found[0].text for context, found in Journal(path, "f").found.items()}
+        assert len(texts) >= 1 and texts.items() <= whole.items()
+
+
+def test_a_hash_is_of_what_was_decoded(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data and adapter are replaced while the search runs: the record names what was read."""
+    shutil.copytree(runs / "one", tmp_path / "run")
+    shutil.copy(runs / "test.jsonl", tmp_path / "data.jsonl")
+    adapter, data, out = tmp_path / "run/adapter.safetensors", tmp_path / "data.jsonl", tmp_path / "out.jsonl"
+    before = sha256_file(adapter), sha256_file(data)
+    original = Decoder.decode_penalties
+
+    def meddling(self, contexts, penalties):
+        shutil.copy(runs / "two/adapter.safetensors", adapter)
+        data.write_text('{"id": "x", "context": "y", "references": []}\n')
+        yield from original(self, contexts, penalties)
+
+    monkeypatch.setattr(Decoder, "decode_penalties", meddling)
+    flags = ["--checkpoint", str(tmp_path / "run"), "--data", str(data), "--init_checkpoint", str(runs / "base")]
+    assert main(["decode", *flags, "--out", str(out), *FLAGS]) == 0
+    record = json.loads((tmp_path / "out.config.json").read_text())
+    assert (record["model"]["adapter_sha256"], record["data"]["sha256"]) == before
+    assert (sha256_file(adapter), sha256_file(data)) != before
+
+
+def test_predictions_made_otherwise_are_kept(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    out = tmp_path / "out.jsonl"
+    flags = ["--checkpoint", str(runs / "one"), "--data", str(runs / "test.jsonl"), "--out", str(out)]
+    short = ["--eval_len", "3", "--beam"]
+    assert main(["decode", *flags, *short, "2"]) == 0
+    first = out.read_bytes()
+    assert main(["decode", *flags, *short, "2"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.config.json", "out.jsonl"], "made alike"
+    caplog.clear()
+    assert main(["decode", *flags, *short, "3"]) == 0
+    assert f"{out} was there, made otherwise (search.beam: 2 there, 3 now); it is kept as {out}.1" in caplog.text
+    assert (tmp_path / "out.jsonl.1").read_bytes() == first
+    assert json.loads((tmp_path / "out.config.json.1").read_text())["search"]["beam"] == 2
+    (tmp_path / "out.config.json").unlink()
+    out.write_text("somebody's notes")
+    assert main(["decode", *flags, *short, "3"]) == 0
+    assert (tmp_path / "out.jsonl.2").read_text() == "somebody's notes" and out.read_bytes() != b"somebody's notes"
+
+
+def test_unfinished_outputs_are_counted(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    out = tmp_path / "out.jsonl"
+    flags = ["--checkpoint", str(runs / "one"), "--data", str(runs / "test.jsonl"), "--out", str(out)]
+    assert main(["decode", *flags, "--beam", "2", "--eval_len", "2"]) == 0
+    last = {line["id"]: line["tokens"][-1] for line in read(out)}
+    ends = set(load_tokenizer(VOCABULARY).end_ids)
+    unfinished = sum(token not in ends for token in last.values())
+    assert unfinished > 0
+    assert f"12 predictions (9 distinct contexts): {out}; warning: {unfinished} of 12 outputs reached" in caplog.text
+
+
+def test_what_cannot_be_written_is_refused_before_the_search(runs: Path, tmp_path: Path, capsys) -> None:
+    flags = ["decode", "--data", str(runs / "test.jsonl"), "--checkpoint"]
+    for more, message in (
+        ([str(runs / "nowhere"), "--out", str(tmp_path)], f"--out {tmp_path} is a folder; name a file, such as"),
+        ([str(runs / "nowhere"), "--sample", "--more_length_penalties", "1.0"], "--more_length_penalties can't rank"),
+        ([str(runs / "one"), "--threads", "100000"], "--threads must lie in 1"),
+        ([str(runs / "one"), "--min_length", "65"], "--min_length 65 leaves no end token room within --eval_len 64"),
+        ([str(runs / "one"), "--min_length", str(10**20)], "--min_length 1000000000000000000"),
+    ):
+        assert main([*flags, *more]) == 1
+        assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_two_decodes_into_one_file(runs: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out.jsonl"
+    with locked(predictions_lock(out), "it"):
+        flags = ["--checkpoint", str(runs / "one"), "--data", str(runs / "test.jsonl"), "--out", str(out), *FLAGS]
+        assert main(["decode", *flags]) == 1
+    assert f"--out {out} is being written by another process (process {os.getpid()} on" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predictions_go_through_a_pipe_and_a_link(runs: Path, tmp_path: Path) -> None:
+    flags = ["decode", "--checkpoint", str(runs / "one"), "--data", str(runs / "test.jsonl"), *FLAGS]
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "target.jsonl")
+    assert main([*flags, "--out", str(tmp_path / "link.jsonl")]) == 0
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert main([*flags, "--out", str(tmp_path / "pipe")]) == 0
+        assert os.read(reader, 1 << 16) == (tmp_path / "target.jsonl").read_bytes()
+    finally:
+        os.close(reader)
+    assert (tmp_path / "link.jsonl").is_symlink() and (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "link.config.json",
+        "link.jsonl",
+        "pipe",
+        "target.jsonl",
+    ]
+
+
+def test_a_runs_name_may_hold_commas(runs: Path, tmp_path: Path) -> None:
+    for name in ("r=4,lr=2e-4", "a,b,c", "plain"):
+        (tmp_path / name).mkdir()
+    one, two, plain = (str(tmp_path / name) for name in ("r=4,lr=2e-4", "a,b,c", "plain"))
+    for given in ([one], [one, two], [plain, one, plain], [plain, two], [plain, str(tmp_path / "absent"), one]):
+        assert split_checkpoints(RunArguments(",".join(given))) == given
+    assert split_checkpoints(RunArguments(f" {plain} , {one} ")) == [plain, one]
+
+
+def test_bf16_keeps_the_adapter_apart(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is decoded depends on the adapter, though its update is too small for bf16, and the record says how."""
+    caplog.set_level("INFO")
+    small = tmp_path / "small"
+    shutil.copytree(runs / "one", small)
+    flags = ["decode", "--data", str(runs / "test.jsonl"), *FLAGS, "--dtype", "bf16"]
+    assert main([*flags, "--checkpoint", str(small), "--out", str(tmp_path / "a.jsonl")]) == 0
+    record = json.loads((tmp_path / "a.config.json").read_text())
+    layers = lora_layers(load_run(small).model).values()
+    apart = sum(layer.lost_in(torch.bfloat16) > MOST_LOST for layer in layers)
+    assert record["model"].get("updates_kept_apart", 0) == apart
+    assert ("LoRA kept apart in" in caplog.text) == (apart > 0)

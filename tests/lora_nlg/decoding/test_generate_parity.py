@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 from beam_reference import random_model
 
-from lora_nlg.decoding import BeamSettings, beam_search
+from lora_nlg.decoding import BeamSettings, beam_search, beam_search_penalties
+from lora_nlg.errors import InputError
 from lora_nlg.gpt2.inference import InferenceGPT2
 from lora_nlg.weights.base import save_base
 
@@ -27,6 +29,13 @@ SETTINGS: list[dict[str, Any]] = [
     {"repetition_penalty": 0.7, "beam": 3},
     {"min_length": 18},
     {"beam": 7, "n_best": 4, "eval_len": 9},
+    {"beam": 1, "repetition_penalty": 1.6, "no_repeat_ngram_size": 0},
+    {"beam": 1, "repetition_penalty": 0.6, "no_repeat_ngram_size": 3},
+    *(
+        {"early_stopping": how, "length_penalty": penalty, "beam": beam, "n_best": min(3, beam)}
+        for how in (True, False)
+        for penalty, beam in ((1.0, 4), (2.5, 3), (-1.0, 5), (0.0, 2))
+    ),
 ]
 
 
@@ -58,7 +67,7 @@ def test_hf_semantics_equal_generate(pair: tuple[InferenceGPT2, Any], changes: d
                 repetition_penalty=settings.repetition_penalty,
                 min_length=settings.min_length,
                 max_new_tokens=settings.eval_len,
-                early_stopping="never" if settings.beam > 1 else False,
+                early_stopping=settings.early_stopping if settings.beam > 1 else False,
                 do_sample=False,
                 eos_token_id=[0, 1],
                 pad_token_id=0,
@@ -80,3 +89,26 @@ def test_the_two_semantics_differ(pair: tuple[InferenceGPT2, Any]) -> None:
         for s in ("lora", "hf")
     ]
     assert answers[0] != answers[1]
+
+
+def test_how_a_search_stops_changes_what_it_finds(pair: tuple[InferenceGPT2, Any]) -> None:
+    """And a search for several length penalties gives for each what a search of its own does."""
+    draw = random.Random(5)
+    prompts = [[draw.randrange(2, 30) for _ in range(draw.randint(1, 14))] for _ in range(12)]
+    answers = {}
+    for how in (True, False, "never"):
+        settings = BeamSettings((0, 1), 3, semantics="hf", eval_len=20, early_stopping=how, n_best=3)
+        alone = [dict(beam_search(pair[0], prompts, replace(settings, length_penalty=p), 5)) for p in (-0.5, 2.0)]
+        together = dict(beam_search_penalties(pair[0], prompts, settings, [-0.5, 2.0], 5))
+        assert together == {i: [alone[0][i], alone[1][i]] for i in range(len(prompts))}
+        answers[how] = alone[1]
+    assert answers[True] != answers["never"] and answers[True] != answers[False]
+
+
+def test_greedy_search_penalises_logits_not_log_probabilities(pair: tuple[InferenceGPT2, Any]) -> None:
+    greedy = BeamSettings((0, 1), 1, semantics="hf", eval_len=20, repetition_penalty=1.6, no_repeat_ngram_size=0)
+    prompts = [[5, 9, 5, 9, 5], [7, 7, 8], [20, 21, 22, 20, 21], [3], [4, 4, 4, 4]]
+    found = dict(beam_search(pair[0], prompts, greedy))
+    assert all(hypotheses[0].log_prob <= 0 for hypotheses in found.values())
+    with pytest.raises(InputError, match="`early_stopping` is of `semantics` hf"):
+        BeamSettings(early_stopping=True)

@@ -124,7 +124,12 @@ def test_targets_parse_and_come_back() -> None:
     ("text", "message"),
     [
         ("", "unknown LoRA target ''"),
-        ("q,c_attn", "unknown LoRA target 'c_attn' in 'q,c_attn'; choose from q, k, v, o, fc, proj, wte"),
+        ("q,c_attn", "'c_attn' in 'q,c_attn'; c_attn is q,k,v here; choose from q, k, v, o, fc, proj, wte"),
+        ("q_proj,v_proj", "'q_proj' in 'q_proj,v_proj'; q_proj is q here; choose from"),
+        ("h.0.mlp.c_fc", "h.0.mlp.c_fc is fc here; choose from"),
+        ("c_proj", "c_proj is o (attn.c_proj) or proj (mlp.c_proj) here; choose from"),
+        ("all-linear", "all-linear is q,k,v,o,fc,proj here; choose from"),
+        ("V", "V is v here; choose from"),
         ("q,q", "target q is given twice"),
         ("q:r=2.5", "'r=2.5' in 'q:r=2.5' is not r=WHOLE NUMBER or alpha=NUMBER"),
         ("q:r=0", "rank r must be at least 1, got 0"),

@@ -128,3 +128,23 @@ def test_adapting_twice_and_unknown_bias() -> None:
     for function in (mark_only_lora_as_trainable, lora_state_dict):
         with pytest.raises(InputError, match="one of none, all, lora_only, got 'some'"):
             function(adapted(), "some")
+
+
+@pytest.mark.parametrize("variant", ["lora", "dora", "pissa"])
+def test_an_update_survives_folding_into_a_base_held_in_bf16(variant: str) -> None:
+    """Merged in fp32: in bf16 an update of a thousandth of the weight is mostly rounded away."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 96, bias=False)).to(torch.bfloat16)
+    base = net[0].weight.detach().double()
+    inject(net, {"0": LoRASpec(4, 4.0)}, variant)
+    layer = net[0]
+    with torch.no_grad():
+        layer.lora_B.add_(torch.randn_like(layer.lora_B) * 1e-4)
+    exact = layer.delta_weight().double()
+    assert 1e-5 < exact.norm() / base.norm() < 1e-2
+    folded = fold(net)[0].weight
+    assert folded.dtype == torch.float32
+    assert ((folded.double() - base) - exact).norm() < 1e-3 * exact.norm()
+    assert layer.lost_in(torch.bfloat16) > 0.1, "and that is what bf16 would cost"
+    layer.merge()
+    assert layer.weight.dtype == torch.bfloat16

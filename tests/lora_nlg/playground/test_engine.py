@@ -12,6 +12,7 @@ import torch
 
 from lora_nlg.__main__ import main
 from lora_nlg.commands.decode import RunArguments
+from lora_nlg.commands.generate import as_trained
 from lora_nlg.commands.playground import e2e_states, recorded_data, shell_command
 from lora_nlg.corpora.record import Record
 from lora_nlg.decoding import BeamSettings, Decoder, SamplingSettings, fold_for_decoding
@@ -141,8 +142,17 @@ def test_samples_are_ranked_by_their_own_penalty_alone(playground: Playground) -
 def test_what_cannot_be_asked_is_said(playground: Playground, change: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         playground.ask(replace(Question("one", 1.0, CONTEXT, SEARCH), **change))
+    with pytest.raises(InputError, match="nothing to say"):
+        playground.ask(Question("one", 1.0, "", SEARCH))
     with pytest.raises(InputError, match="`beam` may be up to 100 here, got 101"):
         replace(Question("one", 1.0, CONTEXT, SEARCH), search=replace(SEARCH, beam=101))
+
+
+def test_a_context_is_read_as_generate_reads_it(playground: Playground) -> None:
+    reading = Playground(playground.systems.values(), as_trained=as_trained)
+    found = reading.ask(Question("one", 1.0, "name[The Mill], eatType[pub]", SEARCH))
+    written = playground.ask(Question("one", 1.0, "name : The Mill | Type : pub", SEARCH))
+    assert (found.context, found.hypotheses) == (written.context, written.hypotheses)
 
 
 def test_a_context_too_long_is_noted(playground: Playground) -> None:

@@ -11,6 +11,7 @@ import pytest
 from lora_nlg.__main__ import main
 from lora_nlg.errors import InputError
 from lora_nlg.sweep import engine, expand_grid
+from lora_nlg.sweep.plots import draw_ranks, write_figure
 from lora_nlg.sweep.results import best_rates, cells, families, interval, table
 from lora_nlg.weights import load_run
 
@@ -112,3 +113,25 @@ def test_families_tell_fixed_alpha_from_multiples() -> None:
         "α/r, α = 8r": [(1, 8.0), (4, 32.0)],
         "no scaling": [(1, 1.0)],
     }
+
+
+def test_one_learning_rate_is_drawn_over_rank_a_line_an_alpha(tmp_path: Path) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    results = [
+        {"r": r, "alpha": alpha, "rule": "alpha/r", "lr": 1e-3, "seed": seed, "diverged": False, "scaling": alpha / r,
+         "valid_loss": loss + seed / 100, "train_loss": loss, "relative_update": 0.1}
+        for r, alpha, loss in ((1, 16.0, 3.0), (4, 16.0, 2.5), (1, 32.0, 2.9), (4, 32.0, 2.2))
+        for seed in (0, 1)
+    ]  # fmt: skip
+    figure, axis = pyplot.subplots()
+    draw_ranks(axis, families(cells(results)))
+    drawn = {
+        text: [tuple(point) for point in bars.lines[0].get_xydata()]
+        for bars, text in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    pyplot.close(figure)
+    assert drawn["α/r, α = 16"] == [(1, pytest.approx(3.005)), (4, pytest.approx(2.505))]
+    assert drawn["α/r, α = 32"] == [(1, pytest.approx(2.905)), (4, pytest.approx(2.205))]
+    assert len(drawn) == 2 and axis.get_xlabel() == "rank" and "0.001" in axis.get_title()
+    assert write_figure(tmp_path / "a.png", results) == tmp_path / "a.png"
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -123,11 +123,9 @@ def test_a_member_that_diverges_leaves_the_others_train_member(study: Path, monk
     expected, _ = train_group(base, [MEMBERS[0], MEMBERS[2]], train, valid, settings)
     true_losses = engine._member_losses
 
-    def broken(group: engine.Group, *arguments: object) -> list:
+    def broken(group: engine.Group, *arguments: object) -> torch.Tensor:
         losses = true_losses(group, *arguments)  # type: ignore[arg-type]
-        if group.step == 2 and len(group.members) == 3:
-            losses[1] = losses[1] * torch.inf
-        return losses
+        return losses * torch.tensor([1, torch.inf, 1]) if group.step == 2 and len(losses) == 3 else losses
 
     monkeypatch.setattr(engine, "_member_losses", broken)
     results, models = train_group(base, MEMBERS[:3], train, valid, settings)
@@ -142,7 +140,7 @@ def test_an_interrupted_group_continues_bit_for_bit(study: Path, tmp_path: Path,
     base.requires_grad_(False)
     data = examples(study)
     whole, models = train_group(base, MEMBERS[:2], *data, settings)
-    true_step = engine._step
+    true_step = engine.group_step
 
     def interrupt(group: engine.Group, *arguments: object) -> None:
         if group.step == 5:
@@ -150,10 +148,10 @@ def test_an_interrupted_group_continues_bit_for_bit(study: Path, tmp_path: Path,
         true_step(group, *arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(engine, "_step", interrupt)
+        patch.setattr(engine, "group_step", interrupt)
         train_group(base, MEMBERS[:2], *data, settings, tmp_path)
     steps = []
-    monkeypatch.setattr(engine, "_step", lambda group, *rest: (steps.append(group.step), true_step(group, *rest)))
+    monkeypatch.setattr(engine, "group_step", lambda group, *rest: (steps.append(group.step), true_step(group, *rest)))
     again, continued = train_group(base, MEMBERS[:2], *data, settings, tmp_path)
     assert steps == [4, 5, 6, 7, 8] and again == whole
     assert torch.equal(probe_logits(fold(continued[1])), probe_logits(fold(models[1])))
@@ -165,12 +163,12 @@ def test_a_sweep_killed_after_a_member_diverged_continues(study: Path, tmp_path:
     base = load_base(study / "base")
     base.requires_grad_(False)
     data = examples(study)
-    true_losses, true_step = engine._member_losses, engine._step
+    true_losses, true_step = engine._member_losses, engine.group_step
     steps: list[tuple[int, int]] = []
 
-    def broken(group: engine.Group, *arguments: object) -> list:
+    def broken(group: engine.Group, *arguments: object) -> torch.Tensor:
         losses = true_losses(group, *arguments)  # type: ignore[arg-type]
-        return [losses[0], losses[1] * torch.inf, losses[2]] if group.step == 4 and len(losses) == 3 else losses
+        return losses * torch.tensor([1, torch.inf, 1]) if group.step == 4 and len(losses) == 3 else losses
 
     def step(group: engine.Group, *arguments: object) -> None:
         if killed and (group.step, len(group.members)) == (7, 2):
@@ -180,7 +178,7 @@ def test_a_sweep_killed_after_a_member_diverged_continues(study: Path, tmp_path:
 
     monkeypatch.setattr(engine, "_member_losses", broken)
     whole, _ = train_group(base, MEMBERS[:3], *data, settings)
-    monkeypatch.setattr(engine, "_step", step)
+    monkeypatch.setattr(engine, "group_step", step)
     killed = True
     with pytest.raises(KeyboardInterrupt):
         train_group(base, MEMBERS[:3], *data, settings, tmp_path)

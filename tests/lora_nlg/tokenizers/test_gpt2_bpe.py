@@ -130,7 +130,7 @@ def test_one_changed_id_changes_the_hash(tiny):
     vocabulary, merges = tiny_vocabulary()
     vocabulary["th"], vocabulary["Ġth"] = vocabulary["Ġth"], vocabulary["th"]
     assert GPT2Tokenizer(vocabulary, merges).sha256 != tiny.sha256
-    assert GPT2Tokenizer(tiny_vocabulary()[0], merges[:2]).sha256 != tiny.sha256
+    assert GPT2Tokenizer(tiny_vocabulary()[0], [merges[1], merges[0], merges[2]]).sha256 != tiny.sha256
 
 
 def test_a_file_of_transformers_is_read(gpt2, reference, tmp_path):
@@ -176,7 +176,6 @@ def test_bad_files_are_named(tmp_path):
         ({"pre_tokenizer": {"type": "Metaspace"}}, "Metaspace"),
         ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "puts a space"),
         ({"normalizer": {"type": "Lowercase"}}, "normalises text"),
-        ({"added_tokens": [{"content": "word", "id": 260, "special": False}]}, "ordinary token 'word'"),
     ],
 )
 def test_another_kind_of_tokenizer_json_is_refused(tmp_path, change, message):

@@ -4,21 +4,24 @@ time."""
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 import sentencepiece
+import transformers
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lora_nlg.commands.train_tokenizer import main, training_texts
 from lora_nlg.corpora.record import Record, write_records
 from lora_nlg.errors import InputError
-from lora_nlg.tokenizers import load_tokenizer
-from lora_nlg.tokenizers.sentencepiece import SentencePieceTokenizer, train_sentencepiece
+from lora_nlg.tokenizers import END_OF_TEXT, load_tokenizer
+from lora_nlg.tokenizers.sentencepiece import PROBE, SentencePieceTokenizer, train_sentencepiece
 
 TEXTS = [
     "the : boat | sails : now",
@@ -72,11 +75,54 @@ def test_the_same_texts_give_the_same_bytes(tokenizer):
 
 
 def test_saved_file_gives_the_same_tokenizer(tokenizer, tmp_path):
-    (path,) = tokenizer.save(tmp_path)
+    path, twin, _ = tokenizer.save(tmp_path)
     for place in (tmp_path, path):
         loaded = load_tokenizer(place)
         assert loaded.sha256 == tokenizer.sha256
         assert loaded.encode(" the island é") == tokenizer.encode(" the island é")
+    content = json.loads(twin.read_text())
+    content["model"]["merges"].reverse()
+    twin.write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match=r"tokenizer\.json is another vocabulary than the SentencePiece model beside it"
+    ):
+        load_tokenizer(tmp_path)
+
+
+def test_transformers_reads_the_saved_vocabulary_and_gives_the_same_ids(tokenizer, tmp_path):
+    """As a merged model's folder has it: AutoTokenizer beside a GPT-2's config.json."""
+    tokenizer.save(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert (len(theirs), theirs.eos_token_id) == (tokenizer.vocab_size, tokenizer.eos_id)
+    random = Random(0)
+    texts = [
+        PROBE.replace(END_OF_TEXT, ""),
+        *("".join(random.choices("the islandé😀▁<0x41>  \n\t,.A", k=30)) for _ in range(500)),
+    ]
+    for text in texts:
+        assert theirs.encode(text) == tokenizer.encode(text), text
+        assert theirs.decode(tokenizer.encode(text)) == text
+    assert theirs.encode(f"a{END_OF_TEXT}") == tokenizer.encode(f"a{END_OF_TEXT}", allow_special=True)
+
+
+def test_a_vocabulary_without_an_equal_form_is_saved_alone(tmp_path, caplog):
+    """A unigram model scores pieces by probability; its file stays the only one, and that is said."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" the island in the sea", " a sea of islands"] * 20), model_writer=model,
+        model_type="unigram", vocab_size=290, hard_vocab_limit=False, add_dummy_prefix=False, minloglevel=2, unk_id=0,
+        eos_id=1, bos_id=-1, pad_id=-1, eos_piece="<|endoftext|>", **IDENTITY,
+    )  # fmt: skip
+    files = SentencePieceTokenizer(model.getvalue()).save(tmp_path)
+    assert [file.name for file in files] == ["sentencepiece.model"] and "transformers can't read" in caplog.text
+
+
+def test_added_tokens_beside_a_model_are_refused(tokenizer, tmp_path):
+    tokenizer.save(tmp_path)
+    (tmp_path / "added_tokens.json").write_text('{"<H>": 9000}')
+    with pytest.raises(InputError, match="comes with the added token '<H>', which SentencePiece doesn't know"):
+        load_tokenizer(tmp_path)
 
 
 IDENTITY = {"normalization_rule_name": "identity", "byte_fallback": True, "remove_extra_whitespaces": False}

@@ -19,6 +19,7 @@ from lora_nlg.lora import LoRASpec, inject, lora_state_dict, mark_only_lora_as_t
 from lora_nlg.training import (
     Checkpoints,
     EagerStep,
+    FilledStep,
     JsonlTracker,
     LoopSettings,
     LossValidation,
@@ -45,7 +46,15 @@ def random_examples(n: int, seed: int = 0, vocabulary: int = CONFIG.vocab_size) 
     return examples
 
 
-def tiny_model(seed: int = 1, r: int = 3, alpha: float = 8, dropout: float = 0.0, config: GPT2Config = CONFIG) -> GPT2:
+def tiny_model(
+    seed: int = 1,
+    r: int = 3,
+    alpha: float = 8,
+    dropout: float = 0.0,
+    config: GPT2Config = CONFIG,
+    variant: str = "lora",
+    rule: str = "alpha/r",
+) -> GPT2:
     """A random base with adapters on q and v whose B is not zero, so that every gradient is alive."""
     torch.manual_seed(seed)
     model = empty_gpt2(config)
@@ -53,10 +62,10 @@ def tiny_model(seed: int = 1, r: int = 3, alpha: float = 8, dropout: float = 0.0
     for name, parameter in model.named_parameters():
         if name.endswith("weight") and "ln_" not in name:
             parameter.data.mul_(5)  # losses and gradients of a trained model's order, not of a fresh one's
-    spec = LoRASpec(r, alpha, dropout)
-    inject(model, lora_targets(config, {"q": spec, "v": spec}))
+    spec = LoRASpec(r, alpha, dropout, rule)
+    inject(model, lora_targets(config, {"q": spec, "v": spec}), variant)
     for name, parameter in model.named_parameters():
-        if name.endswith("lora_B"):
+        if name.endswith("lora_B") and variant != "pissa":
             torch.nn.init.normal_(parameter, std=0.02)
     mark_only_lora_as_trainable(model)
     return model
@@ -85,6 +94,8 @@ def run_trainer(
     max_step: int = 6,
     batch: int = 8,
     grad_acc: int = 1,
+    cuda_graph: str = "",
+    lora_plus_ratio: float = 1.0,
     world: World | None = None,
     valid: Sequence[Example] = (),
     shuffle: bool = True,
@@ -93,13 +104,18 @@ def run_trainer(
     resume: bool = False,
     **settings: Any,
 ) -> Run:
-    """Train with the real loop in this process; `batch` is the global batch, `settings` the step's and the loop's."""
+    """Train with the real loop in this process.
+
+    `batch` is the global batch, `settings` are the step's and the loop's; `cuda_graph` asks for filled batches.
+    """
     world = world or World()
     of_loop = {field.name for field in fields(LoopSettings)} & settings.keys()
     loop = LoopSettings(**{"log_interval": 1, **{name: settings.pop(name) for name in of_loop}})
     optimisation = OptimisationSettings(**settings)
-    state = TrainingState(model, optimisation)
+    state = TrainingState(model, optimisation, lora_plus_ratio)
     step = EagerStep(model, state, optimisation, world)
+    if cuda_graph:
+        step = FilledStep(model, state, optimisation, world, cuda_graph)
     sampler = Sampler([example.n_inputs for example in examples], batch, 5, shuffle)
     batches = validation_batches(valid, 4)
     plain = step.loss.without_smoothing()
@@ -107,8 +123,10 @@ def run_trainer(
         model=model,
         take_step=step,
         schedule=schedule or Schedule("linear", 1e-3, max_step, min(2, max_step)),
-        loader=Loader(examples, sampler, world.rank, world.size, grad_acc),
-        validations={"loss": LossValidation(model, batches, optimisation.dtype, world, plain)} if valid else {},
+        loader=Loader(examples, sampler, world.rank, world.size, grad_acc, fill=bool(cuda_graph)),
+        validations={"loss": LossValidation(model, batches, optimisation.dtype, world, plain, cuda_graph or "auto")}
+        if valid
+        else {},
         checkpoints=Checkpoints(
             folder, state=state, identity=identity or {"name": "test"}, save_model=lambda place, step: None, world=world
         ),

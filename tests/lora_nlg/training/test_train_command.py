@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import random
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,18 @@ import yaml
 from safetensors.torch import load_file
 
 from lora_nlg.__main__ import main
+from lora_nlg.commands.memory import naming_what_to_lower
+from lora_nlg.commands.train import selecting_bleu
 from lora_nlg.decoding import decode_contexts
+from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2Config, empty_gpt2
+from lora_nlg.locking import locked
+from lora_nlg.progress import not_counted, progress_bar
+from lora_nlg.run_folder import run_lock
 from lora_nlg.training.step import update_norms
 from lora_nlg.weights.base import save_base
 from lora_nlg.weights.run import load_run
+from nlg_metrics.metrics.bleu import Bleu
 
 from .conftest import tiny_model
 
@@ -177,6 +187,14 @@ def test_only_the_adapter_trains(inputs: Path, tmp_path: Path, capsys: pytest.Ca
         ({"label_smooth": 1.5}, "--label_smooth"),
         ({"train_batch_size": 0}, "--train_batch_size must be at least 1"),
         ({"obj": "mlm"}, "--obj must be one of clm, jlm"),
+        ({"random_seed": -1}, "--random_seed must be at least 0"),
+        ({"grad_acc": 10**9}, "--grad_acc 1000000000 makes more micro-batches than there are examples (24)"),
+        ({"train_batch_size": 10**30}, "whole numbers go up to"),
+        ({"adam_beta2": 2}, "--adam_beta2 must be at least 0 and below 1, got 2"),
+        ({"weight_decay": -1}, "--weight_decay must be at least 0 and finite, got -1"),
+        ({"valid_examples": -1}, "--valid_examples must be at least 0"),
+        ({"warmup_step": 2.5}, "--warmup_step must be a number of steps or a fraction of the run such as 0.1"),
+        ({"seq_len": 8}, "train.jsonl keeps a token of its completion within --seq_len 8: nothing to train on"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -283,3 +301,124 @@ def test_update_norms_equal_the_dense_ones() -> None:
     for name, norm in update_norms(model).items():
         assert norm == pytest.approx(lora_layers(model)[name].delta_weight().norm().item(), rel=1e-5)
         assert norm > 0
+
+
+def test_an_empty_folder_name_is_refused(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("", " "):
+        assert train(inputs, name, resume="restart") == 1  # type: ignore[arg-type]
+        assert "--work_dir must name a folder" in capsys.readouterr().err
+
+
+def test_two_runs_in_one_folder(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second is told who is there, and touches nothing, also if it was to restart."""
+    assert train(inputs, tmp_path / "run", max_step=1) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with locked(run_lock(tmp_path / "run"), "it"):
+        for resume in ("auto", "restart"):
+            assert train(inputs, tmp_path / "run", resume=resume) == 1
+            error = capsys.readouterr().err.splitlines()[-1]
+            assert (
+                f"--work_dir {tmp_path / 'run'} is being written by another process (process {os.getpid()} on" in error
+            )
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_cut_examples_are_counted(inputs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The separator is an end token too: an example cut right behind it has lost everything all the same."""
+    records = [
+        {"id": "long", "context": "c", "references": ["a" * 30, "b"]},
+        {"id": "lost", "context": "c" * 19, "references": ["b"]},
+    ]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert train(inputs, tmp_path / "run", train_data=tmp_path / "d.jsonl", valid_data=None, seq_len=19) == 0
+    (said,) = [record.getMessage() for record in caplog.records if "lose the end" in record.getMessage()]
+    assert "2 of 3 examples" in said and "(and its end token) beyond a seq_len of 19, 1 of them the whole of it" in said
+    assert "a seq_len of 33 would keep all" in said
+
+
+def test_a_fraction_of_the_run_warms_up(inputs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert (
+        train(inputs, tmp_path / "fraction", warmup_step=0.5) == train(inputs, tmp_path / "steps", warmup_step=3) == 0
+    )
+    assert (tmp_path / "fraction/metrics.jsonl").exists()
+    for kind in ("train", "valid"):
+        assert lines(tmp_path / "fraction", kind) == lines(tmp_path / "steps", kind)
+    assert caplog.text.count("note: warming up for 3 of 6 steps (50% of the run)") == 2
+    caplog.clear()
+    assert train(inputs, tmp_path / "fraction", warmup_step=3) == 0, "the same run: what it resolves to counts"
+    assert train(inputs, tmp_path / "short", warmup_step=1) == 0 and "resuming" in caplog.text
+    assert caplog.text.count("note: warming up") == 1
+
+
+def test_validating_on_some_examples(inputs: Path, tmp_path: Path) -> None:
+    """The first two alone: the loss of a file that holds no more."""
+    few = (inputs / "valid.jsonl").read_text().splitlines(keepends=True)[:2]
+    (tmp_path / "few.jsonl").write_text("".join(few))
+    assert train(inputs, tmp_path / "a", valid_examples=2) == 0
+    assert train(inputs, tmp_path / "b", valid_data=tmp_path / "few.jsonl") == 0
+    assert train(inputs, tmp_path / "c") == 0
+    a, b, c = (lines(tmp_path / name, "valid") for name in "abc")
+    assert a == b != c
+
+
+def test_a_collapsed_model_is_not_the_best(inputs: Path, tmp_path: Path) -> None:
+    """Nearly all outputs empty: the official BLEU rises with it, the one that decides doesn't."""
+    texts, references = [""] * 95 + ["one two three four five"] * 5, [["one two three four five"]] * 100
+    assert Bleu().score(texts, references).value > 1 > 0.05 > selecting_bleu(texts, references)
+    assert selecting_bleu(["one two three four five"] * 100, references) == pytest.approx(1)
+
+
+def test_damaged_lines_of_the_record_cost_only_themselves(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(inputs, run, save_interval=3, max_step=6) == 0
+    whole = lines(run, "train")
+    for path in (run / "snapshots").glob("*6"):
+        shutil.rmtree(path)
+    content = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    odd = ["[" * 100_000 + "\n", "5\n", '{"step": null}\n', '{"step": ' + "9" * 5000 + "}\n", "\udcff{\n", '{"a": 1}\n']
+    (run / "metrics.jsonl").write_text("".join(odd + content) + '{"half', errors="surrogateescape")
+    assert train(inputs, run, save_interval=3, max_step=6) == 0
+    assert lines(run, "train") == whole
+
+
+def test_a_deep_snapshot_description_is_passed_over(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(inputs, run, save_interval=3) == 0
+    before = (run / "adapter.safetensors").read_bytes()
+    for bad in ("[" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "9" * 5000, "[]", "null"):
+        (run / "snapshots/step-00000006/snapshot.json").write_text(bad)
+        (run / "adapter.json").write_text(bad)
+        assert train(inputs, run, save_interval=3) == 0
+        assert (run / "adapter.safetensors").read_bytes() == before and load_run(run).info.step == 6
+
+
+def test_validations_time_is_not_the_steps() -> None:
+    bar = progress_bar(total=10, file=io.StringIO())
+    bar.update(5)
+    start, shown = bar.start_t, bar.last_print_t
+    with not_counted(bar):
+        time.sleep(0.05)
+    assert bar.start_t - start >= 0.05 and bar.last_print_t >= shown
+    with not_counted(progress_bar(total=1, disable=True)):
+        pass
+
+
+def test_out_of_memory_is_one_line(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        torch.empty(2**55)
+
+    monkeypatch.setattr("lora_nlg.commands.train.read_examples", fail)
+    assert train(inputs, tmp_path / "run") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "error: out of memory on the CPU (no room for another 134,217,728.0 GiB); lower --train_batch_size" in error
+    for message in (
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED",
+    ):
+        with pytest.raises(InputError, match=r"out of memory on the GPU.*; lower x"), naming_what_to_lower("x"):
+            raise RuntimeError(message)
+    with pytest.raises(RuntimeError, match="shapes differ"), naming_what_to_lower("x"):
+        raise RuntimeError("shapes differ")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -115,6 +116,74 @@ def test_a_changed_value_is_noticed(tmp_path: Path, base_folder: Path, adapted: 
     file.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="not a readable safetensors file"):
         read_adapter(tmp_path)
+
+
+def header_of(file: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    with safe_open(file, framework="pt") as handle:
+        return load_file(file), json.loads(handle.metadata()["lora_nlg"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value["targets"]["q"].update(alpha=32.0, scaling=8.0),
+        lambda value: value["targets"]["v"].update(dropout=0.5),
+        lambda value: value.update(step=99),
+        lambda value: value["base"].update(sha256="0" * 64),
+        lambda value: value["base"]["config"].update(n_head=2),
+        lambda value: value.update(variant="pissa"),
+        lambda value: value.update(checksum="0" * 64),
+        lambda value: value.update(checksun=value.pop("checksum")),
+    ],
+)
+def test_a_changed_description_is_noticed(
+    tmp_path: Path, base_folder: Path, adapted: Adapted, change: Callable[[dict], None]
+) -> None:
+    """In the weights file itself, with its JSON changed alike or gone."""
+    save(tmp_path, adapted(), base_folder)
+    tensors, value = header_of(tmp_path / "adapter.safetensors")
+    change(value)
+    save_file(tensors, tmp_path / "adapter.safetensors", {"lora_nlg": json.dumps(value)})
+    (tmp_path / "adapter.json").write_text(json.dumps(value))
+    with pytest.raises(InputError, match=r"checksum it states|unknown field 'checksun'"):
+        read_adapter(tmp_path)
+    (tmp_path / "adapter.json").unlink()
+    with pytest.raises(InputError, match=r"checksum it states|unknown field 'checksun'"):
+        read_adapter(tmp_path)
+
+
+def test_an_adapter_of_a_release_before_checksums_loads(
+    tmp_path: Path, base_folder: Path, adapted: Adapted, logits: Logits, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = adapted()
+    info = save(tmp_path, model, base_folder)
+    tensors, value = header_of(tmp_path / "adapter.safetensors")
+    del value["checksum"]
+    save_file(tensors, tmp_path / "adapter.safetensors", {"lora_nlg": json.dumps(value)})
+    (tmp_path / "adapter.json").write_text(json.dumps(value))
+    for _ in range(2):
+        fresh = load_base(base_folder)
+        assert load_adapter(tmp_path, fresh) == info and torch.equal(logits(fresh), logits(model))
+    assert caplog.text.count("is of a release before checksums") == 1
+
+
+def test_a_flipped_bit_in_an_adapters_header_is_one_line(tmp_path: Path, base_folder: Path, adapted: Adapted) -> None:
+    """A flip in what is read is refused; the few that don't matter (blanks, `"format": "pt"`) change no value."""
+    info = save(tmp_path, adapted("q:r=1"), base_folder)
+    (tmp_path / "adapter.json").unlink()
+    file = tmp_path / "adapter.safetensors"
+    content, plain = file.read_bytes(), load_file(file)
+    end = 8 + int.from_bytes(content[:8], "little")
+    for position in range(0, end, 3):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        file.write_bytes(damaged)
+        try:
+            read, tensors = read_adapter(tmp_path)
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            assert read == info and all(torch.equal(tensors[name], plain[name]) for name in plain)
 
 
 def test_another_base_is_refused(tmp_path: Path, base_folder: Path, adapted: Adapted, logits: Logits) -> None:

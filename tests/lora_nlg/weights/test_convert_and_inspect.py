@@ -270,3 +270,36 @@ def test_inspect_untrained(base: Path, adapted: Adapted, tmp_path: Path, capsys)
     assert "untrained, the model is its base" in call_output(capsys, "inspect", tmp_path / "new")
     save_base(load_base(base), tmp_path / "half", torch.float16)
     assert "tied" in call_output(capsys, "inspect", tmp_path / "half")
+
+
+@pytest.mark.parametrize("to", ["peft", "loralib", "adapter"])
+def test_a_failed_conversion_leaves_no_result(run: Path, tmp_path: Path, to: str, capsys, monkeypatch) -> None:
+    """Neither a new one nor a changed old one; the check of the logits is made to fail."""
+    out = tmp_path / "results" / ("model.pt" if to == "loralib" else "out")
+    monkeypatch.setattr("lora_nlg.commands.convert.EXACT", -1.0)
+    assert call("convert", run, "--to", to, "--out", out) == 1
+    assert f"error: {out} read back gives logits" in capsys.readouterr().err
+    assert list(out.parent.iterdir()) == []
+    monkeypatch.undo()
+    assert call("convert", run, "--to", to, "--out", out) == 0
+    before = {path: path.read_bytes() for path in out.parent.rglob("*") if path.is_file()}
+    monkeypatch.setattr("lora_nlg.commands.convert.EXACT", -1.0)
+    monkeypatch.setattr("lora_nlg.commands.convert.probe_logits", lambda model: torch.tensor(float("nan")))
+    assert call("convert", run, "--to", to, "--out", out) == 1
+    assert {path: path.read_bytes() for path in out.parent.rglob("*") if path.is_file()} == before
+
+
+def test_where_a_result_cannot_go_is_said_first(run: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_text("mine")
+    for to, out, message in (
+        (
+            "loralib",
+            tmp_path,
+            f"--out {tmp_path} is a folder; for loralib, name a file such as {tmp_path / 'model.pt'}",
+        ),
+        ("peft", tmp_path / "file", f"--out {tmp_path / 'file'} is a file; for peft, name a folder"),
+        ("merged", tmp_path / "file", "is a file; for merged, name a folder"),
+    ):
+        assert call("convert", tmp_path / "nowhere", "--to", to, "--out", out) == 1
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"

@@ -43,6 +43,36 @@ def test_a_sound_environment_run_and_corpus(run: Path, tmp_path: Path, capsys) -
         assert part in printed
 
 
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        (
+            '{"id": "1", "context": "a", "references": ["x"], "seen": "yes"}',
+            "FAIL",
+            '"seen" must be true, false or null',
+        ),
+        (
+            '{"id": "1", "context": "a", "references": ["x"], "category": 3}',
+            "FAIL",
+            '"category" must be a string or null',
+        ),
+        ('{"id": ["1"], "context": "a", "references": ["x"]}', "FAIL", '"id" must be a string or a whole number'),
+        ('{"id": "1", "context": "Zi \\ud83c", "references": ["x"]}', "FAIL", "holds half a character"),
+        ('{"id": "1", "context": "a", "references": []}', "FAIL", "nothing to train on"),
+        (
+            '{"id": "7", "context": "a", "references": ["x", " . "]}',
+            "note",
+            "a reference without a word (first: id '7')",
+        ),
+    ],
+)
+def test_what_scorers_and_training_would_refuse_is_said_before(tmp_path, capsys, line, status, said):
+    (tmp_path / "train.jsonl").write_text(line + "\n")
+    assert main(["doctor", str(tmp_path)]) == int(status == "FAIL")
+    (shown,) = [printed for printed in capsys.readouterr().out.splitlines() if said in printed]
+    assert shown.startswith(status) and "train.jsonl" in shown
+
+
 def test_what_is_broken_is_named(run: Path, tmp_path: Path, capsys) -> None:
     shutil.rmtree(run / "tokenizer")
     moved = (tmp_path / "base").rename(tmp_path / "moved")

@@ -23,6 +23,7 @@ from lora_nlg.gpt2 import GPT2, targets_of
 from lora_nlg.lora import LoRASpec, fold
 from lora_nlg.tokenizers.gpt2_bpe import GPT2Tokenizer
 from lora_nlg.weights import load_base
+from lora_nlg.weights.identify import identify
 from lora_nlg.weights.loralib import from_loralib, loralib_tensors, read_loralib, write_loralib
 from lora_nlg.weights.lowrank import extract, insert
 from lora_nlg.weights.merged import probe_logits, write_merged
@@ -104,9 +105,9 @@ def test_peft_refusals(tmp_path: Path, base_folder: Path) -> None:
         return tmp_path / folder
 
     for options, message in [
-        ({"target_modules": ["c_attn"], "use_dora": True, "fan_in_fan_out": True}, "has DoRA, which can't be imported"),
-        ({"target_modules": ["c_attn"], "bias": "all", "fan_in_fan_out": True}, r"trained biases \(all\)"),
-        ({"target_modules": ["c_attn"], "modules_to_save": ["ln_f"], "fan_in_fan_out": True}, "fully trained modules"),
+        ({"target_modules": ["c_attn"], "use_dora": True, "fan_in_fan_out": True}, "says use_dora = True, which plain"),
+        ({"target_modules": ["c_attn"], "bias": "all", "fan_in_fan_out": True}, "says bias = 'all', which plain LoRA"),
+        ({"target_modules": ["c_attn"], "modules_to_save": ["ln_f"], "fan_in_fan_out": True}, "modules_to_save = "),
         (
             {"target_modules": ["lm_head"]},
             "holds base_model.model.lm_head.*, which is no LoRA weight of a GPT-2's layer",
@@ -118,8 +119,8 @@ def test_peft_refusals(tmp_path: Path, base_folder: Path) -> None:
     with pytest.raises(InputError, match="PEFT adapter of type IA3, not LORA"):
         read_peft(save("ia3", peft.IA3Config, target_modules=["c_attn"], feedforward_modules=[]))
     some_blocks = save("some", target_modules=["c_attn"], layers_to_transform=[1], fan_in_fan_out=True)
-    with pytest.raises(InputError, match=r"doesn't fit the base: no transformer.h.0.attn.c_attn"):
-        insert(load_base(base_folder), read_peft(some_blocks)[0])
+    with pytest.raises(InputError, match=r"says layers_to_transform = \[1\], which plain LoRA doesn't compute"):
+        read_peft(some_blocks)
 
 
 class TheirBlock(nn.Module):
@@ -234,13 +235,29 @@ def test_loralib_refusals(tmp_path: Path, base_folder: Path, adapted: Adapted) -
     torch.save({name: value[:, :3] if name.endswith("lora_B") else value for name, value in state.items()}, file)
     with pytest.raises(InputError, match=r"lora_A \(4, 48\) and lora_B \(48, 3\) don't belong together"):
         from_loralib(read_loralib(file), 16, ["k"])
+    name = "transformer.h.1.attn.c_attn.lora_B"
+    for wrong, message in (
+        (state[name][:, 0], r"B is \(48,\); it must be a matrix"),
+        (state[name][:, :0], r"B is \(48, 0\); it must be a matrix"),
+        (state[name].to(torch.int8), "B is int8; weights are"),
+        (state[name] / 0, "B holds values that are not finite"),
+        (torch.zeros(48, 8), r"lora_A \(4, 48\) and lora_B \(48, 8\) don't belong together"),
+    ):
+        torch.save({**state, name: wrong}, file)
+        with pytest.raises(InputError, match=message):
+            from_loralib(read_loralib(file), 16, ["k"])
+        assert identify(file).problems
+    smaller = {f"transformer.h.1.attn.c_attn.lora_{m}": torch.ones(*s) for m, s in (("A", (2, 48)), ("B", (48, 2)))}
+    torch.save({**state, **smaller}, file)
+    with pytest.raises(InputError, match="a rank or alpha for each block are not supported"):
+        from_loralib(read_loralib(file), 16, ["k"]).specs()
     with pytest.raises(InputError, match="holds no lora_A or lora_B"):
         torch.save({"a.weight": torch.zeros(2)}, file)
         read_loralib(file)
     with pytest.raises(InputError, match="is not a loralib checkpoint: no mapping"):
         torch.save([1, 2], file)
         read_loralib(file)
-    with pytest.raises(InputError, match="not a readable weights file"):
+    with pytest.raises(InputError, match="a pickle of Python objects, not of tensors alone"):
         torch.save(LoRASpec, file)  # a pickle that would run code
         read_loralib(file)
 
@@ -332,5 +349,5 @@ def test_a_gpt2_that_computes_otherwise_is_refused(key: str, value: object, tmp_
 def test_an_empty_weights_file_is_one_line(tmp_path: Path, base_folder: Path) -> None:
     shutil.copy(base_folder / "config.json", tmp_path)
     (tmp_path / "pytorch_model.bin").touch()
-    with pytest.raises(InputError, match=r"pytorch_model\.bin is not a readable weights file: \w+"):
+    with pytest.raises(InputError, match=r"pytorch_model\.bin is not a readable weights file: it is empty"):
         load_base(tmp_path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lora_nlg.errors import InputError
@@ -24,6 +26,7 @@ from lora_nlg.weights import (
     save_base,
     save_full_model,
 )
+from lora_nlg.weights.identify import identify
 from lora_nlg.weights.run import Run, rescaled
 
 Adapted = Callable[..., GPT2]
@@ -128,6 +131,77 @@ def test_full_model_run_and_bare_base(base: Path, tmp_path: Path, logits: Logits
     vocabulary.save(tmp_path / "bare")
     save_base(model, tmp_path / "bare")
     assert load_run(tmp_path / "bare").info.targets == {}
+
+
+def swap(file: Path, change: Callable[[dict[str, Tensor]], None]) -> None:
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file, {"format": "pt"})
+
+
+def swap_layers(tensors: dict[str, Tensor]) -> None:
+    for name in [name for name in tensors if ".h.0." in name]:
+        other = name.replace(".h.0.", ".h.1.")
+        tensors[name], tensors[other] = tensors[other], tensors[name]
+
+
+def transpose_a_square(tensors: dict[str, Tensor]) -> None:
+    name = "transformer.h.0.attn.c_proj.weight"
+    tensors[name] = tensors[name].t().contiguous()
+
+
+def flip_a_bit(tensors: dict[str, Tensor]) -> None:
+    tensors["transformer.h.1.mlp.c_fc.bias"].view(torch.int32)[3] ^= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_head": 4}, "a config.json of another shape than lora_nlg.json recorded"),
+        ({"layer_norm_epsilon": 1e-3}, "a config.json of another shape than lora_nlg.json recorded"),
+        (swap_layers, "weights that don't have the hash lora_nlg.json recorded"),
+        (transpose_a_square, "weights that don't have the hash lora_nlg.json recorded"),
+        (flip_a_bit, "weights that don't have the hash lora_nlg.json recorded"),
+        ("step", "lora_nlg.json was changed after it was written"),
+        ("[]", "lora_nlg.json is damaged: it is no JSON object"),
+    ],
+    ids=str,
+)
+def test_a_whole_model_that_was_changed_since(
+    base: Path, tmp_path: Path, vocabulary: Tokenizer, change: object, message: str
+) -> None:
+    """Decoding, a run that starts from it, `inspect` and `doctor` all notice."""
+    folder = tmp_path / "full"
+    vocabulary.save(folder / "tokenizer")
+    model = load_base(base)
+    save_full_model(folder / "model", model, AdapterInfo({}, describe_base(model, base), None, step=9))
+    load_run(folder)
+    record, config = folder / "model" / "lora_nlg.json", folder / "model" / "config.json"
+    if callable(change):
+        swap(folder / "model" / "model.safetensors", change)
+    elif isinstance(change, dict):
+        config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
+    else:
+        record.write_text(change if change == "[]" else record.read_text().replace('"step": 9', '"step": 8'))
+    for load in (load_run, lambda path: load_base(path / "model")):
+        with pytest.raises(InputError, match=message):
+            load(folder)
+    assert message in identify(folder).problems[0]
+    record.unlink()
+    load_run(folder)  # a plain GPT-2 now, as any program may have changed it
+
+
+def test_a_whole_model_of_a_release_before_checksums_loads(
+    base: Path, tmp_path: Path, vocabulary: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    vocabulary.save(tmp_path / "full" / "tokenizer")
+    model = load_base(base)
+    save_full_model(tmp_path / "full" / "model", model, AdapterInfo({}, describe_base(model, base), None, step=9))
+    record = tmp_path / "full" / "model" / "lora_nlg.json"
+    value = json.loads(record.read_text())
+    record.write_text(json.dumps({key: value[key] for key in value if key not in ("checksum", "sha256")}))
+    assert load_run(tmp_path / "full").info.step == 9
+    assert "is of a release before checksums" in caplog.text
 
 
 def test_an_adapter_and_a_whole_model_in_one_folder(run: Path, base: Path) -> None:

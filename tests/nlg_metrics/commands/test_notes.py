@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_a_collapsed_system_is_said_to_be_one(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_terminal_of_any_encoding_gets_every_line(tmp_path: Path) -> None:
-    data, predictions = records(tmp_path, [[CLEAN[0]]], ["caf\u00e9 \u2192"])
+
     for encoding in ("ascii", "latin-1", "cp1252"):
         for arguments in (["--help"], ["e2e", "--help"], ["ablation_table", "--help"], ["paper_table", "--help"]):
             done = subprocess.run(
@@ -115,3 +116,28 @@ def test_a_terminal_of_any_encoding_gets_every_line(tmp_path: Path) -> None:
                 timeout=120,
             )
             assert done.returncode == 0, (encoding, arguments, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "said"),
+    [
+        (e2e, ["--scores", "s.json", "--resamples", str(10**12)], "at most 1,000,000"),
+        (e2e, ["--scores", "s.json", "--seed", "-1"], "negative"),
+        (webnlg, ["-nc", "1000000"], "orders are 0 to 100"),
+        (webnlg, ["-b", "nan"], "beta is positive"),
+        (webnlg, ["-nw", "-1"], "orders are 0 to 100"),
+    ],
+)
+def test_numbers_without_bounds_are_refused(
+    tmp_path: Path, command: ModuleType, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, predictions = records(tmp_path, [[CLEAN[0]]], [CLEAN[0]])
+    assert command.main(["--data", data, "--predictions", predictions, *flags]) == 1
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_too_many_reference_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "h").write_text("x\n")
+    assert webnlg.main(["-R", str(tmp_path / "r"), "-H", str(tmp_path / "h"), "-nr", str(10**12)]) == 1
+    assert "at most 1,000 are read" in capsys.readouterr().err

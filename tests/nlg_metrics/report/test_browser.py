@@ -170,6 +170,7 @@ def test_slots_words_and_n_best_of_an_output(page_file: Path, visit: Visit) -> N
     page = visit.open(page_file, "#seg-id%204")
     poor = page.locator(".segment.linked .text").nth(1)
     assert poor.locator(".wrong").inner_text().endswith("area: city centre, not riverside")
+    poor.locator("mark").first.wait_for()
     assert poor.locator("mark").all_text_contents() == ["city centre"]
     good = page.locator(".segment.linked .text").first
     assert good.locator(".realised").count() == 3
@@ -262,6 +263,17 @@ def test_contrast_labels_and_landmarks_by_axe(page_file: Path, browser: Any, sch
     found = axe.Axe().run(page).response["violations"]
     context.close()
     assert [(one["id"], [node["html"] for node in one["nodes"][:3]]) for one in found] == []
+
+
+def test_on_paper_it_is_light_and_nothing_is_cut_off(page_file: Path, browser: Any) -> None:
+    context = browser.new_context(color_scheme="dark", viewport={"width": 718, "height": 1000})  # A4 less its margins
+    page = Visit(context).open(page_file)
+    page.locator("#segments article").first.wait_for()
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator("#controls").is_visible()
+    context.close()
 
 
 def test_without_scripts_scores_and_curves_are_there(page_file: Path, browser: Any) -> None:

@@ -333,3 +333,40 @@ def test_smoothing_is_a_centred_mean_that_skips_what_is_not_finite() -> None:
     assert smoothed([1.0, 2.0, 6.0, math.nan, 4.0], share=0.4) == [1.5, 3.0, 4.0, 5.0, 4.0]
     assert smoothed([3.0, 1.0]) == [3.0, 1.0]
     assert math.isnan(smoothed([math.inf])[0])
+
+
+def log_line(step: object, loss: object) -> str:
+    return json.dumps({"kind": "train", "step": step, "loss": loss}) + "\n"
+
+
+def test_extreme_losses_are_drawn_or_left_out(tmp_path: Path) -> None:
+    losses = [2.5, 1e308, -1e308, math.inf, math.nan, 10**400, -(10**400), 1e-308, 2.0]
+    (tmp_path / "metrics.jsonl").write_text("".join(log_line(step, loss) for step, loss in enumerate(losses)))
+    assert report.main([str(tmp_path)]) == 0
+    (points,) = re.findall(r'<polyline points="([^"]*)"', (tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert len(points.split()) == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("metrics.jsonl", log_line(10**400, 1.0) + log_line(1, 1.0)),
+        ("metrics.jsonl", log_line(-1, 1.0)),
+        ("metrics.jsonl", "[" * 100_000 + "\n" + log_line(1, 1.0)),
+        ("metrics.jsonl", '{"kind": "train", "step": ' + "9" * 5000 + "}\n" + log_line(1, 1.0)),
+        ("adapter.json", '{"targets": {"q": {"r": "4"}}}'),
+        ("adapter.json", '{"targets": {"q": 4}}'),
+        ("adapter.json", "[" * 100_000),
+        ("scores.json", '{"scores": {}, "segments": [], "subsets": {}}'),
+        ("scores.json", '{"scores": {}, "segments": {"references": 1}, "bootstrap": {}, "subsets": {}}'),
+        ("scores.json", '{"scores": {"BLEU": {"value": 0.5}}, "segments": {"references": {}}, "bootstrap": {}}'),
+    ],
+)
+def test_files_of_wrong_types_are_one_line(
+    tmp_path: Path, file: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "metrics.jsonl").write_text(log_line(1, 2.0))
+    (tmp_path / file).write_text(text)
+    assert report.main([str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and file in said

@@ -190,3 +190,36 @@ def test_our_files_give_the_same_numbers_and_a_record(tmp_path: Path) -> None:
     predicted.write_text(json.dumps(predictions[0]) + "\n", encoding="utf-8")
     process = run_script("--data", data, "--predictions", predicted)
     assert process.returncode == 1 and "lacks 2 of the 3 entries" in process.stderr
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", "  \n "])
+@pytest.mark.parametrize("name", ["table.csv", "table.tsv"])
+def test_a_line_end_inside_a_quoted_field_is_a_blank(tmp_path: Path, end: str, name: str) -> None:
+    separator = "\t" if name.endswith("tsv") else ","
+    path = tmp_path / name
+    rows = [f"mr{separator}ref", f'a{separator}"A is a{end}pub."', f'"b{end}c"{separator}B is a pub.']
+    path.write_bytes("\n".join([*rows, ""]).encode())
+    assert e2e_files.read_table(path, "ref") == (["a", "b c"], ["A is a pub.", "B is a pub."])
+
+
+def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('mr,ref\na,"A is a pub.\nb,B is a pub.\n')
+    with pytest.raises(InputError, match="row 2 opens a quote that is never closed"):
+        e2e_files.read_table(path, "ref")
+    # A quote inside a field is part of it.
+    path.write_text('mr,ref\na,A 5" pizza\nb,"B is\na pub."\n')
+    assert e2e_files.read_table(path, "ref")[1] == ['A 5" pizza', "B is a pub."]
+
+
+def test_half_a_character_ends_up_as_its_replacement(tmp_path: Path) -> None:
+    data, predictions = tmp_path / "d.jsonl", tmp_path / "p.jsonl"
+    data.write_text(json.dumps({"id": "1", "context": "name : Zizzi", "references": ["Zizzi is a pub ."]}) + "\n")
+    predictions.write_text(json.dumps({"id": "1", "hypothesis": "Zi \ud83c"}) + "\n")
+    outputs = [tmp_path / name for name in ("l.tsv", "ser.json", "scores.json", "segments.jsonl", "values.json")]
+    flags = ["-l", "--ser", "--scores", "--segment_scores", "--json"]
+    pairs = [part for pair in zip(flags, outputs, strict=True) for part in pair]
+    done = run_script("--data", data, "--predictions", predictions, *pairs)
+    assert done.returncode == 0 and "half a character" in done.stderr
+    assert "Zi \ufffd" in outputs[0].read_text(encoding="utf-8")
+    assert all(path.is_file() for path in outputs)

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nlg_metrics.tokenizers import ptb
 from nlg_metrics.tokenizers.ptb import PUNCTUATION, PtbTokenizer
+from nlg_metrics.tokenizers.ptb_rules import RULES
 
 NBSP = "\u00a0"
 JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
@@ -142,3 +144,55 @@ def test_long_lines_come_through(piece: str) -> None:
     line = piece * 10_000
     tokens = PtbTokenizer().captions([line, "end"])
     assert tokens[1] == "end"
+
+
+def test_remembering_where_rules_fail_changes_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = random.Random(7)
+    units = [
+        "a",
+        "1",
+        ".",
+        "-",
+        "@",
+        "&",
+        "www.",
+        ".com",
+        ".txt",
+        "<",
+        "<!a",
+        ">",
+        " ",
+        "'",
+        ",",
+        "\xad",
+        "B",
+        "é",
+        "&lt;",
+    ]
+    for _ in range(150):
+        chosen = draw.sample(units, 4)
+        line = "".join(draw.choices(chosen, k=400))
+        monkeypatch.setattr(ptb, "_LONG", 10**9)
+        plain = PtbTokenizer().file([line, "x"])
+        monkeypatch.setattr(ptb, "_LONG", 0)
+        assert PtbTokenizer().file([line, "x"]) == plain
+
+
+def test_a_rule_that_failed_on_a_run_is_not_tried_at_each_place_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = 0
+
+    class Counted:
+        """The pattern of the rule that reads the whole run before it fails."""
+
+        def __init__(self, pattern: re.Pattern[str]) -> None:
+            self.pattern = pattern
+
+        def match(self, text: str, position: int) -> re.Match[str] | None:
+            nonlocal tried
+            tried += 1
+            return self.pattern.match(text, position)
+
+    (rule,) = [rule for rule in RULES if rule.name == "file name"]
+    monkeypatch.setitem(rule.__dict__, "pattern", Counted(rule.pattern))
+    PtbTokenizer().file(["a.1." * 3000, "x"])
+    assert 0 < tried < 10

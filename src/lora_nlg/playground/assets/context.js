@@ -8,6 +8,12 @@ let shown = [];
 
 export const context = () => byId("context").value;
 
+// The context as the model read it, where that is not as it was typed.
+export function readAs(text) {
+  byId("context").value = text;
+  showParts();
+}
+
 export function offerContexts(values, changed) {
   start = values;
   byId("choose").hidden = start.contexts.length === 0;

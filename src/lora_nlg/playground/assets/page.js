@@ -1,5 +1,5 @@
 // The page: asks the server behind it, and nobody else, whenever something is changed.
-import { context, offerContexts } from "./context.js";
+import { context, offerContexts, readAs } from "./context.js";
 import { byId } from "./dom.js";
 import { method, offerSettings, penalty, settings } from "./settings.js";
 import { Side } from "./side.js";
@@ -58,11 +58,12 @@ async function ask(side) {
     return;
   }
   const list = side.part("hypotheses");
-  const question = { system: side.system.name, factor: side.factor, context: context(), ...settings() };
+  const question = { system: side.system.name, factor: side.factor, context: context().trim(), ...settings() };
   list.setAttribute("aria-busy", "true");
   try {
     const answer = await call("ask", question);
-    side.show(answer, question);
+    if (answer.context !== question.context && question.context === context().trim()) readAs(answer.context);
+    side.show(answer, { ...question, context: answer.context });
     side.render(penalty());
     if (answer.note) byId("error").textContent = answer.note;
   } finally {

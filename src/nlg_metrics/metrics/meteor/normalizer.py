@@ -54,6 +54,9 @@ _TRIMMED = "".join(map(chr, range(0x21)))
 # so a run of NULs can only come from `_DOTS`.
 _RUN = re.compile("\0{2,}")
 
+# The tool's own stand-in, a word; it is used, to the letter, where an input holds that word.
+_MARK = "DOTMULTI"
+
 
 @dataclass(frozen=True)
 class Prefixes:
@@ -87,13 +90,29 @@ def normalize(line: str, prefixes: Prefixes) -> str:
         The words of the line, separated by single spaces.
     """
     text = _OTHER.sub(r" \1 ", f" {line} ")
-    text = _DOTS.sub(lambda run: f" {chr(0) * len(run[0])} ", text)
+    marked = _MARK in line
+    text = _mark_runs(text) if marked else _DOTS.sub(lambda run: f" {chr(0) * len(run[0])} ", text)
     for needed, pattern, replacement in _PASSES:
         if needed in text:
             text = pattern.sub(replacement, text)
     text = " ".join(_split_final_dots(_WORD.findall(text), prefixes))
-    text = _RUN.sub(lambda run: "." * len(run[0]), text)
+    text = _unmark_runs(text) if marked else _RUN.sub(lambda run: "." * len(run[0]), text)
     return _SPACES.sub(" ", text).strip(_TRIMMED)
+
+
+def _mark_runs(text: str) -> str:
+    """Each run of n dots as n - 1 times DOT before the mark, as the tool has it; marks of the input count with them."""
+    text = re.sub(r"\.(\.+)", rf" {_MARK}\1", text)
+    while f"{_MARK}." in text:
+        text = re.sub(rf"{_MARK}\.([^.])", rf"DOT{_MARK} \1", text)
+        text = text.replace(f"{_MARK}.", f"DOT{_MARK}")
+    return text
+
+
+def _unmark_runs(text: str) -> str:
+    while f"DOT{_MARK}" in text:
+        text = text.replace(f"DOT{_MARK}", f"{_MARK}.")
+    return text.replace(_MARK, ".")
 
 
 def normalized_words(line: str, prefixes: Prefixes) -> tuple[str, ...]:

@@ -22,6 +22,12 @@ function labelledSelect(label, id, choices, onchange) {
   return make("label", {}, label, make("select", { id, onchange }, ...options));
 }
 
+/** Do something when the page has nothing better to do, but soon. */
+function whenIdle(task) {
+  if (window.requestIdleCallback) requestIdleCallback(task, { timeout: 500 });
+  else setTimeout(task);
+}
+
 /** Tell a screen reader. */
 function announce(text) {
   byId("status").textContent = text;

@@ -2,7 +2,7 @@
 
 function makeExplorer(data) {
   const list = byId("segments"), pager = byId("pager");
-  let page = 1, numbers = [], pages = 1;
+  let page = 1, numbers = [], pages = 1, drawn = 0;
 
   function view() {
     return {
@@ -21,17 +21,29 @@ function makeExplorer(data) {
   function draw(choice) {
     const size = Number(choice.size), first = (page - 1) * size;
     const shown = numbers.slice(first, first + size);
-    list.replaceChildren(...shown.map((n) => segmentElement(data, view(), n)));
-    const range = shown.length ? `, ${(first + 1).toLocaleString("en")} to ${(first + shown.length).toLocaleString("en")}` : "";
-    const all = numbers.length === data.ids.length ? "all" : "of";
-    const total = data.ids.length.toLocaleString("en");
-    byId("shown").textContent = all === "all" ? `All ${total} ${data.unit}${range}`
-      : `${numbers.length.toLocaleString("en")} of ${total} ${data.unit}${range}`;
+    const how = view();
+    list.replaceChildren(...shown.map((n) => segmentElement(data, how, n)));
+    drawn++;
+    if (how.mark) markFrom(shown, 0, drawn);
+    const number = (value) => value.toLocaleString("en");
+    const total = `${number(data.ids.length)} ${data.unit}`;
+    const found = numbers.length === data.ids.length ? `All ${total}` : `${number(numbers.length)} of ${total}`;
+    const range = shown.length ? `, ${number(first + 1)} to ${number(first + shown.length)}` : "";
+    byId("shown").textContent = found + range;
     byId("page-number").value = page;
     byId("page-number").max = pages;
-    byId("pages").textContent = `of ${pages.toLocaleString("en")}`;
+    byId("pages").textContent = `of ${number(pages)}`;
     byId("previous").disabled = page === 1;
     byId("next").disabled = page === pages;
+  }
+
+  /** Comparing words takes longer than drawing: segment by segment, when the page is idle, until drawn anew. */
+  function markFrom(shown, place, drawing) {
+    whenIdle(() => {
+      if (drawing !== drawn || place === shown.length) return;
+      markSegment(data, list.children[place], shown[place]);
+      markFrom(shown, place + 1, drawing);
+    });
   }
 
   function show(choice) {
@@ -100,4 +112,5 @@ function makeExplorer(data) {
   writeControls(EVERYTHING);
   addEventListener("hashchange", follow);
   follow();
+  prepareQueries(data);
 }

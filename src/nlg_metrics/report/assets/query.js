@@ -33,6 +33,18 @@ function repeats(text) {
   return false;
 }
 
+/** Which outputs of a system repeat themselves, found at the first question. */
+function repeating(data, system) {
+  data.repeating ??= [];
+  return data.repeating[system] ??= data.texts[system].map(repeats);
+}
+
+/** What searches need, made while nobody searches. */
+function prepareQueries(data) {
+  whenIdle(() => textIndex(data));
+  data.systems.forEach((_, system) => whenIdle(() => repeating(data, system)));
+}
+
 /** Whether an output has a problem. */
 function hasProblem(data, problem, system, segment) {
   const text = data.texts[system][segment];
@@ -40,7 +52,7 @@ function hasProblem(data, problem, system, segment) {
   if (problem === "any") return Boolean(errors);
   if (problem === "none") return !errors;
   if (problem === "empty") return text.trim() === "";
-  if (problem === "repeats") return repeats(text);
+  if (problem === "repeats") return repeating(data, system)[segment];
   if (problem === "unfinished") return !/[.!?]["'”’)]?\s*$/.test(text);
   if (problem === "alike") return data.texts.every((texts) => texts[segment] === text);
   return Boolean(errors?.[KINDS.indexOf(problem)].length);

@@ -58,11 +58,10 @@ function nBestDetails(system, n) {
 
 function systemText(data, view, system, n) {
   const text = data.texts[system][n];
-  const nearest = view.mark ? nearestReference(text, data.references[n]) : { place: -1 };
   const metric = data.metrics[view.metric];
   const score = metric ? fixed(scoreOf(data, view.metric, system, n)) : "";
-  const said = make("div", { class: "said" }, ...(text ? marked(text, nearest) : [make("em", {}, "(empty)")]),
-    chips(data, system, n));
+  const words = make("span", { class: "words" }, text || make("em", {}, "(empty)"));
+  const said = make("div", { class: "said" }, words, chips(data, system, n));
   return make("div", { class: "text", "data-system": system },
     make("div", { class: "who" }, make("span", { class: `swatch s${data.runOf[system] % 8}`, "aria-hidden": "true" }),
       data.systems[system]),
@@ -70,6 +69,14 @@ function systemText(data, view, system, n) {
     make("div", { class: "score", title: metric?.name }, make("span", { class: "visually-hidden" }, metric?.name ?? ""),
       ` ${score}`),
     hasNBest() ? nBestDetails(system, n) : "");
+}
+
+/** Mark, in every system's text, the words that its nearest reference hasn't. */
+function markSegment(data, element, n) {
+  element.querySelectorAll(".words").forEach((words, system) => {
+    const text = data.texts[system][n];
+    if (text) words.replaceChildren(...marked(text, nearestReference(text, data.references[n])));
+  });
 }
 
 function segmentElement(data, view, n) {
