@@ -165,7 +165,7 @@ def flip_a_bit(tensors: dict[str, Tensor]) -> None:
         ("step", "lora_nlg.json was changed after it was written"),
         ("[]", "lora_nlg.json is damaged: it is no JSON object"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_a_whole_model_that_was_changed_since(
     base: Path, tmp_path: Path, vocabulary: Tokenizer, change: object, message: str
