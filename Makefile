@@ -35,7 +35,8 @@ demo: setup ## train on the built-in sample, decode it, score it: about two minu
 
 playground: setup ## a local page to try a run on; CHECKPOINT=runs/e2e for another than the demo's
 	@$(PIP) install --quiet -r requirements-playground.txt
-	@test -e $(CHECKPOINT) || { echo "no run at $(CHECKPOINT): make demo trains one, or give CHECKPOINT=RUN"; exit 1; }
+	@first='$(CHECKPOINT)'; test -e "$${first%%,*}" || \
+	  { echo "no run at $(CHECKPOINT): make demo trains one, or give CHECKPOINT=RUN"; exit 1; }
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/lora-nlg playground --checkpoint $(CHECKPOINT) $(ARGS)
 
 test: setup-dev lint ## lint, then run the tests; ARGS="-k beam" goes to pytest
