@@ -3,8 +3,8 @@
 python bench/report.py --data data/dart/test.jsonl --systems 6 --n_best 10
 
 The systems are made from the references: words left out or doubled at random, as many hypotheses each as asked for.
-METEOR, TER and the like are computed as always; that part of the time is the scorers'. Beside the time on the clock stands
-the processor time of the page's main thread, which other work on the machine doesn't lengthen.
+METEOR, TER and the like are computed as always; that part of the time is the scorers'. Beside the time on the clock
+stands the processor time of the page's main thread, which other work on the machine doesn't lengthen.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def main() -> None:
     print(f"{'median of ' + str(TRIALS):28s}{'clock':>10s}{'processor':>12s}   (ms)")
     for name in visits[0]:
         clock, processor = (statistics.median(visit[name][kind] for visit in visits) for kind in (0, 1))
-        print(f"{name:28s}{clock:10.1f}{processor:12.1f}")
+        print(f"{name:28s}{clock:10.1f}" + (f"{processor:12.1f}" if math.isfinite(processor) else ""))
 
 
 if __name__ == "__main__":
