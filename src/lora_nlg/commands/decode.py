@@ -105,7 +105,7 @@ class DecodeArguments:
     one file a run."""
     batch_size: int | None = None
     """Contexts at work at a time; the predictions don't depend on it. Default: 32, on CUDA what its memory holds."""
-    cuda_graphs: bool = True
+    cuda_graph: bool = True
     """Record the steps of a search on CUDA as graphs; False is slower and gives the same."""
     more_length_penalties: str | None = None
     """Further length penalties, separated by commas, ranked in the same search; each gets a file of its own,
@@ -167,7 +167,7 @@ def main(argv: Sequence[str]) -> int:
                 world=world,
                 batch_size=arguments.batch_size,
                 share=share,
-                cuda_graphs=arguments.cuda_graphs,
+                cuda_graph=arguments.cuda_graph,
             )
             about = Hashed(checkpoint, adapter_sha256), Hashed(arguments.data, data_sha256)
             paths = outputs[checkpoint]
@@ -251,7 +251,7 @@ def split_checkpoints(arguments: RunArguments) -> list[str]:
     """The runs that `--checkpoint` names.
 
     Raises:
-        InputError: none.
+        InputError: it names none.
     """
     parts = arguments.checkpoint.split(",")
     checkpoints = []
@@ -298,11 +298,11 @@ def make_decoder(
     world: World,
     batch_size: int | None = 1,
     share: Decoder | None = None,
-    cuda_graphs: bool = True,
+    cuda_graph: bool = True,
 ) -> Decoder:
     """A decoder for a run as flags ask for it, its LoRA layers merged into a copy where the type allows.
 
-    The main rank says which.
+    The main rank logs how many were merged and how many stay apart.
     """
     dtype = named_dtype(arguments.dtype)
     model = fold_for_decoding(run.model, dtype)
@@ -321,7 +321,7 @@ def make_decoder(
         dtype=dtype,
         sampling=sampling if text.sample else None,
         share=share,
-        cuda_graphs=cuda_graphs,
+        cuda_graph=cuda_graph,
     )
 
 
