@@ -84,7 +84,11 @@ class TextArguments:
         self.end_ids(eos_id=0)
 
     def end_ids(self, eos_id: int) -> tuple[int, ...] | None:
-        """The end tokens of the flag and `<|endoftext|>`, whose id is given; None where they are the tokenizer's."""
+        """The end tokens of the flag and `<|endoftext|>`, whose id is given; None where they are the tokenizer's.
+
+        Raises:
+            InputError: the flag holds something else than ids.
+        """
         if self.eos_token_id is None:
             return None
         try:
@@ -118,7 +122,11 @@ class DecodeArguments:
             BeamSettings(length_penalty=penalty)
 
     def further_penalties(self) -> list[float]:
-        """`more_length_penalties` as numbers."""
+        """`more_length_penalties` as numbers.
+
+        Raises:
+            InputError: one is none.
+        """
         try:
             return [float(part) for part in str(self.more_length_penalties or "").split(",") if part.strip()]
         except ValueError:
@@ -268,7 +276,7 @@ def split_checkpoints(arguments: RunArguments) -> list[str]:
 
 
 def open_run(arguments: RunArguments, checkpoint: str, before: Run | None = None) -> Run:
-    """The trained run that flags name.
+    """The trained run that flags name; sets the number of threads on the way.
 
     Args:
         arguments: where things are.

@@ -161,7 +161,16 @@ def run_groups(
     settings: SweepSettings,
     described: tuple[BaseInfo, TokenizerInfo],
 ) -> None:
-    """Train members group by group, adding each group's results to `results.jsonl` as it ends."""
+    """Train members group by group, adding each group's results to `results.jsonl` as it ends.
+
+    Args:
+        base: the frozen base, on the device to train on.
+        todo: the members without a result.
+        train, valid: examples.
+        arguments: where to, and how many together.
+        settings: what they share.
+        described: base and vocabulary, for the adapters' descriptions.
+    """
     folder = Path(arguments.work_dir)
     with progress_bar(total=len(todo) * settings.max_step, desc="sweep", unit="member-step") as bar:
         for first in range(0, len(todo), arguments.group):

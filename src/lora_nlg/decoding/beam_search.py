@@ -88,7 +88,11 @@ def beam_search_penalties(
 def check_prompts(
     model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: BeamSettings, batch_size: int | None
 ) -> None:
-    """Refuse prompts that can't be searched; see `beam_search`."""
+    """Refuse prompts that can't be searched; see `beam_search`.
+
+    Raises:
+        InputError: a prompt that is empty, too long or of other ids than the model's; settings that leave it no room.
+    """
     V, window = model.config.vocab_size, model.config.n_positions
     if batch_size is not None and batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1, got {batch_size}")

@@ -52,6 +52,9 @@ def styled(segments: Segments, style: str, max_references: int | None = None) ->
             they are.
         max_references: keep the first so many of each segment's references; default 6 for "lora", all for
             "raw".
+
+    Raises:
+        InputError: another style, or fewer references than one.
     """
     if style not in STYLES:
         raise InputError(f"style is {style!r}; it must be one of {', '.join(STYLES)}")
