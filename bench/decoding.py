@@ -46,14 +46,14 @@ Engine = Callable[[list[list[int]]], list[list[int]]]
 
 
 def ours(
-    model: GPT2, settings: BeamSettings, batch_size: int | None, dtype: torch.dtype, cuda_graphs: bool = True
+    model: GPT2, settings: BeamSettings, batch_size: int | None, dtype: torch.dtype, cuda_graph: bool = True
 ) -> Engine:
     """This project's search."""
     inference = InferenceGPT2(model, dtype)
     penalties = [settings.length_penalty]
 
     def run(prompts: list[list[int]]) -> list[list[int]]:
-        found = dict(beam_search_penalties(inference, prompts, settings, penalties, batch_size, cuda_graphs))
+        found = dict(beam_search_penalties(inference, prompts, settings, penalties, batch_size, cuda_graph))
         return [list(found[i][0][0].tokens) for i in range(len(prompts))]
 
     return run
@@ -63,7 +63,7 @@ def engine_of_ours(name: str, model: GPT2, settings: BeamSettings, batch_size: i
     """The engine that a name like ours-bf16-eager@128 says."""
     name, _, size = name.partition("@")
     _, dtype, *eager = name.split("-")
-    return ours(model, settings, int(size) if size else batch_size, DTYPES[dtype], cuda_graphs=not eager)
+    return ours(model, settings, int(size) if size else batch_size, DTYPES[dtype], cuda_graph=not eager)
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Training speed against transformers + peft, alternating in one run; ratios, and the share of the matmul rate.
 
     python bench/training.py                      # the built-in sample, gpt2.nano, fp32
-    python bench/training.py --data data/e2e/train.jsonl --tokenizer pretrained/gpt2 --shape gpt2.sm --dtype fp32
+    python bench/training.py --data data/e2e/train.jsonl --tokenizer pretrained/gpt2.sm --shape gpt2.sm --dtype fp32
     python bench/training.py --device cuda --data lengths --shape gpt2.md --dtype bf16
 
 Same examples, same batches, random weights of the shape: LoRA r=4 on q and v (peft: one shared A on the fused qkv),

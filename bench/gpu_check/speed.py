@@ -128,7 +128,7 @@ def decoding(setting: Setting) -> None:
 def _decode(setting: Setting, size: str, dtype: DtypeName, rows: Sequence[str]) -> None:
     model, prompts, settings = _task(setting, size)
     for row in rows:
-        engine = ours(model, settings, None, DTYPES[dtype], cuda_graphs=row == "graph")
+        engine = ours(model, settings, None, DTYPES[dtype], cuda_graph=row == "graph")
         took, length = _seconds(setting, engine, prompts)
         text = f"{took:.2f} s for {len(prompts)} contexts, {length:.0f} tokens a text"
         if not setting.is_small:

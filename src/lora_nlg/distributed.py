@@ -118,7 +118,7 @@ class World:
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device a flag means; a CUDA device becomes the current one, with products summed in fp32.
+    """The device a name means; a CUDA device becomes the current one, with products summed in fp32.
 
     Args:
         name: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
@@ -128,22 +128,22 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
         InputError: CUDA was asked for and isn't there, or the name is no device.
     """
     if name not in ("auto", "cpu", "cuda") and not (name.startswith("cuda:") and name[5:].isdigit()):
-        raise InputError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}")
+        raise InputError(f"`device` must be auto, cpu, cuda or cuda:N, got {name!r}")
     if name == "cpu":
         return CPU
     if not torch.cuda.is_available():
         if name != "auto":
-            raise InputError(f"--device {name}: this torch sees no CUDA device; use --device cpu")
+            raise InputError(f"`device` {name}: this torch sees no CUDA device; use cpu")
         if torch.version.cuda is not None:
             log.warning(
                 "warning: this torch is built for CUDA %s but sees no device, so the CPU computes; `nvidia-smi` and "
-                "CUDA_VISIBLE_DEVICES say what is there, --device cpu asks for the CPU",
+                "CUDA_VISIBLE_DEVICES say what is there, device cpu asks for the CPU",
                 torch.version.cuda,
             )
         return CPU
     index = int(name[5:]) if name.startswith("cuda:") else local_rank
     if index >= torch.cuda.device_count():
-        raise InputError(f"no device cuda:{index}: this machine has {torch.cuda.device_count()} GPU(s)")
+        raise InputError(f"no device cuda:{index}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
     torch.cuda.set_device(index)
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
@@ -173,9 +173,7 @@ def joined_world(device: str = "auto") -> Iterator[World]:
         yield World(device=pick_device(device))
         return
     if device.startswith("cuda:"):
-        raise InputError(
-            f"--device {device} would put all {size} ranks on one GPU; with --device cuda each takes its own"
-        )
+        raise InputError(f"`device` {device} would put all {size} ranks on one GPU; with cuda each takes its own")
     place = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     rank = int(os.environ["RANK"])
     wait = timedelta(seconds=int(os.environ.get("LORA_NLG_CONNECT_SECONDS", CONNECT_SECONDS)))

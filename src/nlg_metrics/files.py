@@ -31,7 +31,7 @@ def read_text(path: str | Path, encoding: str = "utf-8-sig") -> str:
 
     Args:
         path: the file.
-        encoding: "utf-8-sig" drops a byte order mark, "utf-8" keeps it as a character. Default: "utf-8-sig"
+        encoding: "utf-8-sig" drops a byte order mark, "utf-8" keeps it as a character. Default: "utf-8-sig".
 
     Raises:
         InputError: the file is absent, is a folder or a device, can't be read, has more than `MOST_BYTES` or is not

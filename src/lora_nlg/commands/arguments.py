@@ -40,7 +40,7 @@ def _bounded_yaml(text: str) -> Any:
 
 set_loader("yaml", _bounded_yaml, (yaml.YAMLError, ValueError))
 _LARGEST = 2**53
-_FLAGS = {"base": "init_checkpoint"}
+_FLAGS = {"base": "init_checkpoint", "tokenize": "tokenise"}
 """Fields whose flag has another name."""
 
 

@@ -86,7 +86,11 @@ class TextArguments:
         self.end_ids(eos_id=0)
 
     def end_ids(self, eos_id: int) -> tuple[int, ...] | None:
-        """The end tokens of the flag and `<|endoftext|>`, whose id is given; None where they are the tokenizer's."""
+        """The end tokens of the flag and `<|endoftext|>`, whose id is given; None where they are the tokenizer's.
+
+        Raises:
+            InputError: the flag holds something else than ids.
+        """
         if self.eos_token_id is None:
             return None
         try:
@@ -107,7 +111,7 @@ class DecodeArguments:
     one file a run."""
     batch_size: int | None = None
     """Contexts at work at a time; the predictions don't depend on it. Default: 32, on CUDA what its memory holds."""
-    cuda_graphs: bool = True
+    cuda_graph: bool = True
     """Record the steps of a search on CUDA as graphs; False is slower and gives the same."""
     more_length_penalties: str | None = None
     """Further length penalties, separated by commas, ranked in the same search; each gets a file of its own,
@@ -120,7 +124,11 @@ class DecodeArguments:
             BeamSettings(length_penalty=penalty)
 
     def further_penalties(self) -> list[float]:
-        """`more_length_penalties` as numbers."""
+        """`more_length_penalties` as numbers.
+
+        Raises:
+            InputError: one is none.
+        """
         try:
             return [float(part) for part in str(self.more_length_penalties or "").split(",") if part.strip()]
         except ValueError:
@@ -169,7 +177,7 @@ def main(argv: Sequence[str]) -> int:
                 world=world,
                 batch_size=arguments.batch_size,
                 share=share,
-                cuda_graphs=arguments.cuda_graphs,
+                cuda_graph=arguments.cuda_graph,
             )
             about = Hashed(checkpoint, adapter_sha256), Hashed(arguments.data, data_sha256)
             paths = outputs[checkpoint]
@@ -253,7 +261,7 @@ def split_checkpoints(arguments: RunArguments) -> list[str]:
     """The runs that `--checkpoint` names.
 
     Raises:
-        InputError: none.
+        InputError: it names none.
     """
     parts = arguments.checkpoint.split(",")
     checkpoints = []
@@ -270,7 +278,7 @@ def split_checkpoints(arguments: RunArguments) -> list[str]:
 
 
 def open_run(arguments: RunArguments, checkpoint: str, before: Run | None = None) -> Run:
-    """The trained run that flags name.
+    """The trained run that flags name; sets the number of threads on the way.
 
     Args:
         arguments: where things are.
@@ -301,11 +309,11 @@ def make_decoder(
     world: World,
     batch_size: int | None = 1,
     share: Decoder | None = None,
-    cuda_graphs: bool = True,
+    cuda_graph: bool = True,
 ) -> Decoder:
     """A decoder for a run as flags ask for it, its LoRA layers merged into a copy where the type allows.
 
-    The main rank says which.
+    The main rank logs how many were merged and how many stay apart.
     """
     dtype = named_dtype(arguments.dtype)
     model = fold_for_decoding(run.model, dtype)
@@ -324,7 +332,7 @@ def make_decoder(
         dtype=dtype,
         sampling=sampling if text.sample else None,
         share=share,
-        cuda_graphs=cuda_graphs,
+        cuda_graph=cuda_graph,
     )
 
 

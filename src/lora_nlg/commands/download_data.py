@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lora_nlg.commands.arguments import parse_arguments
+from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.corpora.download import download_corpus, instead_of
 from lora_nlg.corpora.prepare import PLACES
 from lora_nlg.corpora.release import Places
@@ -28,6 +28,7 @@ class DownloadDataArguments:
     overwrite: bool = False
 
 
+@naming_flags()
 def main(argv: Sequence[str]) -> int:
     """Run `lora-nlg download-data`; returns the exit status.
 

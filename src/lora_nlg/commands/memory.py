@@ -20,6 +20,9 @@ def naming_what_to_lower(flags: str) -> Iterator[None]:
 
     Args:
         flags: what takes memory, in words, e.g. "--beam or --batch_size".
+
+    Raises:
+        InputError: out of memory, on the CPU or the GPU.
     """
     try:
         yield

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lora_nlg.commands.arguments import naming_flags, parse_arguments
+from lora_nlg.commands.arguments import naming_flags, parse_arguments, with_flags
 from lora_nlg.corpora.prepare import CORPORA, MANIFEST, prepare_corpus
 
 
@@ -45,6 +45,6 @@ def main(argv: Sequence[str]) -> int:
         parsed.positionals["corpus"], arguments.raw, arguments.out, arguments.form, arguments.tokenise, arguments.lang
     )
     for message in prepared.messages:
-        print(message)
+        print(with_flags(message))
     print(f"written: {arguments.out}/{{{','.join(prepared.manifest['splits'])}}}.jsonl and {MANIFEST}")
     return 0

@@ -95,6 +95,8 @@ class SweepArguments:
         for name in ("group", "seq_len"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        if self.valid_examples < 0:
+            raise InputError(f"--valid_examples must be at least 0 (all), got {self.valid_examples}")
 
 
 @naming_flags()
@@ -119,14 +121,14 @@ def main(argv: Sequence[str]) -> int:
     if tokenizer.vocab_size > base.config.vocab_size or arguments.seq_len > base.config.n_positions:
         raise InputError(
             f"the base has {base.config.vocab_size} embeddings and {base.config.n_positions} positions; the vocabulary "
-            f"has {tokenizer.vocab_size} ids and --seq_len is {arguments.seq_len}"
+            f"has {tokenizer.vocab_size} ids and --seq_len is {arguments.seq_len}; neither may be more"
         )
     described = describe_base(base, arguments.init_checkpoint), describe_tokenizer(tokenizer, vocabulary)
     files = [existing_file(getattr(arguments, name), f"--{name}") for name in ("train_data", "valid_data")]
     (train, train_sha256), (valid, valid_sha256) = (
         read_hashed(file, partial(read_examples, file, tokenizer, arguments.seq_len)) for file in files
     )
-    valid = valid[: arguments.valid_examples or len(valid)]
+    valid = valid[: arguments.valid_examples or None]
     plan = {
         **settings.to_json(),
         "seq_len": arguments.seq_len,
@@ -159,7 +161,16 @@ def run_groups(
     settings: SweepSettings,
     described: tuple[BaseInfo, TokenizerInfo],
 ) -> None:
-    """Train members group by group, adding each group's results to `results.jsonl` as it ends."""
+    """Train members group by group, adding each group's results to `results.jsonl` as it ends.
+
+    Args:
+        base: the frozen base, on the device to train on.
+        todo: the members without a result.
+        train, valid: examples.
+        arguments: where to, and how many together.
+        settings: what they share.
+        described: base and vocabulary, for the adapters' descriptions.
+    """
     folder = Path(arguments.work_dir)
     with progress_bar(total=len(todo) * settings.max_step, desc="sweep", unit="member-step") as bar:
         for first in range(0, len(todo), arguments.group):

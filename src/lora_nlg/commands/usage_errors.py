@@ -32,9 +32,9 @@ RENAMED = {
 }  # fmt: skip
 """Flags that have another name here: where a command has none of the names, nothing is said."""
 _NEEDLESS = {"platform", "local_rank", "rank", "world_size"}
-"""Its flags on how processes are started; `torchrun` says that now."""
+"""The predecessor's flags on how processes are started; `torchrun` says that now."""
 _IN_THE_RUN = {"lora_dim", "lora_alpha", "model_card"}
-"""What its decoder has to be told; here the run knows."""
+"""What the predecessor's decoder has to be told; here the run knows."""
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 

@@ -82,6 +82,6 @@ def _is_there(path: Path, checksum: Checksum, overwrite: bool) -> bool:
         return True
     if path.exists() and not overwrite:
         raise InputError(
-            f"{path} is there but is not the released file (its SHA-256 differs); move it, or add --overwrite"
+            f"{path} is there but is not the released file (its SHA-256 differs); move it, or set `overwrite`"
         )
     return False

@@ -53,7 +53,7 @@ def prepare_corpus(
         form: which released form to read, `auto` for the first one there (E2E: text, csv; WebNLG: xml, json;
             DART: json, xml), decided for each split.
         tokenize: E2E only: give splits read from CSV the text form's tokenisation.
-        lang: WebNLG only: the language of the texts, which some releases have in two. Default: "en"
+        lang: WebNLG only: the language of the texts, which some releases have in two. Default: "en".
 
     Returns:
         The manifest and one message a split, with the rows left out.
@@ -64,7 +64,7 @@ def prepare_corpus(
     if corpus not in CORPORA:
         raise InputError(f"no corpus {corpus!r}; choose from {', '.join(CORPORA)}")
     if tokenize and corpus != "e2e":
-        raise InputError(f"--tokenise is for e2e; {corpus} is used as released")
+        raise InputError(f"`tokenize` is for e2e; {corpus} is used as released")
     if lang != "en" and corpus != "webnlg":
         raise InputError(f"`lang` is for webnlg; {corpus} is English")
     if not re.fullmatch("[a-z]{2,3}", lang):
@@ -72,7 +72,7 @@ def prepare_corpus(
     if corpus == "sample":
         return _write_sample(Path(out))
     if raw is None:
-        raise InputError(f"--raw is missing: the folder of {corpus}'s released files (see data/README.md)")
+        raise InputError(f"`raw` is missing: the folder of {corpus}'s released files (see data/README.md)")
     sources = locate(corpus, raw, PLACES[corpus], form)
     releases: dict[str, Release] = {}
     for split, source in sources.items():
@@ -161,11 +161,11 @@ def _messages(manifest: dict[str, Any], releases: dict[str, Release], places: Pl
     if tokenised and not any(tokenised.values()):
         messages.append(
             "note: the text is untokenised, as in the CSV, but published E2E scores are on tokenised text; to compare "
-            "with them add --tokenise"
+            "with them set `tokenize`"
         )
     if len(set(tokenised.values())) > 1:
         plain = ", ".join(split for split, done in tokenised.items() if not done)
-        messages.append(f"note: {plain} is untokenised and the rest is tokenised; add --tokenise to make them alike")
+        messages.append(f"note: {plain} is untokenised and the rest is tokenised; set `tokenize` to make them alike")
     return messages
 
 

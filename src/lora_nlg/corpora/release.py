@@ -118,10 +118,10 @@ def locate(corpus: str, raw: str | Path, places: Places, form: str = "auto") -> 
     """
     raw = Path(raw)
     if not raw.is_dir():
-        raise InputError(f"--raw: no folder {raw}; get it with scripts/download_data.sh {corpus}")
+        raise InputError(f"`raw`: no folder {raw}; get it with scripts/download_data.sh {corpus}")
     forms = list(dict.fromkeys(name for split in places.values() for name in split))
     if form != "auto" and form not in forms:
-        raise InputError(f"--form {form}: this corpus is released as {' and '.join(forms)}")
+        raise InputError(f"`form` {form}: this corpus is released as {' and '.join(forms)}")
     found: dict[str, Source] = {}
     looked: list[str] = []
     for split, by_form in places.items():
@@ -133,7 +133,7 @@ def locate(corpus: str, raw: str | Path, places: Places, form: str = "auto") -> 
     if not found:
         odd = next((file.name for file in sorted(raw.rglob("*")) if file.suffix in (".parquet", ".arrow")), None)
         hint = f" (export {odd} as JSON first: `Dataset.to_json`)" if odd else ""
-        raise InputError(f"--raw {raw}: found none of {', '.join(looked)}; give the folder that holds them{hint}")
+        raise InputError(f"`raw` {raw}: found none of {', '.join(looked)}; give the folder that holds them{hint}")
     return found
 
 

@@ -125,7 +125,7 @@ def _add(release: Release, entry: _Entry, ids: dict[str, int], lang: str, keep_w
     references = []
     for text, comment, spoken, place in entry.texts:
         if spoken and _code(spoken) != lang:
-            release.leave_out(entry.file, place, "text", f'in "{spoken}", not "{lang}" (see --lang)')
+            release.leave_out(entry.file, place, "text", f'in "{spoken}", not "{lang}" (see `lang`)')
         elif comment not in _USABLE:
             release.leave_out(entry.file, place, "text", f'marked "{comment}", not "good"')
         elif not clean(text):

@@ -58,7 +58,7 @@ def beam_search_penalties(
     settings: BeamSettings,
     length_penalties: Sequence[float],
     batch_size: int | None = None,
-    cuda_graphs: bool = True,
+    cuda_graph: bool = True,
 ) -> Iterator[tuple[int, list[list[Hypothesis]]]]:
     """One search, ranked by several length penalties: for each, exactly what a search of its own would give.
 
@@ -69,7 +69,7 @@ def beam_search_penalties(
     Args:
         model, prompts, settings, batch_size: as for `beam_search`; the settings' own penalty is not used.
         length_penalties: at least one.
-        cuda_graphs: record steps on CUDA as graphs. Default: True.
+        cuda_graph: record steps on CUDA as graphs. Default: True.
 
     Yields:
         (index of the prompt, for each penalty its hypotheses, best first), in the order in which searches end.
@@ -80,7 +80,7 @@ def beam_search_penalties(
     penalties = [LengthPenalty(penalty, settings.eval_len) for penalty in length_penalties]
     if model.device.type == "cuda":
         places = batch_size or places_that_fit(model, settings, max(map(len, prompts)))
-        yield from GraphSearch(model, prompts, settings, penalties, min(places, len(prompts)), cuda_graphs).run()
+        yield from GraphSearch(model, prompts, settings, penalties, min(places, len(prompts)), cuda_graph).run()
     else:
         yield from Search(model, prompts, settings, penalties, min(batch_size or BATCH_SIZE, len(prompts))).run()
 
@@ -88,7 +88,11 @@ def beam_search_penalties(
 def check_prompts(
     model: InferenceGPT2, prompts: Sequence[Sequence[int]], settings: BeamSettings, batch_size: int | None
 ) -> None:
-    """Refuse prompts that can't be searched; see `beam_search`."""
+    """Refuse prompts that can't be searched; see `beam_search`.
+
+    Raises:
+        InputError: a prompt that is empty, too long or of other ids than the model's; settings that leave it no room.
+    """
     V, window = model.config.vocab_size, model.config.n_positions
     if batch_size is not None and batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1, got {batch_size}")

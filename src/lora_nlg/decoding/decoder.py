@@ -62,7 +62,7 @@ class Decoder:
         dtype: of the model's body: fp32, bf16 or fp16. Default: fp32.
         sampling: draw `settings.n_best` samples of each context instead of searching. Default: None, search.
         share: a decoder of the same base, whose laid-out weights are used where they are the same. Default: None.
-        cuda_graphs: record a search's steps on CUDA as graphs. Default: True.
+        cuda_graph: record a search's steps on CUDA as graphs. Default: True.
 
     Raises:
         InputError: the answer's length leaves no room for a prompt.
@@ -79,7 +79,7 @@ class Decoder:
         dtype: torch.dtype = torch.float32,
         sampling: SamplingSettings | None = None,
         share: Decoder | None = None,
-        cuda_graphs: bool = True,
+        cuda_graph: bool = True,
     ) -> None:
         self.source = model
         self.weights_hash: str | None = None
@@ -88,7 +88,7 @@ class Decoder:
         self.settings = settings
         if settings.end_ids is None:
             self.settings = replace(settings, end_ids=tokenizer.end_ids)
-        self.batch_size, self.cuda_graphs = batch_size, cuda_graphs
+        self.batch_size, self.cuda_graph = batch_size, cuda_graph
         self.sampling = sampling
         self.longest_prompt = min(seq_len, model.config.n_positions) - settings.eval_len
         if self.longest_prompt < 1:
@@ -151,7 +151,7 @@ class Decoder:
             found = ((index, [hypotheses]) for index, hypotheses in drawn)
         else:
             found = beam_search_penalties(
-                self.model, prompts, self.settings, length_penalties, self.batch_size, self.cuda_graphs
+                self.model, prompts, self.settings, length_penalties, self.batch_size, self.cuda_graph
             )
         for index, rankings in found:
             yield index, [[replace(h, text=self.text(h.tokens)) for h in ranking] for ranking in rankings]

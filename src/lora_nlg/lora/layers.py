@@ -99,10 +99,6 @@ class LoRALayer(nn.Module):
     def pack_weight(self) -> None:
         """Lay the frozen weight out for the CPU; nothing to do for a layer that has no use for it."""
 
-    def lora_parameters(self) -> list[nn.Parameter]:
-        """The parameters that belong to the adapter."""
-        return [parameter for name, parameter in self.named_parameters(recurse=False) if name.startswith("lora_")]
-
     @property
     def merged(self) -> bool:
         """Whether `weight` holds the update."""

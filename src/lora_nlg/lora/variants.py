@@ -79,7 +79,7 @@ def lora_plus_(
         InputError: the ratio isn't positive.
     """
     if not 0 < ratio < float("inf"):
-        raise InputError(f"--lora_plus_ratio must be above 0, got {ratio}")
+        raise InputError(f"`lora_plus_ratio` must be above 0, got {ratio}")
     layers = dict(model.named_modules())
     owners = {name: layers.get(name.rpartition(".")[0]) for name in pieces}
     faster = [

@@ -66,7 +66,7 @@ class GraphedCalls:
         self.graphs = 0
         self._recorded: dict[Shape, _Recorded] = {}
         if self.required and not self.enabled:
-            raise InputError(f"CUDA graphs need a CUDA device, this is {device.type}")
+            raise InputError(f"`cuda_graph` true needs a CUDA device, this is {device.type}; set it to auto")
         if self.enabled and obstacle:
             self._do_without(obstacle)
         if self.enabled:

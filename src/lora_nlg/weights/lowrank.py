@@ -101,7 +101,8 @@ def extract(model: GPT2, bias: str = "none") -> LowRank:
         names = [name for name in target_names(module) if name in specs]
         if not (factors := layer.factors()):
             raise InputError(
-                f"the {layer.variant} update isn't low-rank, so this format can't hold it; convert it --to merged"
+                f"the {layer.variant} update isn't low-rank, so this format can't hold it; convert it to a whole model "
+                "(`to` merged)"
             )
         parts[module] = [
             Part(name, _copy(own.A), _copy(own.B), own.scaling) for name, own in zip(names, factors, strict=True)

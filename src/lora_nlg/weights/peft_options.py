@@ -156,7 +156,11 @@ class _Reader:
         self.config, self.source = config, source
 
     def refuse_other_arithmetic(self) -> None:
-        """Stop at options that aren't plain LoRA's; all of them are named."""
+        """Stop at options that aren't plain LoRA's.
+
+        Raises:
+            InputError: there are some; they are named.
+        """
         wrong = []
         for name, value in self.config.items():
             if name in DEFAULTS:
@@ -180,31 +184,37 @@ class _Reader:
             )
 
     def refuse(self, name: str, value: Any, wanted: str) -> InputError:
+        """The error for an option that must be something else than it is."""
         return InputError(f"{self.source}: {name} must be {wanted}, got {_short(value)}")
 
     def rank(self, name: str, value: Any) -> int:
+        """The value of an option, if it is a rank."""
         if type(value) is not int or value < 1:
             raise self.refuse(name, value, "a whole number of at least 1")
         return int(value)
 
     def positive(self, name: str, value: Any) -> float:
+        """The value of an option, if it is a positive number."""
         if type(value) not in (int, float) or not 0 < value < 1e30:
             raise self.refuse(name, value, "a positive number")
         return float(value)
 
     def dropout(self) -> float:
+        """The dropout of the branch."""
         value = self.config.get("lora_dropout", 0.0)
         if type(value) not in (int, float) or not 0 <= value < 1:
             raise self.refuse("lora_dropout", value, "a number from 0 to below 1")
         return float(value)
 
     def truth(self, name: str) -> bool:
+        """An option that is true or false. Default: false."""
         value = self.config.get(name, False)
         if not isinstance(value, bool):
             raise self.refuse(name, value, "true or false")
         return value
 
     def patterns(self, name: str) -> dict[str, Any]:
+        """An option of patterns of module names, each checked. Default: none."""
         value = self.config.get(name)
         if value is None:
             return {}
@@ -215,6 +225,7 @@ class _Reader:
         return value
 
     def names(self, name: str) -> Sequence[str] | str | None:
+        """An option that names modules, by a checked pattern or in a list."""
         value = self.config.get(name)
         if isinstance(value, str) and value != "all-linear":
             self.check_pattern(name, value)

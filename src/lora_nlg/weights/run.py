@@ -129,6 +129,9 @@ def load_model(
 
     Returns:
         The model, its description, and the folders where its vocabulary may lie.
+
+    Raises:
+        InputError: nothing to load there, results of two runs, or a base that is not found or another one.
     """
     path = Path(path)
     if (path / ADAPTER).is_file() and (path / MODEL).exists():

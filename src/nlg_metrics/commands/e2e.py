@@ -80,7 +80,11 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def read(options: argparse.Namespace, suite: Suite) -> tuple[Segments, dict[str, str]]:
-    """What is scored, and the files it came from by role."""
+    """What is scored, and the files it came from by role.
+
+    Raises:
+        InputError: a file can't be used, or the arguments don't go together.
+    """
     ours = options.data, options.predictions
     official = options.references, options.outputs
     if options.data and options.references and not (options.predictions or options.outputs):

@@ -72,7 +72,11 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def suite_of(options: argparse.Namespace, chrf: ChrF | None = None, sacrebleu: bool = False) -> Suite:
-    """The scorer that the flags ask for; without `--style`, lora for our files and raw for the official tool's."""
+    """The scorer that the flags ask for; without `--style`, lora for our files and raw for the official tool's.
+
+    Raises:
+        InputError: an unknown metric, or a number of references below 1.
+    """
     if options.num_refs is not None and options.num_refs < 1:
         raise InputError(f"-nr is {options.num_refs}; at least 1 reference is needed")
     names, style = parse_names(options.metrics), options.style or ("lora" if options.data else "raw")

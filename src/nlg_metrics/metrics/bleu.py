@@ -47,8 +47,8 @@ class Bleu(Metric):
     """BLEU as `measure_scores.py -p` computes it.
 
     Args:
-        max_order: largest n-gram order, at most 5. Default: 4
-        smoothing: added to hits and totals of every order; 1 gives the tool's segment-level `sentBLEU`. Default: 0
+        max_order: largest n-gram order, at most 5. Default: 4.
+        smoothing: added to hits and totals of every order; 1 gives the tool's segment-level `sentBLEU`. Default: 0.
         counts: makes the counts of texts. Default: `mteval_counts`
     """
 

@@ -237,7 +237,7 @@ def find_values(text: str, places: Sequence[str] = ()) -> Realised:
 
     Args:
         text: a system's output.
-        places: names to look for beside the corpus' own. Default: none
+        places: names to look for beside the corpus' own. Default: none.
 
     Returns:
         Values by slot and the places, these in their normalised form (`place_key`).

@@ -195,7 +195,7 @@ def bleu_statistics(
     Args:
         hypotheses: N lists of tokens.
         references: N non-empty lists of lists of tokens.
-        fewest_candidates: what a hypothesis shorter than n adds to the candidates of order n. Default: 0
+        fewest_candidates: what a hypothesis shorter than n adds to the candidates of order n. Default: 0.
 
     Returns:
         Shape (N, 10): clipped matches of orders 1 to 4; candidates of orders 1 to 4; hypothesis length; length of the

@@ -105,7 +105,7 @@ def ter(
         hypothesis: the system's words.
         reference: the reference's words.
         worth: give up, returning infinity, once the result can't be below this.
-        budget: what it may look at. Default: as for one segment
+        budget: what it may look at. Default: as for one segment.
 
     Raises:
         InputError: the search would take minutes.

@@ -16,13 +16,14 @@ from nlg_metrics.evaluation import Bootstrap, from_statistics
 from nlg_metrics.metrics.base import Array, Metric, Shared
 from nlg_metrics.metrics.bleu import Bleu, PerlBleu, mteval_counts, perl_mteval_counts
 from nlg_metrics.metrics.cider import Cider
+from nlg_metrics.metrics.meteor import Meteor
 from nlg_metrics.metrics.nist import Nist, PerlNist, single_segment_statistics
 from nlg_metrics.metrics.rouge import RougeL
 from nlg_metrics.metrics.slot_error_rate import SlotErrorRate, error_record, find_errors
 from nlg_metrics.metrics.tokenized import Tokenized, coco_captions
 from nlg_metrics.segments import Segments
 from nlg_metrics.suites import e2e_files
-from nlg_metrics.suites.suite import Suite, SuiteResult, load_meteor, make_metrics
+from nlg_metrics.suites.suite import Suite, SuiteResult, make_metrics
 
 METRICS = ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
 
@@ -38,14 +39,14 @@ def make_suite(
     Args:
         names: which metrics, of `METRICS`.
         meteor_folder: METEOR's resources; default: the installed package pycocoevalcap.
-        perl: BLEU and NIST of mteval-v13a.pl, which the tool runs without `-p`. Default: False
+        perl: BLEU and NIST of mteval-v13a.pl, which the tool runs without `-p`. Default: False.
         source_file: file of sources that a table of outputs is checked against.
     """
     counts, captions = Shared(perl_mteval_counts if perl else mteval_counts), Shared(coco_captions)
     makers: dict[str, Callable[[], Metric]] = {
         "BLEU": lambda: PerlBleu(counts) if perl else Bleu(counts=counts),
         "NIST": lambda: PerlNist(counts) if perl else Nist(counts),
-        "METEOR": lambda: Tokenized(load_meteor("e2e-metrics", meteor_folder), captions),
+        "METEOR": lambda: Tokenized(Meteor("e2e-metrics", meteor_folder), captions),
         "ROUGE_L": lambda: Tokenized(RougeL(), captions),
         "CIDEr": lambda: Tokenized(Cider(), captions),
     }

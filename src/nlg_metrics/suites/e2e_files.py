@@ -142,7 +142,7 @@ def read_outputs(path: str | Path, source_path: str | Path | None = None) -> tup
 
     Args:
         path: a table (source, output), or text, one output a line.
-        source_path: file of sources the table's must equal, line by line. Default: no check
+        source_path: file of sources the table's must equal, line by line. Default: no check.
 
     Raises:
         InputError: an unreadable file, or sources that differ.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,8 +10,6 @@ import numpy as np
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap, Result, from_statistics, labelled
 from nlg_metrics.metrics.base import Array, Metric, check_segments
-from nlg_metrics.metrics.meteor import Meteor
-from nlg_metrics.metrics.meteor.metric import Tool
 from nlg_metrics.metrics.padding import Unpadded, padded_rows
 from nlg_metrics.segments import Segments, read_segments, read_segments_and_lines
 
@@ -94,19 +91,6 @@ def make_metrics(makers: Mapping[str, Callable[[], Metric]]) -> tuple[dict[str, 
         except InputError as error:
             unavailable[key] = str(error)
     return metrics, unavailable
-
-
-def load_meteor(tool: Tool, folder: str | os.PathLike[str] | None = None) -> Meteor:
-    """METEOR 1.5 as a scorer runs it.
-
-    Args:
-        tool: which scorer's use of it.
-        folder: holds its resources; default: the installed package pycocoevalcap.
-
-    Raises:
-        InputError: the resources are absent; the message says how to get them.
-    """
-    return Meteor(tool, folder=folder)
 
 
 def run(suite: Suite, segments: Segments, bootstrap: Bootstrap | None = None) -> SuiteResult:

@@ -10,13 +10,14 @@ from nlg_metrics.metrics.base import Metric, Shared
 from nlg_metrics.metrics.bleu import Bleu
 from nlg_metrics.metrics.chrf import ChrF
 from nlg_metrics.metrics.cider import Cider
+from nlg_metrics.metrics.meteor import Meteor
 from nlg_metrics.metrics.multi_bleu import MultiBleu
 from nlg_metrics.metrics.nist import Nist
 from nlg_metrics.metrics.nltk_bleu import NltkBleu
 from nlg_metrics.metrics.rouge import RougeL
 from nlg_metrics.metrics.ter import Ter
 from nlg_metrics.metrics.tokenized import Tokenized, coco_captions
-from nlg_metrics.suites.suite import Suite, load_meteor, make_metrics
+from nlg_metrics.suites.suite import Suite, make_metrics
 from nlg_metrics.suites.text_files import read_any
 
 NAMES = ("bleu", "nist", "meteor", "rouge", "cider", "chrf++", "ter")
@@ -40,7 +41,7 @@ def make_suite(names: Sequence[str] = NAMES, meteor_folder: str | os.PathLike[st
         "bleu_nltk": NltkBleu,
         "bleu_e2e": Bleu,
         "nist": Nist,
-        "meteor": lambda: Tokenized(load_meteor("e2e-metrics", meteor_folder), captions),
+        "meteor": lambda: Tokenized(Meteor("e2e-metrics", meteor_folder), captions),
         "rouge": lambda: Tokenized(RougeL(), captions),
         "cider": lambda: Tokenized(Cider(), captions),
         "chrf": lambda: ChrF(word_order=0),

@@ -17,6 +17,7 @@ import numpy as np
 from nlg_metrics.errors import InputError
 from nlg_metrics.metrics.base import Array, Metric
 from nlg_metrics.metrics.chrf import ChrF
+from nlg_metrics.metrics.meteor import Meteor
 from nlg_metrics.metrics.multi_bleu import MultiBleu
 from nlg_metrics.metrics.ngrams import REFERENCE
 from nlg_metrics.metrics.nltk_bleu import NltkBleu
@@ -24,7 +25,7 @@ from nlg_metrics.metrics.sacrebleu_metrics import sacrebleu_metrics
 from nlg_metrics.metrics.ter import Ter
 from nlg_metrics.metrics.tokenized import Tokenized, nltk_words
 from nlg_metrics.segments import Segments
-from nlg_metrics.suites.suite import Suite, load_meteor, make_metrics
+from nlg_metrics.suites.suite import Suite, make_metrics
 from nlg_metrics.suites.webnlg_files import read_files, reference_paths
 from nlg_metrics.tokenizers.nltk_words import default_tokenizer
 
@@ -51,6 +52,9 @@ def styled(segments: Segments, style: str, max_references: int | None = None) ->
             they are.
         max_references: keep the first so many of each segment's references; default 6 for "lora", all for
             "raw".
+
+    Raises:
+        InputError: another style, or fewer references than one.
     """
     if style not in STYLES:
         raise InputError(f"style is {style!r}; it must be one of {', '.join(STYLES)}")
@@ -104,7 +108,7 @@ def make_suite(
     makers: dict[str, Callable[[], Metric]] = {
         "bleu": MultiBleu,
         "bleu_nltk": lambda: NltkBleu(tokenizer),
-        "meteor": lambda: Tokenized(load_meteor("GenerationEval", meteor_folder), words, input=tokenizer.signature),
+        "meteor": lambda: Tokenized(Meteor("GenerationEval", meteor_folder), words, input=tokenizer.signature),
         "chrf++": lambda: chrf or ChrF(),
         "ter": lambda: Ter(tokenizer),
     }

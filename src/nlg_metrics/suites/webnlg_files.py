@@ -13,7 +13,11 @@ MOST_REFERENCE_FILES = 1000
 
 
 def reference_paths(prefix: str, count: int) -> list[Path]:
-    """The reference files of `-R prefix -nr count`: the path itself for one, `prefix0`, `prefix1`, … for more."""
+    """The reference files of `-R prefix -nr count`: the path itself for one, `prefix0`, `prefix1`, … for more.
+
+    Raises:
+        InputError: fewer than one, or more than `MOST_REFERENCE_FILES`.
+    """
     if count < 1:
         raise InputError(f"count is {count}; at least 1 reference is needed")
     if count > MOST_REFERENCE_FILES:

@@ -41,7 +41,7 @@ class MtevalTokenizer:
     """Tokenizes as pymteval does: Unicode white space, an empty text is one empty token.
 
     Args:
-        lowercase: lower-case the tokens. Default: True
+        lowercase: lower-case the tokens. Default: True.
     """
 
     empty: tuple[str, ...] = ("",)

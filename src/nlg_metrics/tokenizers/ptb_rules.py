@@ -169,7 +169,7 @@ class Rule:
         looks_ahead: whether the pattern has a group 1.
         needs: a character without which in the rest of the line it cannot match; saves vain searches.
         run: what the rule reads before it can fail. Where it fails, it fails at each later position inside this too,
-            for a match from there would be the end of one from here; so long runs take linear time. Default: ""
+            for a match from there would be the end of one from here; so long runs take linear time. Default: "".
     """
 
     name: str

@@ -354,7 +354,7 @@ def test_a_corpus_from_a_mirror(server, small, tmp_path):
 
 def test_a_file_of_ones_own_is_not_replaced_unasked(small, tmp_path):
     (tmp_path / "a.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"a\.txt is there but is not the released file.*add --overwrite"):
+    with pytest.raises(InputError, match=r"a\.txt is there but is not the released file.*set `overwrite`"):
         download_corpus(small, tmp_path, pause=0)
     assert (tmp_path / "a.txt").read_text() == "mine"
     download_corpus(small, tmp_path, overwrite=True, pause=0)

@@ -60,16 +60,16 @@ def test_references_are_preferred(tmp_path):
 
 def test_mixed_tokenisation_is_pointed_out(tmp_path):
     raw = small_e2e(tmp_path / "raw")
-    assert any("add --tokenise" in message for message in prepare_corpus("e2e", raw, tmp_path / "1").messages)
+    assert any("set `tokenize`" in message for message in prepare_corpus("e2e", raw, tmp_path / "1").messages)
     tokenised = prepare_corpus("e2e", raw, tmp_path / "2", tokenize=True)
-    assert not any("add --tokenise" in message for message in tokenised.messages)
+    assert not any("set `tokenize`" in message for message in tokenised.messages)
 
 
 def test_text_that_is_untokenised_throughout_is_pointed_out(tmp_path):
     raw = small_e2e(tmp_path / "raw")
     (raw / "train.txt").rename(tmp_path / "train.txt")
     (note,) = [message for message in prepare_corpus("e2e", raw, tmp_path / "1").messages if "note:" in message]
-    assert "published E2E scores are on tokenised text; to compare with them add --tokenise" in note
+    assert "published E2E scores are on tokenised text; to compare with them set `tokenize`" in note
     assert not any("note:" in m for m in prepare_corpus("e2e", raw, tmp_path / "2", tokenize=True).messages)
 
 
@@ -92,11 +92,11 @@ def test_nothing_is_written_when_a_file_is_broken(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("e2e", None), "--raw is missing"),
+        (("e2e", None), "`raw` is missing"),
         (("e2e", "nowhere"), "nowhere; get it with scripts/download_data.sh e2e"),
         (("e2e", "empty"), "found none of train.txt"),
         (("webnlg", "raw", "csv"), "this corpus is released as xml and json"),
-        (("dart", "raw", "auto", True), "--tokenise is for e2e"),
+        (("dart", "raw", "auto", True), "`tokenize` is for e2e"),
         (("snli", "raw"), "choose from e2e, webnlg, dart, sample"),
     ],
 )

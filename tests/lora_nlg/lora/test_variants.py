@@ -142,7 +142,7 @@ def test_dora_with_a_part_left_out_leaves_its_columns() -> None:
     delta = layer.delta_weight()
     assert not delta[48:96].any() and delta[:48].any() and delta[96:].any()
     assert not layer.factors()
-    with pytest.raises(InputError, match=r"the dora update isn't low-rank.*--to merged"):
+    with pytest.raises(InputError, match=r"the dora update isn't low-rank.*`to` merged"):
         extract(model)
 
 
@@ -309,7 +309,7 @@ def test_lora_plus_equals_peft(ratio: float, weight_decay: float) -> None:
         close(layer.lora_B, other.lora_B["default"].weight, 1e-6)
         moved = [(layer.get_parameter(leaf) - start[f"{name}.{leaf}"]).abs().max() for leaf in ("lora_A", "lora_B")]
         assert (moved[1] > 5 * moved[0]) == (ratio > 1)
-    with pytest.raises(InputError, match="--lora_plus_ratio must be above 0, got 0"):
+    with pytest.raises(InputError, match="`lora_plus_ratio` must be above 0, got 0"):
         lora_plus_(optimizer, flat, pieces, ours, 0)
 
 

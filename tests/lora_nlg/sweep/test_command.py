@@ -56,6 +56,7 @@ def test_a_sweep_from_the_command_line(study: Path, tmp_path: Path, capsys) -> N
         (["--lora_targets", "q:r=2"], "in a sweep the grid sets r and alpha"),
         (["--lora_targets", "wte"], "leave wte out"),
         (["--seq_len", "200"], "64 positions"),
+        (["--valid_examples", "-1"], "--valid_examples must be at least 0 (all), got -1"),
         (["--group", "0"], "--group must be at least 1, got 0"),
         (["--device", "gpu"], "--device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
     ],

@@ -96,7 +96,11 @@ def test_the_batched_layer_is_n_layers() -> None:
         expected = torch.cat([layer(part) for layer, part in zip(layers, x.split(counts), strict=True)])
         torch.testing.assert_close(y, expected)
         grad = torch.randn_like(y)
-        for parameter in (batched.lora_A, batched.lora_B, *(p for layer in layers for p in layer.lora_parameters())):
+        for parameter in (
+            batched.lora_A,
+            batched.lora_B,
+            *(p for layer in layers for p in (layer.lora_A, layer.lora_B)),
+        ):
             parameter.grad = None
         y.backward(grad)
         expected.backward(grad)

@@ -92,7 +92,7 @@ def test_validation_adds_up_the_same_losses() -> None:
 
 
 def test_a_graph_asked_for_without_cuda_is_refused() -> None:
-    with pytest.raises(InputError, match="need a CUDA device"):
+    with pytest.raises(InputError, match="`cuda_graph` true needs a CUDA device"):
         GraphedCalls(lambda batch: None, torch.device("cpu"), "true")
 
 
