@@ -55,7 +55,7 @@ class System:
             dtype=self.dtype,
             sampling=sampling,
             share=laid_out,
-            cuda_graphs=False,  # recording one takes longer than the one search it would serve
+            cuda_graph=False,  # recording one takes longer than the one search it would serve
         )
 
     def _laid_out(self, factor: float) -> Decoder:
