@@ -53,7 +53,7 @@ def _curve(name: str, kinds: Mapping[str, Series]) -> str:
             axes.plot(steps, values, color=ORANGE, marker="o", markersize=3.5, linewidth=1.2, label="validation")
             _mark_best(axes, name, series)
         else:
-            axes.plot(steps, values, color=BLUE, linewidth=1.2, label=kind)
+            axes.plot(steps, values, color=BLUE, linewidth=1.2, label=_label(kind))
     if name == "loss" and finite and min(finite) > 0 and max(finite) > 20 * min(finite):
         axes.set_yscale("log")
     axes.set_xlabel("step")
@@ -86,11 +86,16 @@ def intervals(rows: Mapping[str, tuple[float, float, float]]) -> str:
     for place, (value, low, high) in enumerate(rows.values()):
         axes.plot([low, high], [place, place], color=BLUE, linewidth=2.2, solid_capstyle="butt")
         axes.plot([value], [place], color=BLUE, marker="o", markersize=5)
-    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_yticks(range(len(rows)), [_label(name) for name in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.locator_params(axis="x", nbins=5)
     return _image(figure)
+
+
+def _label(name: str) -> str:
+    """A name out of a file as matplotlib may have it: not a page long, and no formula between dollars."""
+    return (name if len(name) <= 40 else f"{name[:40]}…").replace("$", r"\$")
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
