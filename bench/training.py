@@ -9,8 +9,9 @@ dropout 0.1, label smoothing 0.1, AdamW, batch 8. The peer pads each batch to it
 CPU seconds (user + system) of one step, so other load disturbs them little, and the competitors take turns on each
 batch. On CUDA they are seconds of the clock for all batches, launched without waiting in between as in a real run, and
 the competitors take turns on all of them. Useful work counts 4 FLOP for every weight of the blocks and token (forward
-and the gradient of the input) and 4·D·V for every target; attention and everything else is not counted. `--data
-lengths` makes up examples as long as E2E's, so that nothing need be downloaded.
+and the gradient of the input) and 4·D·V for every target; attention and everything else is not counted. It is divided
+by the rate of products as wide as the model's, and by that of packed ones; on CUDA by that of products so large that
+they fill the card. `--data lengths` makes up examples as long as E2E's, so that nothing need be downloaded.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,9 +58,27 @@ from lora_nlg.weights.base import save_base
 BATCH, SMOOTH, DROPOUT, RANK, ALPHA, LR = 8, 0.1, 0.1, 4, 32, 2e-4
 E2E_STEPS = 26290
 PEER = "transformers + peft"
+ROWS = 418
+"""Input tokens of 8 examples of E2E."""
 ROUNDS = 3
 """Times all batches are run by every competitor on CUDA."""
 Step = Callable[[StepData], Tensor]
+
+
+class Costs(NamedTuple):
+    """What some work on CUDA costs: calls that launch kernels, copies, waits of the host, kernels and their seconds."""
+
+    launches: int
+    replays: int
+    copies: int
+    waits: int
+    kernels: int
+    busy: float
+
+    def __str__(self) -> str:
+        """In words."""
+        calls = f"{self.launches} launches, {self.copies} copies, {self.waits} waits"
+        return f"{calls}; {self.kernels} kernels in {1000 * self.busy:.2f} ms"
 
 
 @dataclass
@@ -70,16 +90,34 @@ class Competitor:
         data: its batches.
         runs: runs trained at once.
         seconds: of each step, or on CUDA of all of them.
+        done: the steps they were taken for.
         loss: the first.
         memory: bytes on the GPU at most, with its weights.
+        costs: of one step, on a real GPU.
     """
 
     step: Step
     data: Sequence[StepData]
     runs: int = 1
     seconds: list[float] = field(default_factory=list)
+    done: list[StepData] = field(default_factory=list)
     loss: float = 0.0
     memory: int = 0
+    costs: Costs | None = None
+
+    @property
+    def each(self) -> float:
+        """Seconds of a step."""
+        return sum(self.seconds) / len(self.done)
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Input tokens, of all runs."""
+        return sum(data.n_tokens for data in self.done) / sum(self.seconds)
+
+    def flops_per_s(self, config: GPT2Config) -> float:
+        """Of useful work."""
+        return sum(useful_flops(config, data) for data in self.done) / sum(self.seconds)
 
 
 def our_step(base: GPT2, dtype: DtypeName, device: torch.device, dropout: float, mode: str = "eager") -> Step:
@@ -198,7 +236,9 @@ def clock(device: torch.device) -> float:
 
 
 def warm_up(competitor: Competitor, device: torch.device, held: int) -> None:
-    """Run the first batch, or on CUDA all of them until each shape has been recorded; note loss and memory."""
+    """Run the first batch, or on CUDA all of them until each shape has been recorded; note loss, memory and costs."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     competitor.loss = float(competitor.step(competitor.data[0]))
     if device.type == "cuda":
         for batch in [*competitor.data[1:], *competitor.data]:
@@ -218,26 +258,100 @@ def measure(competitors: dict[str, Competitor], device: torch.device) -> None:
             for batch in batches:
                 competitor.step(batch)
             competitor.seconds.append(clock(device) - start)
+            competitor.done.extend(batches)
 
 
-def launches(competitor: Competitor, device: torch.device, table: bool = False) -> str:
-    """What one step on CUDA costs: calls that launch, kernels, waits of the host, and how long kernels ran."""
+def costs_of(work: Callable[[], object], device: torch.device, table: bool = False) -> Costs:
+    """What some work costs on a real GPU; `table` prints the kernels that take longest."""
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     torch.cuda.synchronize(device)
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
-        competitor.step(competitor.data[0])
+        work()
         torch.cuda.synchronize(device)
     events = list(profiler.events())
-    calls = sum("Launch" in event.name and event.name.startswith(("cuda", "cu")) for event in events)
-    copies = sum(event.name.startswith(("cudaMemcpy", "cudaMemset")) for event in events)
-    waits = sum("Synchronize" in event.name for event in events) - 1  # the one above
     kernels = [event for event in events if event.device_type == DeviceType.CUDA]
-    busy = sum(event.time_range.elapsed_us() for event in kernels) / 1000
+    names = [event.name for event in events if event.device_type != DeviceType.CUDA]
     if table:
         print(profiler.key_averages().table(sort_by="self_cuda_time_total", row_limit=25, max_name_column_width=90))
-    return f"{calls} launches, {copies} copies, {waits} waits; {len(kernels)} kernels in {busy:.2f} ms"
+    return Costs(
+        launches=sum("Launch" in name and name.startswith(("cuda", "cu")) for name in names),
+        replays=sum(name.startswith("cudaGraphLaunch") for name in names),
+        copies=sum(name.startswith(("cudaMemcpy", "cudaMemset")) for name in names),
+        waits=sum("Synchronize" in name for name in names) - 1,  # the one above
+        kernels=len(kernels),
+        busy=sum(event.time_range.elapsed_us() for event in kernels) / 1e6,
+    )
+
+
+def random_base(shape: str, device: torch.device, vocabulary: int | None = None) -> GPT2:
+    """Random weights of a shape."""
+    config = named_config(shape, vocab_size=vocabulary) if vocabulary else named_config(shape)
+    torch.manual_seed(0)
+    base = empty_gpt2(config).to(device)
+    base.reset_parameters()
+    return base
+
+
+def compare(
+    rows: Sequence[str],
+    base: GPT2,
+    examples: Sequence[Example],
+    dtype: DtypeName,
+    device: torch.device,
+    steps: int,
+    members: int = 3,
+    kernels: bool = False,
+) -> dict[str, Competitor]:
+    """Ways to train, timed in turns.
+
+    Args:
+        rows: which, of `--rows`.
+        base: on `device`.
+        examples: what batches are made of.
+        dtype, device: of the runs.
+        steps: batches.
+        members: runs of the row `together`. Default: 3.
+        kernels: print the kernels of a step. Default: False.
+
+    Returns:
+        Name of a row -> what was found.
+    """
+    by_id = {example.id: example for example in examples}
+    lengths = [example.n_inputs for example in examples]
+    batches: dict[int, list[StepData]] = {}
+    for runs in {1, members} if "together" in rows else {1}:
+        loader = Loader(examples, Sampler(lengths, BATCH * runs, 0), fill=device.type == "cuda")
+        batches[runs] = list(loader.steps(1, steps + 1))
+    competitors: dict[str, Competitor] = {}
+    first_peer = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        if "peer" in rows:
+            save_base(base, folder)
+            # Dropout draws differ between the two, so the first losses are compared without it.
+            first_peer = float(peer_step(Path(folder), by_id, dtype, device, 0.0)(batches[1][0]))
+        for row in rows:
+            start = time.perf_counter()
+            held = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+            if row == "peer":
+                competitor = Competitor(peer_step(Path(folder), by_id, dtype, device, DROPOUT), batches[1])
+            elif row == "together":
+                step = together_step(base, by_id, dtype, device, DROPOUT, members)
+                competitor = Competitor(step, batches[members], members)
+            else:
+                competitor = Competitor(our_step(base, dtype, device, DROPOUT, row), batches[1])
+            warm_up(competitor, device, held)
+            name = {"peer": PEER, "together": f"{members} runs together"}.get(row, f"lora-nlg {row}")
+            competitors[name] = competitor
+            print(f"{name}: ready after {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+    if "peer" in rows:
+        competitors[PEER].loss = first_peer
+    measure(competitors, device)
+    if device.type == "cuda" and torch.version.cuda:
+        for competitor in competitors.values():
+            competitor.costs = costs_of(partial(competitor.step, competitor.data[0]), device, kernels)
+    return competitors
 
 
 def made_up_examples(n: int, vocabulary: int) -> list[Example]:
@@ -284,57 +398,22 @@ def main() -> None:
     rows = (arguments.rows or default).split(",")
 
     if arguments.data == "lengths":
-        config = named_config(arguments.shape)
-        examples = made_up_examples(2000, config.vocab_size)
+        base = random_base(arguments.shape, device)
+        examples = made_up_examples(2000, base.config.vocab_size)
     else:
         tokenizer = load_tokenizer(arguments.tokenizer)
         examples = make_examples(read_records(arguments.data), tokenizer, 512)
-        config = named_config(arguments.shape, vocab_size=tokenizer.vocab_size)
-    torch.manual_seed(0)
-    base = empty_gpt2(config)
-    base.reset_parameters()
-    by_id = {example.id: example for example in examples}
-    lengths = [example.n_inputs for example in examples]
-    batches: dict[int, list[StepData]] = {}
-    for runs in {1, arguments.members} if "together" in rows else {1}:
-        loader = Loader(examples, Sampler(lengths, BATCH * runs, 0), fill=device.type == "cuda")
-        batches[runs] = list(loader.steps(1, arguments.steps + 1))
+        base = random_base(arguments.shape, device, tokenizer.vocab_size)
+    rates = rates_of(dtype, device, base.config.n_embd)
+    competitors = compare(rows, base, examples, dtype, device, arguments.steps, arguments.members, arguments.kernels)
+    rates = [max(pair) for pair in zip(rates, rates_of(dtype, device, base.config.n_embd), strict=True)]
+    report(arguments, base.config, competitors, rates, device)
 
-    competitors: dict[str, Competitor] = {}
-    first_peer = 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        if "peer" in rows:
-            save_base(base, folder)
-            # Dropout draws differ between the two, so the first losses are compared without it.
-            first_peer = float(peer_step(Path(folder), by_id, dtype, device, 0.0)(batches[1][0]))
-        for row in rows:
-            start, held = time.perf_counter(), 0
-            if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(device)
-                held = torch.cuda.memory_allocated(device)
-            if row == "peer":
-                name, competitor = PEER, Competitor(peer_step(Path(folder), by_id, dtype, device, DROPOUT), batches[1])
-            elif row == "together":
-                runs = arguments.members
-                step = together_step(base, by_id, dtype, device, DROPOUT, runs)
-                name, competitor = f"{runs} runs together", Competitor(step, batches[runs], runs)
-            else:
-                step = our_step(base, dtype, device, DROPOUT, row)
-                name, competitor = f"lora-nlg {row}", Competitor(step, batches[1])
-            competitors[name] = competitor
-            warm_up(competitor, device, held)
-            print(f"{name}: ready after {time.perf_counter() - start:.1f} s", flush=True)
-            if device.type == "cuda" and torch.version.cuda:
-                print(f"  a step: {launches(competitor, device, arguments.kernels)}", flush=True)
-    if "peer" in rows:
-        competitors[PEER].loss = first_peer
-    rates: list[list[float]] = [[], []]
-    for when in range(2):
-        for packed in (False, True):
-            rates[packed].append(matmul_rate(dtype, device, batches[1][0].n_tokens, config.n_embd, packed))
-        if when == 0:
-            measure(competitors, device)
-    report(arguments, config, competitors, [max(values) for values in rates], device)
+
+def rates_of(dtype: DtypeName, device: torch.device, D: int) -> list[float]:
+    """What products reach: those of a batch of the model's, and packed ones or on CUDA large ones."""
+    usual = matmul_rate(dtype, device, ROWS, D, False)
+    return [usual, matmul_rate(dtype, device, *((8192, 4096, False) if device.type == "cuda" else (ROWS, D, True)))]
 
 
 def report(
@@ -346,32 +425,30 @@ def report(
 ) -> None:
     """Print the table."""
     ours = next((name for name in ("lora-nlg graph", "lora-nlg eager") if name in competitors), next(iter(competitors)))
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{arguments.threads} thread(s)"
-    shown = competitors[ours].data if device.type == "cuda" else competitors[ours].data[1:]
+    is_cuda = device.type == "cuda"
+    where = torch.cuda.get_device_name(device) if is_cuda else f"{arguments.threads} thread(s)"
+    shown = competitors[ours].data
     count = sum(len(batch.ids) for batch in shown)
     print(
         f"{arguments.shape}, {arguments.dtype}, {where}, torch {torch.__version__}: {count} examples of "
         f"{sum(batch.n_tokens for batch in shown) / count:.1f} tokens and "
         f"{sum(batch.n_targets for batch in shown) / count:.1f} targets; "
-        f"matmul rate {rates[0] / 1e9:.0f} GFLOP/s, with packed weights {rates[1] / 1e9:.0f}"
+        f"matmul rate {rates[0] / 1e9:.0f} GFLOP/s, {'of large ones' if is_cuda else 'packed'} {rates[1] / 1e9:.0f}"
     )
-    columns = f"{'ms/step':>10}{'a run':>9}{'tokens/s':>11}{'useful':>9}{'of packed':>11}{'first loss':>12}{'ratio':>8}"
-    print(f"{'':24}{columns}{'26,290 steps':>15}{'GPU MiB':>10}")
+    columns = f"{'ms/step':>10}{'a run':>9}{'tokens/s':>11}{'useful':>9}{'of large' if is_cuda else 'of packed':>11}"
+    print(f"{'':24}{columns}{'first loss':>12}{'ratio':>8}{'26,290 steps':>15}{'GPU MiB':>10}")
     for name, competitor in competitors.items():
-        data = competitor.data if device.type == "cuda" else competitor.data[1:]
-        steps = len(data) * (len(competitor.seconds) if device.type == "cuda" else 1)
-        total, runs = sum(competitor.seconds), competitor.runs
-        repeats = steps / len(data)
-        tokens = repeats * sum(batch.n_tokens for batch in data)
-        flops = repeats * sum(useful_flops(config, batch) for batch in data)
+        flops, each = competitor.flops_per_s(config), competitor.each
         pairs = zip(competitor.seconds, competitors[ours].seconds, strict=True)
-        ratio = statistics.median(theirs / runs / own for theirs, own in pairs)
-        each = total / steps
+        ratio = statistics.median(theirs / competitor.runs / own for theirs, own in pairs)
         print(
-            f"{name:24}{1000 * each:10.2f}{1000 * each / runs:9.2f}{tokens / total:11.0f}"
-            f"{flops / total / rates[0]:9.1%}{flops / total / rates[1]:11.1%}"
+            f"{name:24}{1000 * each:10.2f}{1000 * each / competitor.runs:9.2f}{competitor.tokens_per_s:11.0f}"
+            f"{flops / rates[0]:9.1%}{flops / rates[1]:11.1%}"
             f"{competitor.loss:12.5f}{ratio:8.2f}{E2E_STEPS * each / 60:11.1f} min{competitor.memory / 2**20:10.0f}"
         )
+    for name, competitor in competitors.items():
+        if competitor.costs:
+            print(f"a step of {name}: {competitor.costs}")
     print(f"peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 

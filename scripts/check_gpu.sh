@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Is lora-nlg right and fast on this machine's GPU? One table in at most 8 minutes; exit status 1 if something failed.
+# Is lora-nlg right and fast on this machine's GPU? One table in at most 7 minutes; exit status 1 if something failed.
 # Arguments: those of bench/check_gpu.py. Environment: PYTHON (default: python3, or the one of .venv).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lora_nlg.__main__ import main as lora_nlg
-from lora_nlg.commands.train_arguments import RunArguments
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "data" / "sample"
@@ -91,8 +89,3 @@ def adapter_hash(folder: Path) -> str:
 def texts_of(file: Path) -> list[str]:
     """The texts of a file of predictions."""
     return [json.loads(line)["hypothesis"] for line in file.read_text().splitlines()]
-
-
-def knows(flag: str) -> bool:
-    """Whether `train` has a flag among those of the run."""
-    return flag in {field.name for field in dataclasses.fields(RunArguments)}

@@ -239,8 +239,8 @@ def check_yaml(text: str, where: str) -> None:
                 raise InputError(f"{where} is nested more than {DEEPEST} deep")
             if len(getattr(event, "value", "")) > LONGEST_VALUE:
                 raise InputError(f"{where} has a value of more than {LONGEST_VALUE:,} characters")
-            if (name := getattr(event, "anchor", None)) is not None:
-                raise InputError(f"{where} has the anchor or alias {name!r}; write the value out where it stands")
+            if (anchor := getattr(event, "anchor", None)) is not None:
+                raise InputError(f"{where} has the anchor or alias {anchor!r}; write the value out where it stands")
     except (yaml.YAMLError, UnicodeError) as error:  # UnicodeError: a lone surrogate
         raise InputError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
 

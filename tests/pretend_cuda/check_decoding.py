@@ -9,7 +9,7 @@ import torch
 
 import pretend_cuda
 from lora_nlg.decoding import BeamSettings, beam_search_penalties
-from lora_nlg.decoding.graph_search import GraphSearch
+from lora_nlg.decoding.graph_search import MOST_PLACES, GraphSearch, places_that_fit
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2
 from lora_nlg.gpt2.inference import InferenceGPT2
 
@@ -66,6 +66,15 @@ def test_waits_once_a_step_and_only_for_steps_gone_by(name: str, dtype: torch.dt
     assert summary.waits <= len(steps)
     assert summary.syncs <= 2 + recorded + 2, counts  # and twice at the end there is nothing left to go ahead with
     assert sum(number for kind, number in counts.items() if kind.startswith("replay")) >= len(steps) // 2
+
+
+def test_takes_as_many_places_as_memory_holds() -> None:
+    model, settings = InferenceGPT2(random_model("cuda")), SETTINGS["lora"]
+    assert 1 <= places_that_fit(model, settings, 12) <= MOST_PLACES
+    prompts = prompts_of(10)
+    assert dict(beam_search_penalties(model, prompts, settings, PENALTIES)) == dict(
+        beam_search_penalties(model, prompts, settings, PENALTIES, 10)
+    )
 
 
 def test_a_step_that_cannot_be_recorded_is_run_as_it_is(monkeypatch, caplog) -> None:

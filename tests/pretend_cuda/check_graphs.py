@@ -20,6 +20,8 @@ from lora_nlg.training.graphs import GraphedCalls
 from pretend_cuda import counts, reset, summary
 
 CUDA = torch.device("cuda", 0)
+KERNELS = 200
+"""Kernels that what is recorded of a step of two layers runs at most, be it of one run or of three."""
 VARIANTS = {
     "lora": {},
     "rslora": {"rule": "rslora"},
@@ -152,3 +154,31 @@ def test_a_replayed_step_neither_waits_nor_launches_its_kernels(tmp_path: Path) 
     seen = summary()
     assert not seen.syncs and not seen.waits, counts()
     assert seen.launches < 25 and seen.copies == 1 and seen.nodes > 100, seen
+
+
+def test_one_run_and_three_in_one_step_run_few_kernels(tmp_path: Path) -> None:
+    from lora_nlg.batching import Loader, Sampler, make_batch
+    from lora_nlg.sweep.engine import graphed_gradient, group_step, make_group
+    from lora_nlg.training import FilledStep, OptimisationSettings, TargetLoss, TrainingState
+
+    examples = random_examples(16)
+    model = adapted("lora", 0.2).to(CUDA).train()
+    settings = OptimisationSettings()
+    step = FilledStep(model, TrainingState(model, settings), settings, World(device=CUDA), "true")
+    data = Loader(examples, Sampler([example.n_inputs for example in examples], 8, 0), fill=True).prepare(1)
+    base = empty_gpt2(CONFIG)
+    base.reset_parameters()
+    members = [Member(2, 4.0, "alpha/r", 1e-3, seed) for seed in range(3)]
+    group = make_group(base.requires_grad_(False).to(CUDA), members, SweepSettings(max_step=9, lora_dropout=0.2))
+    rates, loss = torch.full((3, 1), 1e-3, device=CUDA), TargetLoss()
+    graphed = graphed_gradient(group, loss)
+    batch = make_batch(examples[:8])
+    kernels = []
+    for take in (lambda: step(data, 1e-3), lambda: group_step(group, [batch] * 3, rates, loss, graphed)):
+        for _ in range(3):
+            take()
+        reset()
+        take()
+        assert not summary().syncs, counts()
+        kernels.append(summary().nodes)
+    assert max(kernels) <= KERNELS, kernels

@@ -171,7 +171,12 @@ def read_source(path: Path, arguments: ConvertArguments, place: Path) -> Source:
     if identity.kind == "loralib" and checkpoint.full and arguments.init_checkpoint is not None:
         _check_included_base(checkpoint, base, str(path))
     if identity.kind == "peft":
-        _compare_with_peft(folder, base)
+        difference = _difference_to_peft(folder, base)
+        if not difference <= EXACT:
+            raise InputError(
+                f"{folder} as it was read gives logits {difference:.3g} from PEFT's own; merge it in PEFT instead "
+                "(merge_and_unload)"
+            )
     return Source(base.eval(), info, tokenizer, base_path)
 
 
@@ -237,22 +242,18 @@ def _check_included_base(checkpoint: LoralibCheckpoint, adapted: GPT2, source: s
         log.info("%s was saved with its update merged into %d weights; the adapter is apart again", source, merged)
 
 
-def _compare_with_peft(folder: Path, adapted: GPT2) -> None:
-    """Refuse an adapter that PEFT, where it is installed, computes otherwise than it was read.
+def _difference_to_peft(folder: Path, adapted: GPT2) -> float:
+    """How far the logits of a PEFT adapter as it was read are from PEFT's own; 0 where PEFT isn't there to ask.
 
     Raises:
-        InputError: PEFT can't load it, or gives other logits.
+        InputError: PEFT can't load it.
     """
     if not peft_installed():
         log.info("PEFT isn't installed here, so %s is not compared with PEFT's own arithmetic", folder)
-        return
+        return 0.0
     difference = float((peft_logits(folder, strip(adapted)) - probe_logits(adapted.eval())).abs().max())
-    if not difference <= EXACT:
-        raise InputError(
-            f"{folder} as it was read gives logits {difference:.3g} from PEFT's own; merge it in PEFT instead "
-            "(merge_and_unload)"
-        )
     log.info("%s as it was read gives PEFT's own logits to %.3g", folder, difference)
+    return difference
 
 
 def _optional_tokenizer(
@@ -281,11 +282,11 @@ def write(source: Source, arguments: ConvertArguments, out: Path) -> str:
         return f"{file}: merged, {arguments.dtype}; largest logit difference to the unmerged model {difference:.3g}"
     adapter = extract(source.model, source.info.bias)
     fresh = strip(source.model)
-    plain = probe_logits(fresh)
+    plain, to_peft = probe_logits(fresh), 0.0
     if arguments.to == "peft":
         what = f"{write_peft(out, adapter, source.base_path)}: PEFT adapter"
         insert(fresh, read_peft(out)[0])
-        _compare_with_peft(out, fresh)
+        to_peft = _difference_to_peft(out, fresh)
     elif arguments.to == "loralib":
         r, alpha = write_loralib(out, adapter, fresh if arguments.with_base else None)
         what = f"{out}: loralib checkpoint, to be used with --lora_dim {r} --lora_alpha {alpha:g}"
@@ -296,7 +297,8 @@ def write(source: Source, arguments: ConvertArguments, out: Path) -> str:
             source.tokenizer.save(out / TOKENIZER)
         load_adapter(out, fresh, allow_other_base=True)
     ours = probe_logits(source.model)
-    difference, change = (float((probe_logits(fresh) - ours).abs().max()), float((ours - plain).abs().max()))
+    difference = max(float((probe_logits(fresh) - ours).abs().max()), to_peft)
+    change = float((ours - plain).abs().max())
     if not difference <= EXACT:
         raise InputError(f"{out} read back gives logits {difference:.3g} from the source's; nothing was written")
     return (

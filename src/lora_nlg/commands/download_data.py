@@ -49,8 +49,8 @@ def main(argv: Sequence[str]) -> int:
     downloaded = f"{fetched.downloaded} file{'' if fetched.downloaded == 1 else 's'} downloaded"
     print(f"{arguments.out}: {downloaded}, {fetched.present} already there; all checksums right")
     if fetched.from_later_address:
-        count = len(fetched.from_later_address)
-        print(f"note: {count} of them came from branch {repository.branch}, with the same checksum")
+        later = len(fetched.from_later_address)
+        print(f"note: {later} of them came from branch {repository.branch}, with the same checksum")
     if fetched.missing:
         raise InputError(_missing(fetched.missing, PLACES[repository.corpus]))
     print(f"next: {repository.prepare.format(folder=arguments.out)}")

@@ -22,7 +22,7 @@ from lora_nlg.decoding.fixed_step import FixedStep, round_up
 from lora_nlg.decoding.length_penalty import LengthPenalty
 from lora_nlg.decoding.record import SearchRecord
 from lora_nlg.decoding.settings import BeamSettings, Hypothesis
-from lora_nlg.gpt2.inference import HEAD_MULTIPLE, InferenceGPT2
+from lora_nlg.gpt2.inference import InferenceGPT2
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,7 @@ def places_that_fit(model: InferenceGPT2, settings: BeamSettings, longest: int) 
     config, n = model.config, settings.beam
     slots = round_up(longest + settings.eval_len + 2 * n)
     cache = config.n_layer * slots * 2 * config.n_embd * torch.finfo(model.dtype).bits // 8
-    vocabulary = -(-config.vocab_size // HEAD_MULTIPLE) * HEAD_MULTIPLE
-    rows = n * 4 * (3 * vocabulary + 16 * config.n_embd)  # logits and what is made of them
+    rows = n * 4 * (3 * config.vocab_size + 16 * config.n_embd)  # logits and what is made of them
     free = torch.cuda.mem_get_info(model.device)[0]
     cached = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     return max(1, min(MOST_PLACES, (free + cached) // 2 // (cache + rows)))

@@ -9,13 +9,14 @@ adapted parts, R rank, D width in, W width of a part.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
-from lora_nlg.frozen import FrozenMatmul, frozen_linear
+from lora_nlg.frozen import FrozenMatmul
 from lora_nlg.lora.functional import dropout_scale
 from lora_nlg.lora.layers import FusedLinear
 from lora_nlg.onednn import can_pack
@@ -55,10 +56,16 @@ class Rows:
         for generator, seed in zip(self.generators, seeds, strict=True):
             generator.manual_seed(seed)
 
-    def dropout(self, x: Tensor, p: float) -> Tensor:
-        """Dropout on (T, C), each adapter's rows from its own generator."""
-        pieces = zip(x.split(self.of(x).counts), self.generators, strict=True)
-        return x * torch.cat([dropout_scale(rows, p, generator) for rows, generator in pieces])
+    def dropout_scale(self, x: Tensor, p: float) -> Tensor:
+        """What dropout multiplies (T, C) by, each adapter's rows drawn from its own generator."""
+        counts = self.of(x).counts
+        if x.device.type == "cpu":
+            pieces = zip(x.split(counts), self.generators, strict=True)
+            return torch.cat([dropout_scale(rows, p, generator) for rows, generator in pieces])
+        keep = torch.empty_like(x)
+        for rows, generator in zip(keep.split(counts), self.generators, strict=True):
+            rows.bernoulli_(1 - p, generator=generator)
+        return keep.div_(1 - p)
 
 
 class _Layout:
@@ -85,6 +92,52 @@ class _Layout:
         flat = padded.reshape(-1, padded.shape[-1])
         return flat if self._slots is None else flat.index_select(0, self._slots)
 
+    def add_product_(self, y: Tensor, a: Tensor, b: Tensor) -> None:
+        """Add a·b, (N, S, R) by (N, R, C), to (T, C) in place; straight into it where all adapters have S rows."""
+        if self._slots is None:
+            y.view(len(a), self.S, -1).baddbmm_(a, b)
+        else:
+            y.add_(self.gather(torch.bmm(a, b)))
+
+
+class _BatchedLoRA(torch.autograd.Function):
+    """`lora.functional` for N adapters: as there, nothing is computed for W's gradient or copied to add an update."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, keep: Tensor | None, lora_A: Tensor, lora_B: Tensor, layer: BatchedLinear, layout: _Layout
+    ) -> Tensor:
+        A = lora_A.to(x.dtype)
+        B = (lora_B * layer.scaling[:, :, None, None]).to(x.dtype)
+        y = F.linear(x, layer.weight, layer.bias) if layer.matmul is None else layer.matmul.forward(x, layer.bias)
+        branch_input = layout.spread(x if keep is None else x * keep)
+        low = torch.bmm(branch_input, A.mT)  # (N, S, P*R)
+        for p, (columns, ranks) in enumerate(layer.parts()):
+            layout.add_product_(y[:, columns], low[..., ranks], B[:, p].mT)
+        ctx.save_for_backward(branch_input, keep, A, B, low)
+        ctx.layer, ctx.layout = layer, layout
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        branch_input, keep, A, B, low = ctx.saved_tensors
+        layer, layout = ctx.layer, ctx.layout
+        grad_low, grad_B = torch.empty_like(low), torch.empty(B.shape, device=B.device)
+        for p, (columns, ranks) in enumerate(layer.parts()):
+            own = layout.spread(grad[:, columns])
+            torch.bmm(own, B[:, p], out=grad_low[..., ranks])
+            torch.mul(torch.bmm(own.mT, low[..., ranks]), layer.scaling[:, p, None, None], out=grad_B[:, p])
+        grad_A = torch.bmm(grad_low.mT, branch_input).float()
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = grad @ layer.weight if layer.matmul is None else layer.matmul.backward(grad)
+            if keep is None:
+                layout.add_product_(grad_x, grad_low, A)
+            else:
+                grad_x.addcmul_(layout.gather(torch.bmm(grad_low, A)), keep)
+        return grad_x, None, grad_A, grad_B, None, None
+
 
 class BatchedLinear(nn.Linear):
     """A frozen linear layer with N adapters, each on its own rows.
@@ -106,7 +159,7 @@ class BatchedLinear(nn.Linear):
         with torch.device("meta"):
             super().__init__(first.in_features, first.out_features, bias=first.bias is not None)
         self.weight, self.bias = first.weight, first.bias
-        self.matmul = FrozenMatmul(self.weight) if can_pack(self.weight) else None
+        self.matmul: FrozenMatmul | None = None
         self.columns = [part.columns for part in first.slices]
         if any([part.columns for part in layer.slices] != self.columns for layer in layers):
             raise InputError("adapters trained together must adapt the same parts")
@@ -120,6 +173,10 @@ class BatchedLinear(nn.Linear):
         self.register_buffer("scaling", torch.tensor(scaling, device=first.lora_A.device), persistent=False)
         for n, layer in enumerate(layers):
             self.copy_in(n, layer)
+
+    def pack_weight(self) -> None:
+        """See `LoRALayer.pack_weight`."""
+        self.matmul = FrozenMatmul(self.weight) if can_pack(self.weight) else None
 
     def _factors(self, n: int, layer: FusedLinear) -> list[tuple[Tensor, Tensor]]:
         """A and B of every part of one adapter, as views without padding."""
@@ -141,15 +198,17 @@ class BatchedLinear(nn.Linear):
         """Give the values of one adapter to a layer of its own."""
         layer.set_factors(self._factors(n, layer))
 
+    def parts(self) -> list[tuple[slice, slice]]:
+        """The output columns of every adapted part, and its columns of the low-rank product."""
+        R = self.lora_B.shape[3]
+        return [(columns, slice(p * R, (p + 1) * R)) for p, columns in enumerate(self.columns)]
+
     def forward(self, x: Tensor) -> Tensor:
         """(T, D) -> (T, D_out)."""
-        y = F.linear(x, self.weight, self.bias) if self.matmul is None else frozen_linear(x, self.bias, self.matmul)
-        layout = self.rows.of(x)
-        N, P, _, R = self.lora_B.shape
-        branch = self.rows.dropout(x, self.dropout) if self.training and self.dropout > 0 else x
-        low = torch.bmm(layout.spread(branch), self.lora_A.to(x.dtype).transpose(1, 2))  # (N, S, P*R)
-        B = (self.lora_B * self.scaling[:, :, None, None]).to(x.dtype)
-        update = low.view(N, -1, P, R).transpose(1, 2) @ B.transpose(2, 3)  # (N, P, S, W)
-        for p, columns in enumerate(self.columns):
-            y[:, columns] += layout.gather(update[:, p])
+        if self.matmul is not None:
+            x = x.to(self.matmul.dtype)
+        elif torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        keep = self.rows.dropout_scale(x, self.dropout) if self.training and self.dropout > 0 else None
+        y: Tensor = _BatchedLoRA.apply(x, keep, self.lora_A, self.lora_B, self, self.rows.of(x))
         return y

@@ -53,7 +53,7 @@ class _LoRALinear(torch.autograd.Function):
             columns = grad[:, part.columns]
             grad_low[:, part.ranks] = (columns @ B[part.rows]).mul_(part.scaling)
             if grad_B is not None:
-                grad_B[part.rows] = (columns.t() @ low[:, part.ranks]).mul_(part.scaling)
+                torch.mul(columns.t() @ low[:, part.ranks], part.scaling, out=grad_B[part.rows])
         grad_A = (grad_low.t() @ branch_input).float() if needs_A else None
         grad_x = None
         if needs_x:
@@ -76,12 +76,10 @@ def dropout_scale(x: Tensor, p: float, generator: torch.Generator | None = None)
     Args:
         x: what is to be multiplied.
         p: above 0 and below 1.
-        generator: what the draws come from. Default: the device's own.
+        generator: what the draws come from, on the CPU. Default: the device's own.
     """
     if x.device.type != "cpu":
-        if generator is None:
-            return F.dropout(torch.ones_like(x), p)
-        return torch.empty_like(x).bernoulli_(1 - p, generator=generator).div_(1 - p)
+        return F.dropout(torch.ones_like(x), p)
     dropped = round(p * 65536)
     words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=generator)
     kept = words.view(torch.int16)[: x.numel()] >= dropped - 32768

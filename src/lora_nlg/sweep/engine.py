@@ -107,6 +107,9 @@ def make_group(base: GPT2, members: Sequence[Member], settings: SweepSettings) -
         model = deepcopy(model, {id(rows): rows})  # the base's own weights stay as they are; layers share their rows
         prepare_precision(model, settings.dtype)
     pack_frozen(model)
+    for module in model.modules():
+        if isinstance(module, BatchedLinear):
+            module.pack_weight()
     value, parameters = _flatten(model)
     gradient = torch.zeros_like(value)
     optimizer = RowAdamW(value, gradient, (0.9, settings.adam_beta2), settings.adam_epsilon, settings.weight_decay)
@@ -246,7 +249,7 @@ def group_step(group: Group, batches: Sequence[Batch], rates: Tensor, loss: Targ
 
 def _backward(group: Group, loss: TargetLoss, batches: FilledBatch | Sequence[Batch]) -> None:
     """Put the gradient of each member's mean loss, and the losses, where they belong."""
-    sums = torch.stack(_member_losses(group, batches, loss))
+    sums = _member_losses(group, batches, loss)
     means = sums / _counts(group, batches)
     gradients = torch.autograd.grad(means.sum(), group.parameters)
     torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=group.gradient)
@@ -274,8 +277,8 @@ def _read_losses(group: Group) -> None:
         group.losses.append(numbers)
 
 
-def _member_losses(group: Group, batches: FilledBatch | Sequence[Batch], loss: TargetLoss) -> list[Tensor]:
-    """The summed loss of each member's batch, in one forward pass over all of them."""
+def _member_losses(group: Group, batches: FilledBatch | Sequence[Batch], loss: TargetLoss) -> Tensor:
+    """The summed loss of each member's batch, shape (N,), in one forward pass over all of them."""
     device = group.value.device
     with precision(group.model, group.settings.dtype, device):
         if isinstance(batches, FilledBatch):
@@ -290,10 +293,11 @@ def _member_losses(group: Group, batches: FilledBatch | Sequence[Batch], loss: T
         starts = [sum(counts[:n]) for n in range(len(counts))]
         rows = torch.cat([batch.target_rows + start for batch, start in zip(batches, starts, strict=True)]).to(device)
         hidden = group.model(tokens, positions, FlatAttention(lengths, device), rows)
-        return [
+        losses = [
             loss(states, batch.targets.to(device), group.model.head_weight)
             for states, batch in zip(hidden.split(n_targets), batches, strict=True)
         ]
+        return torch.stack(losses)
 
 
 @torch.no_grad()
@@ -317,7 +321,7 @@ def validate(group: Group, valid: Sequence[Example], settings: SweepSettings) ->
 
 @torch.no_grad()
 def _add_losses(group: Group, loss: TargetLoss, batches: FilledBatch | Sequence[Batch]) -> None:
-    group.sums += torch.stack(_member_losses(group, batches, loss))
+    group.sums += _member_losses(group, batches, loss)
 
 
 def extract(group: Group, base: GPT2, n: int, settings: SweepSettings) -> GPT2:

@@ -15,8 +15,8 @@ from lora_nlg.training.state import TrainingState
 from lora_nlg.training.step import EagerStep, precision
 
 
-def filled_losses(model: GPT2, batch: FilledBatch, loss: TargetLoss) -> list[Tensor]:
-    """The summed loss of each of a batch's M parts.
+def filled_losses(model: GPT2, batch: FilledBatch, loss: TargetLoss) -> Tensor:
+    """The summed loss of each of a batch's M parts, in one pass.
 
     Args:
         model: adapted or not.
@@ -24,13 +24,12 @@ def filled_losses(model: GPT2, batch: FilledBatch, loss: TargetLoss) -> list[Ten
         loss: how targets are scored.
 
     Returns:
-        M scalars, fp32.
+        Shape (M,), fp32.
     """
     shape, parts = batch.shape, batch.parts()
     attention = FilledAttention(parts.ends, shape.longest, shape.parts * shape.tokens)
     hidden = model(parts.tokens, parts.positions, attention, parts.target_rows)
-    pieces = zip(hidden.split(shape.targets), parts.targets.split(shape.targets), parts.weights, strict=True)
-    return [loss(states, targets, model.head_weight, weights) for states, targets, weights in pieces]
+    return loss(hidden, parts.targets, model.head_weight, parts.weights)
 
 
 class FilledStep(EagerStep):
@@ -64,7 +63,7 @@ class FilledStep(EagerStep):
 
     def _add(self, batch: FilledBatch) -> None:
         with precision(self.model, self.settings.dtype, self.world.device):
-            (total,) = filled_losses(self.model, batch, self.loss)
+            total = filled_losses(self.model, batch, self.loss).squeeze(0)  # of its one part
         denominator = batch.parts().denominators[0] + self.settings.denominator_offset
         torch.autograd.backward(self.state.scaler.scale(total / denominator))
         self.state.flat.sums[0] += total.detach()
@@ -90,7 +89,7 @@ class FilledLoss:
     @torch.no_grad()
     def _add(self, batch: FilledBatch) -> None:
         with precision(self.model, self.dtype, self.sums.device):
-            (total,) = filled_losses(self.model, batch, self.loss)
+            total = filled_losses(self.model, batch, self.loss).squeeze(0)
         self.sums += torch.stack((total, batch.parts().weights.sum()))
 
     def take(self) -> Tensor:

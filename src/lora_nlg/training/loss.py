@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
 from lora_nlg.frozen import FrozenMatmul
@@ -22,6 +23,8 @@ CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
 pages; a GPU wants few and large products."""
 BLOCK_BYTES = 1 << 20
 """Size of the block of fp32 rows that is reduced at a time: it stays in the processor's cache."""
+ALIGNED = 64
+"""On CUDA a frozen head is padded to a multiple of so many rows: GPT-2's 50257 would get kernels for odd sizes."""
 
 
 class _Head:
@@ -42,7 +45,9 @@ class _Head:
         if head.requires_grad or self._product is None or self._of is not head or self._version != head._version:
             self._of, self._version, self._mean = head, head._version, None
             # Packing pays when the head stays; one that trains changes at every step.
-            self._product = FrozenMatmul(head, pack=not head.requires_grad and head.is_leaf)
+            stays = not head.requires_grad and head.is_leaf
+            padding = -head.shape[0] % ALIGNED if stays and head.is_cuda else 0
+            self._product = FrozenMatmul(F.pad(head, (0, 0, 0, padding)) if padding else head, pack=stays)
         if needs_mean and self._mean is None:
             self._mean = head.detach().mean(0, dtype=torch.float32)
         return self._product, self._mean
@@ -78,10 +83,11 @@ class TargetLoss:
             hidden: final hidden states of the target rows, shape (N, D).
             targets: the token each should predict, shape (N,).
             head: the output head, shape (V, D); its gradient is computed only if it requires one.
-            weights: what each loss counts, fp32, shape (N,). Default: 1 each.
+            weights: what each loss counts, fp32, shape (M, N / M): of M parts of equal size. Default: 1 each.
 
         Returns:
-            A scalar, fp32, that can be differentiated once.
+            fp32, to be differentiated once: the sum of each part, shape (M,), or without weights a scalar. Of several
+            parts the head must be frozen.
         """
         device = hidden.device.type
         if torch.is_autocast_enabled(device):
@@ -100,7 +106,8 @@ class _FusedLoss(torch.autograd.Function):
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
         smooth = loss.label_smooth
         product, head_mean = loss.head.product_and_mean(head, needs_mean=smooth > 0)
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        pieces: list[Tensor] = []  # the losses of each chunk of rows
+        of_rows = None if weights is None else weights.flatten()
         grad_hidden = torch.empty(hidden.shape, dtype=torch.float32, device=hidden.device) if needs_hidden else None
         grad_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device) if needs_head else None
         chunk_bytes = loss.chunk_bytes or CHUNK_BYTES[hidden.device.type]
@@ -108,16 +115,17 @@ class _FusedLoss(torch.autograd.Function):
         for first in range(0, len(targets), step):
             rows = slice(first, min(first + step, len(targets)))
             h, target = hidden[rows], targets[rows]
-            weight = None if weights is None else weights[rows]
+            weight = None if of_rows is None else of_rows[rows]
             logits = product.forward_wide(h)
+            if logits.shape[1] > head.shape[0]:
+                logits[:, head.shape[0] :] = -torch.inf
             at_target = logits.gather(1, target[:, None]).squeeze(1).float()
             top, sums = exponentials_(logits, needs_hidden or needs_head)
             # −Σ_v q_v·log p_v, where the mean logit is h·(mean row of the head): no pass over the vocabulary.
             expected = (1 - smooth) * at_target
             if head_mean is not None:
                 expected += smooth * (h.float() @ head_mean)
-            losses = top + sums.log() - expected
-            total += losses.sum() if weight is None else losses @ weight
+            pieces.append(top + sums.log() - expected)
             # d loss / d logits = p − (1−ε)·onehot − ε/V. Only p needs the buffer, and its division by the sum is
             # made on the products, which are far smaller.
             if grad_hidden is not None:
@@ -136,19 +144,19 @@ class _FusedLoss(torch.autograd.Function):
                     grad_head -= h.sum(0) * (smooth / head.shape[0])
         ctx.save_for_backward(grad_hidden, grad_head)
         ctx.dtypes = hidden.dtype, head.dtype
-        return total
+        if weights is not None:
+            return (torch.cat(pieces).view(weights.shape) * weights).sum(1)
+        return sum((losses.sum() for losses in pieces), torch.zeros((), device=hidden.device))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_head = ctx.saved_tensors
         scale = grads[0]
-        return (
-            None if grad_hidden is None else (grad_hidden * scale).to(ctx.dtypes[0]),
-            None if grad_head is None else (grad_head * scale).to(ctx.dtypes[1]),
-            None,
-            None,
-            None,
-        )
+        grad = None
+        if grad_hidden is not None:
+            of_parts = grad_hidden.view(scale.numel(), -1, grad_hidden.shape[1])
+            grad = (of_parts * scale.view(-1, 1, 1)).to(ctx.dtypes[0]).view_as(grad_hidden)
+        return grad, None if grad_head is None else (grad_head * scale).to(ctx.dtypes[1]), None, None, None
 
 
 def exponentials_(logits: Tensor, keep: bool = True) -> tuple[Tensor, Tensor]:

@@ -123,11 +123,9 @@ def test_a_member_that_diverges_leaves_the_others_train_member(study: Path, monk
     expected, _ = train_group(base, [MEMBERS[0], MEMBERS[2]], train, valid, settings)
     true_losses = engine._member_losses
 
-    def broken(group: engine.Group, *arguments: object) -> list:
+    def broken(group: engine.Group, *arguments: object) -> torch.Tensor:
         losses = true_losses(group, *arguments)  # type: ignore[arg-type]
-        if group.step == 2 and len(group.members) == 3:
-            losses[1] = losses[1] * torch.inf
-        return losses
+        return losses * torch.tensor([1, torch.inf, 1]) if group.step == 2 and len(losses) == 3 else losses
 
     monkeypatch.setattr(engine, "_member_losses", broken)
     results, models = train_group(base, MEMBERS[:3], train, valid, settings)
@@ -168,9 +166,9 @@ def test_a_sweep_killed_after_a_member_diverged_continues(study: Path, tmp_path:
     true_losses, true_step = engine._member_losses, engine.group_step
     steps: list[tuple[int, int]] = []
 
-    def broken(group: engine.Group, *arguments: object) -> list:
+    def broken(group: engine.Group, *arguments: object) -> torch.Tensor:
         losses = true_losses(group, *arguments)  # type: ignore[arg-type]
-        return [losses[0], losses[1] * torch.inf, losses[2]] if group.step == 4 and len(losses) == 3 else losses
+        return losses * torch.tensor([1, torch.inf, 1]) if group.step == 4 and len(losses) == 3 else losses
 
     def step(group: engine.Group, *arguments: object) -> None:
         if killed and (group.step, len(group.members)) == (7, 2):

@@ -61,21 +61,23 @@ def test_attention_is_that_of_the_lengths() -> None:
     torch.testing.assert_close(outputs[1], outputs[3])
 
 
-@pytest.mark.parametrize("head_trains", [False, True])
+@pytest.mark.parametrize(("parts", "head_trains"), [(1, False), (1, True), (2, False)])
 @pytest.mark.parametrize("smooth", [0.0, 0.1])
-def test_weights_multiply_losses(smooth: float, head_trains: bool) -> None:
+def test_weights_multiply_losses_and_parts_are_summed_apart(smooth: float, parts: int, head_trains: bool) -> None:
     torch.manual_seed(0)
     head = torch.randn(11, 6).requires_grad_(head_trains)
-    hidden, targets = torch.randn(5, 6).requires_grad_(), torch.randint(11, (5,))
-    weights = torch.tensor([1.0, 0.0, 2.5, 1.0, 0.0])
+    hidden, targets = torch.randn(6, 6).requires_grad_(), torch.randint(11, (6,))
+    weights = torch.tensor([1.0, 0.0, 2.5, 1.0, 0.0, 0.5]).view(parts, -1)
     losses = torch.nn.functional.cross_entropy(hidden @ head.t(), targets, reduction="none", label_smoothing=smooth)
-    inputs = [hidden, head] if head_trains else [hidden]
+    expected = (losses.view(parts, -1) * weights).sum(1)
     ours = TargetLoss(smooth, chunk_bytes=2 * 4 * 11)(hidden, targets, head, weights)
-    torch.testing.assert_close(ours, (losses * weights).sum())
-    for grad, expected in zip(
-        torch.autograd.grad(ours, inputs), torch.autograd.grad((losses * weights).sum(), inputs), strict=True
+    torch.testing.assert_close(ours, expected)
+    inputs = [hidden, head] if head_trains else [hidden]
+    scale = torch.tensor([3.0, -0.5])[:parts]
+    for grad, exact in zip(
+        torch.autograd.grad(ours, inputs, scale), torch.autograd.grad(expected, inputs, scale), strict=True
     ):
-        torch.testing.assert_close(grad, expected)
+        torch.testing.assert_close(grad, exact)
 
 
 def test_validation_adds_up_the_same_losses() -> None:
