@@ -50,6 +50,6 @@ echo "  base/, lora/       predictions.jsonl, scores.json"
 echo "  lora/              adapter.safetensors, adapter.json, config.yaml, metrics.jsonl, tb/ (TensorBoard)"
 echo
 echo "next: python eval/report.py $OUT/lora --data $OUT/data/test.jsonl      # scores, curves and outputs as one HTML page"
-echo "next: lora-nlg generate 'name : Blue Spice | Type : pub | area : riverside' --checkpoint $OUT/lora"
+echo "next: lora-nlg generate 'name : Nightingale | departs : 18:45 | fare : 3 crowns' --checkpoint $OUT/lora"
 echo "next: scripts/download_data.sh e2e && scripts/download_gpt2.sh md && scripts/run.sh e2e      # the real E2E (a GPU)"
 echo "next: make playground      # the same run on a local page: other contexts, a dial for alpha/r"

@@ -63,14 +63,22 @@ def load_recipe(corpus: str, variant: str = DEFAULT, model: str | None = None) -
     expected = {*VALUES, *SECTIONS, "models", "variants"}
     if not isinstance(content, dict) or content.keys() != expected:
         raise InputError(f"{path} must hold {', '.join(sorted(expected))} and nothing else")
-    models, variants = content.pop("models"), content.pop("variants")
+    for section in SECTIONS:
+        _mapping(content[section], path, section)
+    models, variants = (_mapping(content.pop(name), path, name) for name in ("models", "variants"))
     if variant not in (DEFAULT, *variants):
         raise InputError(f"{path} has no variant {variant!r}; choose from {', '.join([DEFAULT, *variants])}")
-    chosen = dict(variants.get(variant, {}))
-    variant_models = chosen.pop("models", {})
+    chosen = dict(_mapping(variants.get(variant, {}), path, variant))
+    variant_models = _mapping(chosen.pop("models", {}), path, f"the models of {variant}")
     for overlay in (models.get(model, {}), chosen, variant_models.get(model, {})):
-        _apply(overlay, content, path)
+        _apply(_mapping(overlay, path, f"the overlay for {model}"), content, path)
     return content
+
+
+def _mapping(value: Any, path: Path, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{path}: {what} must hold lines of `name: value`, not {value!r:.60}")
+    return value
 
 
 def _apply(overlay: Mapping[str, Any], values: dict[str, Any], path: Path) -> None:

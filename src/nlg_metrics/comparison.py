@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,14 +72,14 @@ def compare_results(
 
 
 def comparison_record(verdicts: Mapping[str, Comparison]) -> dict[str, Any]:
-    """Key -> everything a table shows, at full precision, for a JSON file."""
+    """Key -> everything a table shows, at full precision, for a JSON file; null where it isn't defined."""
     return {
         key: {
             "name": verdict.first.score.name,
-            "a": verdict.first.score.value,
-            "b": verdict.second.score.value,
-            "difference": verdict.test.difference,
-            "interval": [verdict.test.interval.low, verdict.test.interval.high],
+            "a": _finite(verdict.first.score.value),
+            "b": _finite(verdict.second.score.value),
+            "difference": _finite(verdict.test.difference),
+            "interval": [_finite(verdict.test.interval.low), _finite(verdict.test.interval.high)],
             "p_bootstrap": verdict.test.bootstrap,
             "p_randomization": verdict.test.randomization,
             "better": verdict.better,
@@ -86,6 +87,11 @@ def comparison_record(verdicts: Mapping[str, Comparison]) -> dict[str, Any]:
         }
         for key, verdict in verdicts.items()
     }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
 
 
 def comparison_table(verdicts: Mapping[str, Comparison]) -> str:

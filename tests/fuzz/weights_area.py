@@ -79,10 +79,11 @@ def weights(folder: Path) -> Iterator[list[Target]]:
     torch.save(released_tensors(plain), folder / "pickled/pytorch_model.bin")
     (folder / "pickled/config.json").write_bytes((base / "config.json").read_bytes())
     saved, tensors = read_adapter(run)
+    hashed = tensors_hash(tensors)  # now: they are a view of the file, which is about to change
 
     def adapter(_: bytes) -> str:
         found, values = read_adapter(run)
-        same = found == saved and tensors_hash(values) == tensors_hash(tensors)
+        same = found == saved and tensors_hash(values) == hashed
         return "" if same else f"another adapter was read: {found}"
 
     def same_run(path: Path):

@@ -152,6 +152,8 @@ def test_a_new_corpus_is_a_new_file(folder, capsys):
         ("      lora_alpha: 32", "      lora_alfa: 32", "an overlay sets lora_alfa, which the recipe"),
         ("    checkpoint: best", "    checkpoint: {best: 1}", "an overlay sets checkpoint"),
         ("train:", "train: [", "is not YAML"),
+        ("\nmodels:", "\nmodels: 3\n_:", "must hold checkpoint"),
+        ("\n  paper:", "\n  paper: [x]\n  rest:", r"paper must hold lines of `name: value`, not \['x'\]"),
     ],
 )
 def test_a_broken_recipe_is_named(folder, old, new, said):

@@ -125,9 +125,12 @@ def read_model(path: Path) -> SentencePieceTokenizer:
     """
     try:
         tokenizer = SentencePieceTokenizer(path.read_bytes(), str(path))
+        pieces = tokenizer.pieces()
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None
-    added = [token for token in added_tokens(path.parent, tokenizer.pieces()) if token.id != tokenizer.eos_id]
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is damaged: a piece of it is not UTF-8; copy it again") from None
+    added = [token for token in added_tokens(path.parent, pieces) if token.id != tokenizer.eos_id]
     if added:
         raise InputError(
             f"{path} comes with the added token {added[0].content!r}, which SentencePiece doesn't know; train a "

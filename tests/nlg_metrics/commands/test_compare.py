@@ -129,3 +129,20 @@ def test_json_lines_are_not_scored_as_plain_text(systems: Path, capsys: pytest.C
 def test_refusals(systems: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str) -> None:
     assert run(systems, "webnlg", "good.jsonl", "bad.jsonl", *more) == 1
     assert message in capsys.readouterr().err
+
+
+def test_what_is_not_defined_is_null_in_json(tmp_path: Path) -> None:
+    """Where a resample has no word in common with its references NIST has no value; JSON has no NaN."""
+    references = ["one two three four five six", "a b c d e f"]
+    rows = [{"id": str(i), "context": str(i), "references": [text]} for i, text in enumerate(references)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, texts in (("full", references), ("short", [references[0], "x"])):
+        lines = [{"id": str(i), "hypothesis": text} for i, text in enumerate(texts)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run(tmp_path, "e2e", "full.jsonl", "short.jsonl", "--resamples", "20") == 0
+
+    def refuse(name: str) -> float:
+        raise AssertionError(f"{name} is not JSON")
+
+    record = json.loads((tmp_path / "out.json").read_text(), parse_constant=refuse)
+    assert None in record["comparison"]["all"]["metrics"]["NIST"]["interval"]
