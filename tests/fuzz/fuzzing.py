@@ -76,18 +76,20 @@ class _Hang(BaseException):
 def fuzz(targets: Sequence[Target], count: int, seed: int) -> Report:
     """Spoil and read `count` inputs, shared out among the targets; `FUZZ_ONLY="NAME NUMBER"` runs one case again."""
     report = Report()
+    before = _resident()
     only, _, number = os.environ.get("FUZZ_ONLY", "").rpartition(" ")
     for target in targets:
         share = -(-count // len(targets))
         for case in [int(number)] if only == target.name else range(0 if only else share):
             _one(target, case, seed, report)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if peak - _started > _MOST_MEMORY:
-        report.faults.append(f"the process grew by {(peak - _started) / 2**20:,.0f} MiB")
+    if (grown := _resident() - before) > _MOST_MEMORY:
+        report.faults.append(f"the process grew by {grown / 2**20:,.0f} MiB")
     return report
 
 
-_started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + (1 << 29)  # libraries are still to be loaded
+def _resident() -> int:
+    """The most memory this process has held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _one(target: Target, case: int, seed: int, report: Report) -> None:

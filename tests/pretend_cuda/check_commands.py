@@ -119,7 +119,7 @@ def test_each_adapter_has_its_dropout_on_the_models_device() -> None:
     rows.set([3, 3], device=place)
     rows.seed([1, 1])
     here = torch.cuda.get_rng_state("cuda:0")
-    kept = rows.dropout(torch.ones(6, 64, device=place), 0.5)
+    kept = rows.dropout_scale(torch.ones(6, 64, device=place), 0.5)
     assert torch.equal(kept[:3], kept[3:]), "equal seeds draw equally"
     assert 0 < float((kept == 0).float().mean()) < 1
     assert torch.equal(torch.cuda.get_rng_state("cuda:0"), here)

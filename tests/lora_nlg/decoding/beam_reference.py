@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -82,6 +83,10 @@ def reference_search(model: GPT2, prompt: Sequence[int], settings: BeamSettings)
             logits = next_logits(model, [*prompt, *tokens])
             if settings.semantics == "lora":
                 log_probs = log_softmax(constrain(logits, tokens, settings))
+            elif n == 1:  # transformers' greedy search penalises raw logits
+                penalty = replace(settings, min_length=0, no_repeat_ngram_size=0)
+                penalised = log_softmax(constrain(logits, [*prompt, *tokens], penalty))
+                log_probs = constrain(penalised, [*prompt, *tokens], replace(settings, repetition_penalty=1.0))
             else:
                 log_probs = constrain(log_softmax(logits), [*prompt, *tokens], settings)
             candidates += [

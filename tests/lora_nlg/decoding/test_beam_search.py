@@ -32,7 +32,7 @@ def search(model, prompts, settings, batch_size=4):
 
 def strategy_settings():
     return st.builds(
-        BeamSettings,
+        lambda **values: BeamSettings(**{**values, "min_length": min(values["min_length"], values["eval_len"])}),
         end_ids=st.sampled_from([(END,), (END, BLANK), (END, BLANK, 2, 3)]),
         beam=st.integers(1, 6),
         length_penalty=st.sampled_from([0.0, 0.8, 1.0, 2.5, -0.7, -2.0]),

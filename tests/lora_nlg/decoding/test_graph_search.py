@@ -58,7 +58,7 @@ def assert_same(found: list[list[list[Hypothesis]]], expected: list[list[list[Hy
 
 def strategy_settings():
     return st.builds(
-        BeamSettings,
+        lambda **values: BeamSettings(**{**values, "min_length": min(values["min_length"], values["eval_len"])}),
         end_ids=st.sampled_from([(), (END,), (END, BLANK), (END, BLANK, 2, 3)]),
         beam=st.integers(1, 6),
         no_repeat_ngram_size=st.integers(0, 4),

@@ -120,7 +120,7 @@ def fetch(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     return run
 
 
-NOT_A_MODEL = "config.json describes a None model, not gpt2"
+NOT_A_MODEL = "config.json describes no model, not gpt2"
 """What the strict loader says of the bytes this hub serves: the right checksum alone is not enough."""
 
 
