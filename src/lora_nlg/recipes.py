@@ -75,7 +75,7 @@ def load_recipe(corpus: str, variant: str = DEFAULT, model: str | None = None) -
     return content
 
 
-def _mapping(value: Any, path: Path, what: str) -> Mapping[str, Any]:
+def _mapping(value: Any, path: Path, what: str) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
         raise InputError(f"{path}: {what} must hold lines of `name: value`, not {value!r:.60}")
     return value
