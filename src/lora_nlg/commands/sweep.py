@@ -199,7 +199,9 @@ def _save_adapters(
         if not row["diverged"]:
             specs = dict.fromkeys(settings.targets, member.spec(settings.lora_dropout))
             extra = {"valid_loss": row["valid_loss"]}
-            save_adapter(folder / member.name, model, AdapterInfo(LoRA(specs), *described, step=row["steps"], extra=extra))
+            save_adapter(
+                folder / member.name, model, AdapterInfo(LoRA(specs), *described, step=row["steps"], extra=extra)
+            )
 
 
 def _check_plan(folder: Path, plan: dict[str, Any]) -> None:

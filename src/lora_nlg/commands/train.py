@@ -276,8 +276,6 @@ def _prepared_folder(folder: Path, resume: str, world: World) -> Iterator[None]:
 
 def describe_run(arguments: Arguments, trainer: Trainer, train: Sequence[Example], valid: Sequence[Example]) -> str:
     """What is about to happen, for people."""
-    method = arguments.method
-    what = "the whole model" if method.is_whole else str(method)
     trained, base = trainer.take_step.state.flat.value.numel(), trainer.model.config.n_parameters()
     sampler, world = trainer.loader.sampler, trainer.world
     tokens = sum(example.n_inputs for example in train)
@@ -289,7 +287,7 @@ def describe_run(arguments: Arguments, trainer: Trainer, train: Sequence[Example
             "--warmup_step 0.1 takes a tenth of it"
         )
     return (
-        f"training {what}: {trained:,} trainable parameters beside a base of {base:,}\n"
+        f"training {arguments.method}: {trained:,} trainable parameters beside a base of {base:,}\n"
         f"{len(train):,} examples of {tokens / len(train):.1f} tokens, {len(valid):,} for validation; "
         f"{trainer.schedule.max_step:,} steps of {sampler.global_batch} examples ({sampler.steps_per_epoch:,} an "
         f"epoch) on {world.size} x {world.device.type} in {arguments.optimisation.dtype}{note}"

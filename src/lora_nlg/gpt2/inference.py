@@ -4,8 +4,8 @@ On x86 CPUs each weight is laid out for oneDNN (`lora_nlg.onednn`), and GELU run
 speed, a row's result then has the same bits whatever other rows it is computed with, which is what makes decoding
 independent of the batch. Elsewhere (CUDA, other CPUs, other number types) the layers are plain `F.linear`.
 
-In 16 bits a merged weight would keep little of a small update (`AdaptedLayer.lost_in`). A LoRA layer that the model still
-has is therefore computed as x·Wᵀ + (x·Aᵀ)·Bᵀ, with A and B of their own.
+In 16 bits a merged weight would keep little of a small update (`AdaptedLayer.lost_in`). A LoRA layer that the model
+still has is therefore computed as x·Wᵀ + (x·Aᵀ)·Bᵀ, with A and B of their own.
 """
 
 from __future__ import annotations

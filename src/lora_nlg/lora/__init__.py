@@ -1,7 +1,8 @@
 """LoRA for any torch model: layers, injection, state. Torch only; knows nothing of GPT-2.
 
-In order: `adapted` (a layer with an update, whatever the method), `spec` (rank, scaling, where an update lies), `functional` (forward and backward pass), `layers`,
-`inject` (into a model, and out again). Then `dora`, `pissa`, `variants`; `conv`, `packing`, `batched`.
+In order: `adapted` (a layer with an update, whatever the method), `spec` (rank, scaling, where an update lies),
+`functional` (forward and backward pass), `layers`, `inject` (into a model, and out again). Then `dora`, `pissa`,
+`variants`; `conv`, `packing`, `batched`.
 """
 
 from lora_nlg.lora.adapted import AdaptedLayer

@@ -56,7 +56,8 @@ def frozen_projections(model: nn.Module) -> set[str]:
         if isinstance(module, PiSSALinear):
             raise InputError("LoRA-FA freezes a random A; PiSSA's is the weight's own, choose one of the two")
         if isinstance(module, LoRALayer):
-            names.add(f"{name}.{'lora_B' if module.zero_started == 'lora_A' else 'lora_A'}")
+            leaf = "lora_B" if module.zero_started == "lora_A" else "lora_A"
+            names.add(f"{name}.{leaf}" if name else leaf)
     return names
 
 
@@ -78,7 +79,5 @@ def lora_plus_rates(model: nn.Module, ratio: float) -> dict[str, float]:
     if ratio == 1:
         return {}
     return {
-        f"{name}.{layer.zero_started}": ratio
-        for name, layer in model.named_modules()
-        if isinstance(layer, LoRALayer)
+        f"{name}.{layer.zero_started}": ratio for name, layer in model.named_modules() if isinstance(layer, LoRALayer)
     }

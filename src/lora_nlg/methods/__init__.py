@@ -1,8 +1,8 @@
 """Tuning methods: one file each, named as `--method` names it, under one contract (`method.py`).
 
 To add one, write `methods/NAME.py` with one subclass of `Method` whose `name` is NAME. Nothing else has to know it:
-its fields become flags, its values go into adapter files and snapshots, and it trains, decodes, resumes and converts as the
-others do. docs/methods.md has a complete example.
+its fields become flags, its values go into adapter files and snapshots, and it trains, decodes, resumes and converts as
+the others do. docs/methods.md has a complete example.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ def _found() -> dict[str, type[Method]]:
     for module in pkgutil.iter_modules(__path__):
         content = vars(importlib.import_module(f"{__name__}.{module.name}"))
         for value in content.values():
-            own = isinstance(value, type) and issubclass(value, Method) and value.__module__ == f"{__name__}.{module.name}"
+            own = (
+                isinstance(value, type)
+                and issubclass(value, Method)
+                and value.__module__ == f"{__name__}.{module.name}"
+            )
             if own and value is not Method:
                 found[value.name] = value
     return found

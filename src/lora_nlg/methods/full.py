@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.methods.method import Method
 
@@ -26,3 +27,10 @@ class Full(Method):
     def keeps_base(self) -> bool:
         """No: nothing of it is left."""
         return False
+
+    def rescaled(self, factor: float) -> Method:
+        """See `Method.rescaled`."""
+        raise InputError("this run can't be scaled, since the whole model was trained; leave `scale_factor` at 1")
+
+    def __str__(self) -> str:
+        return "the whole model"

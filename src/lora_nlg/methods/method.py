@@ -6,9 +6,9 @@ adapter files and commands work through this contract and know no method by name
 
 Where a method acts, a GPT-2 has a place for it:
 
-- a layer's weight is used with an update: an `AdaptedLayer` in place of the layer (LoRA, VeRA, IA³), which folds into a
-  plain one;
-- something stands behind a sub-layer or a block: `Block.after_attn`, `after_mlp`, `after_block` (adapters), which stays;
+- a layer's weight is used with an update: an `AdaptedLayer` in place of the layer (LoRA, VeRA, IA³), which folds into
+  a plain one;
+- something stands behind a sub-layer or a block: `Block.after_attn`, `after_mlp`, `after_block` (adapters); it stays;
 - keys and values stand before every sequence's own: `GPT2.prefix` (prefix and prompt tuning), computed once and kept in
   the decoder's cache once for all contexts;
 - or the base's own parameters train (full, Top-k, BitFit).
@@ -129,9 +129,7 @@ class Method:
         Raises:
             InputError: the update is not of a kind that has a scale.
         """
-        raise InputError(
-            f"this run can't be scaled, since {self.title} has no scaling; leave `scale_factor` at 1"
-        )
+        raise InputError(f"this run can't be scaled, since {self.title} has no scaling; leave `scale_factor` at 1")
 
     def to_json(self) -> dict[str, Any]:
         """The fields of an adapter's description that are the method's."""

@@ -266,7 +266,8 @@ def load_adapter(
         What the file says it is.
 
     Raises:
-        InputError: another base, another vocabulary, or another method, or one of other settings, in the model; names the difference and the parameter that overrides it, where one can.
+        InputError: another base, another vocabulary, or another method, or one of other settings, in the model; names
+            the difference and the parameter that overrides it, where one can.
     """
     info, tensors = read_adapter(path)
     file = str(find_adapter(path))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lora_nlg.dtypes import named_dtype
-from lora_nlg.gpt2 import GPT2, FlatAttention, GPT2Config
 from lora_nlg.errors import InputError
+from lora_nlg.gpt2 import GPT2, FlatAttention, GPT2Config
 from lora_nlg.lora import fold
 from lora_nlg.methods import own_state
 from lora_nlg.tokenizers import Tokenizer

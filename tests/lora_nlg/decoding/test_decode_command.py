@@ -29,6 +29,7 @@ from lora_nlg.files import sha256_file
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
 from lora_nlg.locking import locked
 from lora_nlg.lora import LoRASpec, inject, lora_layers
+from lora_nlg.methods import LoRA
 from lora_nlg.run_folder import journal_folder, predictions_lock
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.tokenizers.sentencepiece import train_sentencepiece
@@ -63,7 +64,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 if "lora_B" in key:
                     parameter.normal_(0, 0.2)
         info = AdapterInfo(
-            targets=specs,
+            method=LoRA(specs),
             base=describe_base(model, folder / "base"),
             tokenizer=describe_tokenizer(tokenizer, VOCABULARY),
         )
