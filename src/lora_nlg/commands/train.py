@@ -15,10 +15,10 @@ from pathlib import Path
 from lora_nlg.batching import Example, Loader, Sampler, read_examples, validation_batches
 from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.commands.memory import naming_what_to_lower
-from lora_nlg.commands.train_arguments import Arguments, DataArguments, ModelArguments, RunArguments
+from lora_nlg.commands.train_arguments import GROUPS, Arguments, DataArguments, ModelArguments
 from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import read_records
-from lora_nlg.decoding.validation import GenerationSettings, GenerationValidation
+from lora_nlg.decoding.validation import GenerationValidation
 from lora_nlg.distributed import World, be_deterministic, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, read_hashed
@@ -30,13 +30,10 @@ from lora_nlg.run_folder import CONFIG, TOKENIZER, prepare_run_folder, run_lock
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
 from lora_nlg.training import (
     LONG_WARMUP,
-    AdapterSettings,
     Checkpoints,
     EagerStep,
     FilledStep,
-    LoopSettings,
     LossValidation,
-    OptimisationSettings,
     Outcome,
     Trackers,
     Trainer,
@@ -62,11 +59,7 @@ log = logging.getLogger(__name__)
 )
 def main(argv: Sequence[str]) -> int:
     """Train. Returns 0 when finished, 130 or 143 after a snapshot on SIGINT or SIGTERM."""
-    groups = (
-        DataArguments, ModelArguments, AdapterSettings, OptimisationSettings, RunArguments, LoopSettings,
-        GenerationSettings,
-    )  # fmt: skip
-    parsed = parse_arguments("train", "Fine-tune GPT-2 with LoRA on prepared records.", argv, *groups)
+    parsed = parse_arguments("train", "Fine-tune GPT-2 with LoRA on prepared records.", argv, *GROUPS)
     arguments = Arguments(*parsed.groups)
     if corpus := arguments.run.print_recipe_diff:
         if os.environ.get("RANK", "0") == "0":

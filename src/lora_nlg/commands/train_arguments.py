@@ -110,6 +110,11 @@ class RunArguments:
             raise InputError("--work_dir must name a folder, got an empty name")
 
 
+GROUPS = (
+    DataArguments, ModelArguments, AdapterSettings, OptimisationSettings, RunArguments, LoopSettings,
+    GenerationSettings,
+)  # fmt: skip
+"""All groups of flags, in the order of `Arguments`."""
 NOT_IDENTITY = {
     "train_data", "valid_data", "tokenizer", "init_checkpoint",  # their content counts, not their path
     "train_batch_size", "grad_acc",  # their product with the ranks counts

@@ -15,6 +15,7 @@ from lora_nlg.errors import InputError
 from lora_nlg.lora import FusedLinear, LoRASpec, fold
 from lora_nlg.lora.batched import BatchedLinear, Rows
 from lora_nlg.sweep import Member, SweepSettings, engine, train_group
+from lora_nlg.sweep import group as group_module
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.weights import load_base, read_adapter
 from lora_nlg.weights.merged import probe_logits
