@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
+class Held(InputError):
+    """Another process holds the lock."""
+
+
 @contextmanager
 def locked(path: str | Path, what: str) -> Iterator[None]:
     """Hold a lock for the length of a block.
@@ -32,7 +36,7 @@ def locked(path: str | Path, what: str) -> Iterator[None]:
         what: is being written, for messages, e.g. "`work_dir` runs/e2e".
 
     Raises:
-        InputError: another process holds it; the message says which.
+        Held: another process holds it; the message says which.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +57,7 @@ def _lock(path: Path, what: str) -> int:
         except BlockingIOError:
             owner = os.read(file, 200).decode("utf-8", "replace").strip()
             os.close(file)
-            raise InputError(
+            raise Held(
                 f"{what} is being written by another process ({owner or 'just begun'}); wait for it, stop it, or write "
                 "elsewhere"
             ) from None

@@ -1,121 +1,135 @@
-"""`lora-nlg sweep`: a grid of adapters on one frozen base in one process, with a table and a figure."""
+"""`lora-nlg sweep`: a grid of adapters on one frozen base, each a run of its own, with tables and a figure.
+
+Under `torchrun`, or started several times with the same flags, the processes share the work.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-import os
+import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from lora_nlg.batching import Example, read_examples
 from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.commands.memory import naming_what_to_lower
-from lora_nlg.distributed import pick_device
+from lora_nlg.commands.sweep_arguments import GenerateArguments, GridArguments, SweepArguments, train_config
+from lora_nlg.corpora.record import read_records, write_records
+from lora_nlg.decoding import BeamSettings
+from lora_nlg.distributed import World, joined_world
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_hashed, read_json_object, write_json, write_jsonl
+from lora_nlg.files import read_hashed, read_json_object, write_json
 from lora_nlg.gpt2 import GPT2
-from lora_nlg.methods import LoRA
+from lora_nlg.methods import METHODS, LoRA
 from lora_nlg.progress import progress_bar
-from lora_nlg.sweep.engine import train_group
-from lora_nlg.sweep.grid import Member, expand_grid
-from lora_nlg.sweep.plots import FIGURE, write_figure
-from lora_nlg.sweep.results import RESULTS, read_results, write_table
-from lora_nlg.sweep.settings import SweepSettings
-from lora_nlg.tokenizers import load_tokenizer
-from lora_nlg.weights.adapter import (
-    AdapterInfo,
-    BaseInfo,
-    TokenizerInfo,
-    describe_base,
-    describe_tokenizer,
-    save_adapter,
+from lora_nlg.run_folder import PREDICTIONS, predictions_lock
+from lora_nlg.sweep import (
+    FIGURE,
+    RESULTS,
+    Generation,
+    Member,
+    SweepSettings,
+    Task,
+    chosen_records,
+    from_place,
+    group_id,
+    groups_of,
+    member_folder,
+    read_results,
+    read_row,
+    share_out,
+    train_group,
+    write_figure,
+    write_member,
+    write_results,
+    write_row,
+    write_table,
 )
+from lora_nlg.sweep.generation import DATA
+from lora_nlg.tokenizers import Tokenizer, load_tokenizer
+from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer
 from lora_nlg.weights.base import load_base
 from lora_nlg.weights.tensor_files import find_weights
+from nlg_metrics.suites.e2e import make_suite
 
 log = logging.getLogger(__name__)
-PLAN = "sweep.json"
+PLAN, GENERATION_PLAN = "sweep.json", "generation.json"
+GROUPS = "groups"
+"""Folder of what unfinished groups keep, and of the locks of those at work."""
 
 
 @dataclass(frozen=True)
-class GridArguments:
-    """The grid: every combination of these comma-separated values is trained."""
+class Sweep:
+    """What this process works with.
 
-    lora_dim: str = "1,4,16"
-    """Ranks r."""
-    lora_alpha: str = "32"
-    """Alphas: numbers, or multiples of the rank such as 2r."""
-    lora_scaling: str = "alpha/r"
-    """Scaling rules: alpha/r, rslora (alpha/sqrt r), none."""
-    lr: str = "1e-4,1e-3,1e-2"
-    """Peak learning rates."""
-    random_seed: str = "1"
-    """Seeds."""
+    Attributes:
+        arguments, settings: the flags.
+        base: on `world.device`.
+        tokenizer: its vocabulary.
+        info: base and vocabulary, for the adapters' descriptions.
+        train, valid: examples.
+        world: the ranks.
+    """
 
-    def members(self) -> list[Member]:
-        """The grid's members."""
-        return expand_grid(
-            _numbers("lora_dim", self.lora_dim, int),
-            _parts(self.lora_alpha),
-            _parts(self.lora_scaling),
-            _numbers("lr", self.lr, float),
-            _numbers("random_seed", self.random_seed, int),
-        )
+    arguments: SweepArguments
+    settings: SweepSettings
+    base: GPT2
+    tokenizer: Tokenizer
+    info: AdapterInfo
+    train: Sequence[Example]
+    valid: Sequence[Example]
+    world: World
 
-
-@dataclass(frozen=True)
-class SweepArguments:
-    """What to train on and where to; how many members at once."""
-
-    train_data: str
-    """Prepared JSONL records to train on."""
-    valid_data: str
-    """Prepared JSONL records to validate on; the final validation loss is the result."""
-    init_checkpoint: str
-    """The frozen base: folder or file."""
-    work_dir: str
-    """Folder for results.jsonl, table.md, scaling.png and the members' adapters; continued if it is there."""
-    tokenizer: str | None = None
-    """Vocabulary. Default: the one beside --init_checkpoint."""
-    seq_len: int = 512
-    """Longest input in tokens."""
-    valid_examples: int = 0
-    """Validate on the first so many examples; 0 takes all."""
-    group: int = 8
-    """Members trained in one forward pass."""
-    save_adapters: bool = False
-    """Keep every member's adapter, from which decode works."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-
-    def __post_init__(self) -> None:
-        for name in ("group", "seq_len"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
-        if self.valid_examples < 0:
-            raise InputError(f"--valid_examples must be at least 0 (all), got {self.valid_examples}")
+    @property
+    def folder(self) -> Path:
+        """The sweep's."""
+        return Path(self.arguments.work_dir)
 
 
 @naming_flags()
 @naming_what_to_lower("--group, --train_batch_size, --valid_batch_size or --seq_len")
 def main(argv: Sequence[str]) -> int:
-    """Train what isn't trained yet, then write table and figure; returns the exit status."""
+    """Train and decode what isn't yet, then write tables and figure; returns the exit status."""
     parsed = parse_arguments(
         "sweep",
-        "Train a grid of (r, alpha, lr, scaling, seed) on one frozen base in one process; continues where it stopped.",
+        "Train a grid of (targets, r, alpha, scaling, dropout, lr, seed) on one frozen base, several in one forward "
+        "pass; continues where it stopped.",
         argv,
         GridArguments,
         SweepArguments,
         SweepSettings,
+        GenerateArguments,
+        BeamSettings,
+        skip=["end_ids"],
     )
-    grid, arguments, settings = parsed.groups
+    grid, arguments, settings, generate, search = parsed.groups
     members = grid.members()
-    folder = Path(arguments.work_dir)
-    device = pick_device(arguments.device)
+    with joined_world(arguments.device) as world:
+        if not world.is_main:
+            logging.getLogger("lora_nlg").setLevel(logging.ERROR)
+        sweep, plan = _load(arguments, settings, world)
+        world.require_equal(plan, "configuration or input")
+        _main_first(world, partial(check_plan, sweep.folder / PLAN, plan))
+        generation = _generation(sweep, generate, search) if generate.generate else None
+        share_out(_tasks(sweep, members, generation))
+        world.barrier()
+        if world.is_main:
+            _report(sweep.folder)
+    return 0
+
+
+def _load(arguments: SweepArguments, settings: SweepSettings, world: World) -> tuple[Sweep, dict[str, Any]]:
+    """Base, vocabulary and data, and all that decides a member's result but its own values."""
+    files = [existing_file(getattr(arguments, name), f"--{name}") for name in ("train_data", "valid_data")]
     vocabulary = arguments.tokenizer or find_weights(arguments.init_checkpoint).parent
     tokenizer = load_tokenizer(vocabulary)
     base = load_base(arguments.init_checkpoint)
@@ -124,105 +138,140 @@ def main(argv: Sequence[str]) -> int:
             f"the base has {base.config.vocab_size} embeddings and {base.config.n_positions} positions; the vocabulary "
             f"has {tokenizer.vocab_size} ids and --seq_len is {arguments.seq_len}; neither may be more"
         )
-    described = describe_base(base, arguments.init_checkpoint), describe_tokenizer(tokenizer, vocabulary)
-    files = [existing_file(getattr(arguments, name), f"--{name}") for name in ("train_data", "valid_data")]
+    described = describe_base(base, arguments.init_checkpoint)
     (train, train_sha256), (valid, valid_sha256) = (
         read_hashed(file, partial(read_examples, file, tokenizer, arguments.seq_len)) for file in files
     )
     valid = valid[: arguments.valid_examples or None]
+    info = AdapterInfo(METHODS["full"](), described, describe_tokenizer(tokenizer, vocabulary))
     plan = {
         **settings.to_json(),
         "seq_len": arguments.seq_len,
         "valid_examples": len(valid),
-        "base": described[0].sha256,
+        "base": described.sha256,
         "vocabulary": tokenizer.sha256,
         "data": [train_sha256, valid_sha256],
     }
-    _check_plan(folder, plan)
-    done = {row["name"] for row in read_results(folder)}
-    todo = [member for member in members if member.name not in done]
-    log.info("%d members, %d of them done; %d steps each, %d together", len(members), len(members) - len(todo),
-             settings.max_step, arguments.group)  # fmt: skip
     base.requires_grad_(False)
-    run_groups(base.to(device), todo, train, valid, arguments, settings, described)
+    return Sweep(arguments, settings, base.to(world.device), tokenizer, info, train, valid, world), plan
+
+
+def _generation(sweep: Sweep, generate: GenerateArguments, search: BeamSettings) -> Generation:
+    """What decodes, its records in the sweep's folder."""
+    flag = "--generate_data" if generate.generate_data else "--valid_data"
+    file = existing_file(generate.generate_data or sweep.arguments.valid_data, flag)
+    records, data = chosen_records(read_records(file), generate.generate_contexts), sweep.folder / DATA
+    content = json.dumps([asdict(record) for record in records])
+    plan = {"records": hashlib.sha256(content.encode()).hexdigest(), **asdict(search)}
+
+    def prepare() -> None:
+        check_plan(sweep.folder / GENERATION_PLAN, plan)
+        write_records(data, records)
+
+    _main_first(sweep.world, prepare)
+    return Generation(sweep.base, sweep.tokenizer, records, data, search, e2e_bleu)
+
+
+def e2e_bleu(data: Path, predictions: Path) -> float:
+    """BLEU as eval/e2e.py gives it; 0 where outputs too short have none."""
+    suite = make_suite(["BLEU"])
+    segments = suite.read_predictions(str(data), str(predictions), "contexts")
+    value = suite.metrics["BLEU"].score(segments.hypotheses, segments.references).value
+    return value if abs(value) < float("inf") else 0.0
+
+
+def _main_first(world: World, prepare: Callable[[], None]) -> None:
+    """Have the main rank prepare what all need; the others are told if it can't be."""
+    problem = ""
+    if world.is_main:
+        try:
+            prepare()
+        except (InputError, OSError) as error:
+            problem = str(error)
+    if problem := world.from_main(problem):
+        world.fail(problem)
+
+
+def check_plan(path: Path, plan: dict[str, Any]) -> None:
+    """Refuse to mix members of different settings in one folder; the grid itself may grow."""
+    if not path.is_file():
+        write_json(path, plan)
+        return
+    before = read_json_object(path)
+    if differ := [name for name in plan if name not in before or before[name] != plan[name]]:
+        shown = "; ".join(f"{name}: {before.get(name)} there, {plan[name]} now" for name in differ)
+        raise InputError(f"{path.parent} holds members with other settings ({shown:.600}); use another --work_dir")
+
+
+def _tasks(sweep: Sweep, members: Sequence[Member], generation: Generation | None) -> list[Task]:
+    """What there is to do: the groups, as the main rank sees them, and the members to decode."""
+    world, folder = sweep.world, sweep.folder
+    done = {row["name"] for row in read_results(folder)} if world.is_main else set()
+    todo = world.from_main([member for member in members if member.name not in done])
+    steps = sweep.settings.max_step
+    log.info("%d members, %d of them done; %d steps each, at most %d together", len(members),
+             len(members) - len(todo), steps, sweep.arguments.group)  # fmt: skip
+    bar = progress_bar(total=len(todo) * steps, desc="sweep", unit="member-step", disable=not world.is_main)
+    tasks = [_training(sweep, group, bar) for group in groups_of(todo, sweep.arguments.group)]
+    tasks = from_place(tasks, world.rank, world.size)
+    if generation is not None:
+        decoding = [_decoding(folder, member, generation) for member in sorted(members)]
+        tasks += from_place(decoding, world.rank, world.size)
+    return tasks
+
+
+def _training(sweep: Sweep, members: Sequence[Member], bar: tqdm[Any]) -> Task:
+    name, folder = group_id(members), sweep.folder
+
+    def run() -> None:
+        start = time.perf_counter()
+        own = folder / GROUPS / name
+        found = train_group(sweep.base, members, sweep.train, sweep.valid, sweep.settings, own, bar)
+        for member, trained in zip(members, found, strict=True):
+            if trained.model is not None:
+                place = member_folder(folder, member.name)
+                info = AdapterInfo(LoRA(member.specs()), sweep.info.base, sweep.info.tokenizer)
+                config = train_config(member, sweep.arguments, sweep.settings, str(place))
+                write_member(place, trained, info, sweep.tokenizer, config)
+        seconds = round((time.perf_counter() - start) / len(members), 2)
+        for member, trained in zip(members, found, strict=True):
+            write_row(folder, {"name": member.name, **trained.row, "seconds": seconds})
+        shutil.rmtree(own, ignore_errors=True)
+
+    return Task(
+        lock=folder / GROUPS / f"{name}.lock",
+        is_done=lambda: all(read_row(folder, member.name) for member in members),
+        is_ready=lambda: True,
+        run=run,
+    )
+
+
+def _decoding(folder: Path, member: Member, generation: Generation) -> Task:
+    place = member_folder(folder, member.name)
+
+    def is_done() -> bool:
+        row = read_row(folder, member.name)
+        return row is not None and (row["diverged"] or row["bleu"] is not None)
+
+    def run() -> None:
+        bleu = generation.bleu(place)
+        write_row(folder, {**(read_row(folder, member.name) or {}), "bleu": bleu})
+
+    return Task(
+        lock=predictions_lock(place / PREDICTIONS),
+        is_done=is_done,
+        is_ready=lambda: read_row(folder, member.name) is not None,
+        run=run,
+    )
+
+
+def _report(folder: Path) -> None:
+    """Write the tables and the figure, and print the first."""
+    with suppress(OSError):  # not empty: another sweep is at work, or groups were never finished
+        (folder / GROUPS).rmdir()
     results = read_results(folder)  # of all its members: a study can be put together from several grids
+    write_results(folder, results)
     table, figure = write_table(folder, results), write_figure(folder / FIGURE, results)
     print(table.read_text(encoding="utf-8"))
     shown = figure or "no figure, since every member diverged"
     print(f"{folder / RESULTS}: {len(results)} members; {table}; {shown}")
-    return 0
-
-
-def run_groups(
-    base: GPT2,
-    todo: Sequence[Member],
-    train: Sequence[Example],
-    valid: Sequence[Example],
-    arguments: SweepArguments,
-    settings: SweepSettings,
-    described: tuple[BaseInfo, TokenizerInfo],
-) -> None:
-    """Train members group by group, adding each group's results to `results.jsonl` as it ends.
-
-    Args:
-        base: the frozen base, on the device to train on.
-        todo: the members without a result.
-        train, valid: examples.
-        arguments: where to, and how many together.
-        settings: what they share.
-        described: base and vocabulary, for the adapters' descriptions.
-    """
-    folder = Path(arguments.work_dir)
-    with progress_bar(total=len(todo) * settings.max_step, desc="sweep", unit="member-step") as bar:
-        for first in range(0, len(todo), arguments.group):
-            members = todo[first : first + arguments.group]
-            start = time.perf_counter()
-            results, models = train_group(base, members, train, valid, settings, folder, bar)
-            seconds = round((time.perf_counter() - start) / len(members), 2)
-            if arguments.save_adapters:
-                _save_adapters(folder / "members", members, results, models, settings, described)
-            rows = [{"name": m.name, **row, "seconds": seconds} for m, row in zip(members, results, strict=True)]
-            write_jsonl(folder / RESULTS, [*read_results(folder), *rows])
-            for snapshot in folder.glob("group-*.safetensors"):  # its own, and those of parts of it
-                snapshot.unlink()
-
-
-def _save_adapters(
-    folder: Path,
-    members: Sequence[Member],
-    results: Sequence[dict[str, Any]],
-    models: Sequence[GPT2],
-    settings: SweepSettings,
-    described: tuple[BaseInfo, TokenizerInfo],
-) -> None:
-    for member, model, row in zip(members, models, results, strict=True):
-        if not row["diverged"]:
-            specs = dict.fromkeys(settings.targets, member.spec(settings.lora_dropout))
-            extra = {"valid_loss": row["valid_loss"]}
-            save_adapter(
-                folder / member.name, model, AdapterInfo(LoRA(specs), *described, step=row["steps"], extra=extra)
-            )
-
-
-def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
-    """Refuse to mix members of different settings in one folder; the grid itself may grow."""
-    path = folder / PLAN
-    if path.is_file():
-        before = {"dtype": "fp32", **read_json_object(path)}  # what was the only type at first isn't written there
-        if differ := [name for name in plan if before.get(name) != plan[name]]:
-            shown = "; ".join(f"{name}: {before.get(name)} there, {plan[name]} now" for name in differ)
-            raise InputError(f"{folder} holds members trained with other settings ({shown}); use another --work_dir")
-    else:
-        os.makedirs(folder, exist_ok=True)
-        write_json(path, plan)
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _numbers(flag: str, text: str, kind: type) -> list[Any]:
-    try:
-        return [kind(part) for part in _parts(text)]
-    except ValueError:
-        raise InputError(f"--{flag} takes numbers separated by commas, got {text!r}") from None

@@ -15,17 +15,10 @@ from pathlib import Path
 from lora_nlg.batching import Example, Loader, Sampler, read_examples, validation_batches
 from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.commands.memory import naming_what_to_lower
-from lora_nlg.commands.train_arguments import (
-    METHOD_SETTINGS,
-    Arguments,
-    DataArguments,
-    MethodArguments,
-    ModelArguments,
-    RunArguments,
-)
+from lora_nlg.commands.train_arguments import GROUPS, Arguments, DataArguments, ModelArguments
 from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import read_records
-from lora_nlg.decoding.validation import GenerationSettings, GenerationValidation
+from lora_nlg.decoding.validation import GenerationValidation
 from lora_nlg.distributed import World, be_deterministic, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, read_hashed
@@ -41,9 +34,7 @@ from lora_nlg.training import (
     Checkpoints,
     EagerStep,
     FilledStep,
-    LoopSettings,
     LossValidation,
-    OptimisationSettings,
     Outcome,
     Trackers,
     Trainer,
@@ -68,13 +59,9 @@ log = logging.getLogger(__name__)
 )
 def main(argv: Sequence[str]) -> int:
     """Train. Returns 0 when finished, 130 or 143 after a snapshot on SIGINT or SIGTERM."""
-    groups = (
-        DataArguments, ModelArguments, MethodArguments, OptimisationSettings, RunArguments, LoopSettings,
-        GenerationSettings,
-    )  # fmt: skip
     title = "Fine-tune GPT-2 with LoRA, or another method, on prepared records."
-    parsed = parse_arguments("train", title, argv, *groups, *METHOD_SETTINGS)
-    arguments = Arguments(*parsed.groups[: len(groups)], tuple(parsed.groups[len(groups) :]))
+    parsed = parse_arguments("train", title, argv, *GROUPS)
+    arguments = Arguments.of(*parsed.groups)
     if corpus := arguments.run.print_recipe_diff:
         if os.environ.get("RANK", "0") == "0":
             print(render_diff(corpus, recipe_diff(corpus, arguments.recipe(int(os.environ.get("WORLD_SIZE", "1"))))))

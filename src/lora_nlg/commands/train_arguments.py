@@ -124,6 +124,11 @@ class RunArguments:
             raise InputError("--work_dir must name a folder, got an empty name")
 
 
+GROUPS = (
+    DataArguments, ModelArguments, MethodArguments, OptimisationSettings, RunArguments, LoopSettings,
+    GenerationSettings, *METHOD_SETTINGS,
+)  # fmt: skip
+"""All groups of flags, in the order of `Arguments.of`."""
 NOT_IDENTITY = {
     "train_data", "valid_data", "tokenizer", "init_checkpoint",  # their content counts, not their path
     "train_batch_size", "grad_acc",  # their product with the ranks counts
@@ -145,7 +150,13 @@ class Arguments:
     loop: LoopSettings
     generation: GenerationSettings
     settings: tuple[Any, ...] = field(default_factory=lambda: (LoRASettings(),))
-    """Of every method that has flags, in the order of `METHOD_SETTINGS`."""
+    """Of every method that has flags."""
+
+    @classmethod
+    def of(cls, *groups: Any) -> Arguments:
+        """From an instance of each of `GROUPS`, in their order."""
+        first = len(GROUPS) - len(METHOD_SETTINGS)
+        return cls(*groups[:first], settings=tuple(groups[first:]))
 
     def __post_init__(self) -> None:
         own = METHODS[self.choice.method].settings()

@@ -1,14 +1,18 @@
-"""The members of a sweep: every combination of rank, alpha, learning rate, scaling rule and seed."""
+"""The members of a sweep: every combination of targets, rank, alpha, scaling rule, dropout, learning rate and seed."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from lora_nlg.errors import InputError
+from lora_nlg.gpt2 import parse_targets
 from lora_nlg.lora import LoRASpec
+
+TARGETS = "q+v"
+"""What a member adapts unless told otherwise."""
 
 
 @dataclass(frozen=True, order=True)
@@ -21,6 +25,8 @@ class Member:
         rule: `alpha/r`, `rslora` or `none`.
         lr: peak learning rate.
         seed: decides initialisation, order and dropout.
+        targets: what it adapts, such as `q+v`; in the order of `gpt2.targets.TARGETS`.
+        dropout: on the input of the low-rank branch.
     """
 
     r: int
@@ -28,23 +34,64 @@ class Member:
     rule: str
     lr: float
     seed: int
+    targets: str = TARGETS
+    dropout: float = 0.0
 
     @property
     def name(self) -> str:
-        """A folder name that says everything, e.g. `r4-alpha128-alpha_r-lr0.001-seed1`."""
-        return f"r{self.r}-alpha{self.alpha:g}-{self.rule.replace('/', '_')}-lr{self.lr:g}-seed{self.seed}"
+        """A folder name that says everything, e.g. `q+v-r4-alpha128-alpha_r-lr0.001-seed1`."""
+        dropout = f"-dropout{self.dropout:g}" if self.dropout else ""
+        update = f"{self.targets}-r{self.r}-alpha{self.alpha:g}-{self.rule.replace('/', '_')}"
+        return f"{update}{dropout}-lr{self.lr:g}-seed{self.seed}"
 
-    def spec(self, dropout: float = 0.0) -> LoRASpec:
+    def specs(self) -> dict[str, LoRASpec]:
+        """Target name -> how it is adapted."""
+        return dict.fromkeys(self.targets.split("+"), self.spec())
+
+    def spec(self) -> LoRASpec:
         """How each target is adapted."""
-        return LoRASpec(self.r, self.alpha, dropout, self.rule)
+        return LoRASpec(self.r, self.alpha, self.dropout, self.rule)
 
     def to_json(self) -> dict[str, Any]:
         """Its values and the scaling they give."""
-        return {**asdict(self), "scaling": self.spec().scaling}
+        names = ("targets", "r", "alpha", "rule", "dropout", "lr", "seed")
+        return {**{name: getattr(self, name) for name in names}, "scaling": self.spec().scaling}
+
+
+def parse_target_lists(text: str) -> list[str]:
+    """The values of `lora_targets` in a sweep: lists separated by commas, the targets of each joined by `+`.
+
+    Example: `q+v,q,v+q` is [`q+v`, `q`]: the third is the first again, in the order of the model.
+
+    Raises:
+        InputError: an unknown target, one with a rank of its own, `wte`, or single names alone: `q,v` is one list to
+            `train`, and two here.
+    """
+    lists = [part.strip() for part in text.split(",") if part.strip()]
+    if len(lists) > 1 and not any("+" in part for part in lists):
+        raise InputError(
+            f"`lora_targets` {text}: a sweep's commas separate members; write {'+'.join(lists)} to adapt these "
+            "together, or sweep each alone into the same `work_dir`"
+        )
+    found = []
+    for part in lists:
+        specs = parse_targets(part.replace("+", ","), LoRASpec())
+        if any(spec != LoRASpec() for spec in specs.values()):
+            raise InputError("`lora_targets`: in a sweep the grid sets r and alpha; name the targets alone")
+        if "wte" in specs:
+            raise InputError("a sweep adapts linear layers; leave wte out of `lora_targets`")
+        found.append("+".join(specs))
+    return list(dict.fromkeys(found))
 
 
 def expand_grid(
-    ranks: Sequence[int], alphas: Sequence[str], rules: Sequence[str], rates: Sequence[float], seeds: Sequence[int]
+    ranks: Sequence[int],
+    alphas: Sequence[str],
+    rules: Sequence[str],
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    targets: Sequence[str] = (TARGETS,),
+    dropouts: Sequence[float] = (0.0,),
 ) -> list[Member]:
     """Every combination, each distinct update once.
 
@@ -57,6 +104,8 @@ def expand_grid(
         rules: of `alpha/r`, `rslora`, `none`.
         rates: peak learning rates.
         seeds: random seeds.
+        targets: see `parse_target_lists`. Default: `q+v`.
+        dropouts: probabilities. Default: none.
 
     Returns:
         The members, those of equal rank together.
@@ -70,6 +119,8 @@ def expand_grid(
         ("lora_scaling", rules),
         ("lr", rates),
         ("random_seed", seeds),
+        ("lora_targets", targets),
+        ("lora_dropout", dropouts),
     ):
         if not values:
             raise InputError(f"`{name}`: the grid needs at least one value")
@@ -78,12 +129,23 @@ def expand_grid(
     if wrong := [seed for seed in seeds if not 0 <= seed < 2**63]:
         raise InputError(f"`random_seed`: seeds must be at least 0 and below 2^63, got {wrong[0]}")
     members = {
-        Member(r, 1.0 if rule == "none" else _alpha(alpha, r), rule, rate, seed)
-        for r, alpha, rule, rate, seed in itertools.product(ranks, alphas, rules, rates, seeds)
+        Member(r, 1.0 if rule == "none" else _alpha(alpha, r), rule, *rest)
+        for r, alpha, rule, *rest in itertools.product(ranks, alphas, rules, rates, seeds, targets, dropouts)
     }
     for member in members:
         member.spec()  # checks the values
     return sorted(members)
+
+
+def groups_of(members: Sequence[Member], size: int) -> list[list[Member]]:
+    """Members that can be trained in one forward pass: at most `size`, of equal targets and dropout.
+
+    Those of the largest rank together, for a group costs what its largest rank does.
+    """
+    alike: dict[tuple[str, float], list[Member]] = {}
+    for member in sorted(members):
+        alike.setdefault((member.targets, member.dropout), []).append(member)
+    return [group[first : first + size] for group in alike.values() for first in range(0, len(group), size)]
 
 
 def _alpha(text: str, r: int) -> float:

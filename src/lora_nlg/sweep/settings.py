@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import parse_targets
-from lora_nlg.lora import LoRASpec
 from lora_nlg.training import warmup_steps
 
 
@@ -15,8 +13,6 @@ from lora_nlg.training import warmup_steps
 class SweepSettings:
     """How each member is trained."""
 
-    lora_targets: str = "q,v"
-    """Linear targets to adapt."""
     max_step: int = 200
     """Optimiser steps of each member."""
     train_batch_size: int = 8
@@ -27,8 +23,6 @@ class SweepSettings:
     """linear, cosine, constant or inv_sqrt."""
     warmup_step: int | float = 0
     """Steps of linear warm-up; below 1 a fraction of max_step, such as 0.1."""
-    lora_dropout: float = 0.0
-    """Dropout on the input of the low-rank branch."""
     label_smooth: float = 0.0
     """Label smoothing of the training loss."""
     weight_decay: float = 0.01
@@ -39,6 +33,8 @@ class SweepSettings:
     """Added to the root of the second moment."""
     grad_clip: float = 0.0
     """Largest norm of a member's gradient; 0 leaves it."""
+    eval_interval: int = 2000
+    """Steps between validations of a group, of which the best is kept; the last step always validates."""
     save_interval: int = 100
     """Steps between snapshots of a group."""
     dtype: Literal["fp32", "bf16"] = "fp32"
@@ -47,23 +43,13 @@ class SweepSettings:
     """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
 
     def __post_init__(self) -> None:
-        for name in ("max_step", "train_batch_size", "valid_batch_size", "save_interval"):
+        for name in ("max_step", "train_batch_size", "valid_batch_size", "eval_interval", "save_interval"):
             if getattr(self, name) < 1:
                 raise InputError(f"`{name}` must be at least 1, got {getattr(self, name)}")
         warmup_steps(self.warmup_step, self.max_step)
-        specs = parse_targets(self.lora_targets, LoRASpec())
-        if any(spec != LoRASpec() for spec in specs.values()):
-            raise InputError("`lora_targets`: in a sweep the grid sets r and alpha; name the targets alone")
-        if "wte" in specs:
-            raise InputError("a sweep adapts linear layers; leave wte out of `lora_targets`")
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The targets' names."""
-        return tuple(parse_targets(self.lora_targets, LoRASpec()))
 
     def to_json(self) -> dict[str, Any]:
         """What decides a member's result."""
         values = asdict(self)
-        del values["save_interval"], values["lora_targets"], values["cuda_graph"]
-        return {"targets": list(self.targets), "batch_size": values.pop("train_batch_size"), **values}
+        del values["save_interval"], values["cuda_graph"]
+        return values
