@@ -205,9 +205,8 @@ def similarity_figure(pair: Mapping[str, Any]) -> Any:
             phi = found[0]["phi"]
             extent = (0.5, len(phi[0]) + 0.5, len(phi) + 0.5, 0.5)
             image = axis.imshow(phi, aspect="auto", cmap=_COLOURS, vmin=0, vmax=1, extent=extent)
-            shown = _MATRICES[matrix]
             axis.set_title(
-                f"{part}, {shown}; φ at the corner {phi[-1][-1]:.2f}, by chance {found[0]['chance']:.2f}", fontsize=7
+                f"{part}, {_MATRICES[matrix]}; φ(n, m) = {phi[-1][-1]:.2f}, chance {found[0]['chance']:.2f}", fontsize=7
             )
             axis.set(xlabel="j", ylabel="i")
     figure.suptitle(f"φ(i, j), layer {pair['layer']}: i of {first}, j of {second}", fontsize=9)

@@ -71,9 +71,7 @@ def compared(first: Sequence[Update], second: Sequence[Update], drawn: int | Non
     grids, diagonals = [], []
     for own, other in pairs:
         ours, theirs = directions_of(own), directions_of(other)
-        for matrix in MATRICES:
-            if matrix not in ours or matrix not in theirs:
-                continue
+        for matrix in next(pair for pair in MATRICES if all(name in ours and name in theirs for name in pair)):
             phi = subspace_similarity(ours[matrix], theirs[matrix])
             width = len(ours[matrix])
             place = {"layer": own.layer, "part": own.part, "matrix": matrix, "width": width}

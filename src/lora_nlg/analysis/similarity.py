@@ -3,8 +3,8 @@
     φ(i, j) = ‖U_iᵀ·U'_j‖_F² / min(i, j), between 0 (orthogonal) and 1 (one lies in the other),
 
 where U_i are the i strongest singular vectors of a matrix of one run, U'_j the j strongest of the other's: of A the
-right ones, of B the left ones, as in the paper, and of ΔW = B·A·scaling both. A starts at random and moves little, so
-that its strongest directions may still be those it was drawn with; ΔW's are those that act.
+right ones, of B the left ones, as in the paper. Where ΔW is no B·A (DoRA, PiSSA, models trained as a whole) it has the
+place of both: its right singular vectors V stand for A's, its left ones U for B's.
 
 For two subspaces drawn at random in D dimensions the mean of ‖U_iᵀ·U'_j‖_F² is i·j/D, hence that of φ max(i, j)/D: the
 baseline, where the paper draws Gaussian matrices.
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lora_nlg.analysis.updates import Update
 
-MATRICES = ("A", "B", "V", "U")
-"""Right singular vectors of A, left ones of B, right (V) and left (U) ones of ΔW."""
+MATRICES = (("A", "B"), ("V", "U"))
+"""What is compared: the factors where both runs have them, else ΔW from the right and from the left."""
 
 
 def subspace_similarity(first: Tensor, second: Tensor) -> Tensor:
@@ -42,6 +42,6 @@ def chance(i: int, j: int, width: int) -> float:
 
 
 def directions_of(update: Update) -> dict[str, Tensor]:
-    """Name of a matrix (one of `MATRICES`) -> its strongest directions, shape (D, n)."""
+    """Name of a matrix (see `MATRICES`) -> its strongest directions, shape (D, n)."""
     n = update.directions
     return {**update.factors, "V": update.V[:, :n], "U": update.U[:, :n]}
