@@ -27,6 +27,7 @@ COMMANDS = {
     "convert": "adapters and merged models to and from loralib, PEFT and Hugging Face",
     "inspect": "say what a weights file is, what it fits and its scaling",
     "sweep": "train a grid of (r, alpha, lr, scaling, seed) on one frozen base in one process",
+    "analyze": "what a trained update is: the dial alpha/r, size, shape, amplification, similarity",
     "doctor": "check the environment and a run directory",
 }
 

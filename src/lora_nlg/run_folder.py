@@ -26,6 +26,8 @@ SNAPSHOTS, SNAPSHOT_TENSORS, SNAPSHOT_DESCRIPTION = "snapshots", "state.safetens
 """Folder of the snapshots, and the two files of each."""
 BEST = "best"
 PREDICTIONS = "predictions.jsonl"
+ANALYSIS = "analysis"
+"""Folder of what `lora-nlg analyze` says of the run."""
 VALIDATIONS = ("loss", "bleu")
 """Kinds of validation that pick a best model."""
 _VOCABULARY = (
@@ -44,6 +46,7 @@ _OWN = {
     TOKENIZER: _VOCABULARY,
     SNAPSHOTS: ("step-*",),
     TENSORBOARD: ("events*",),
+    ANALYSIS: ("analysis.json", "analysis.md", "*.png"),
 }  # fmt: skip
 """What a run writes: in its folder, and in each folder within."""
 _STEP = re.compile(r"step-(\d{8,})$")

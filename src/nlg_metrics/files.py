@@ -177,7 +177,11 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         InputError: the folder can't be written; the message names the file.
     """
-    content = LONE_SURROGATE.sub("\ufffd", text).encode("utf-8")
+    write_bytes(path, LONE_SURROGATE.sub("\ufffd", text).encode("utf-8"))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """As `write_text`, of bytes."""
     try:
         stream = _own_stream(path)
         if stream is not None:

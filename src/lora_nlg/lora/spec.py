@@ -69,17 +69,24 @@ class Factors(NamedTuple):
         """B·A·scaling."""
         return (self.B @ self.A) * self.scaling
 
+    def svd(self) -> tuple[Tensor, Tensor, Tensor]:
+        """U (number of `columns`, r), S (r,) and V (D_in, r) with U·diag(S)·Vᵀ = B·A·scaling, fp64; S falls.
+
+        Nothing of the weight's size is built: with B = Q_B·R_B and Aᵀ = Q_A·R_A it is that of R_B·R_Aᵀ, r by r.
+        """
+        Q_B, R_B = torch.linalg.qr(self.B.double())
+        Q_A, R_A = torch.linalg.qr(self.A.double().t())
+        U, S, Vh = torch.linalg.svd(R_B @ R_A.t() * self.scaling, full_matrices=False)
+        return Q_B @ U, S, Q_A @ Vh.t()
+
     def balanced(self) -> Factors:
         """The same product from an A with orthogonal rows and a B with orthogonal columns of equal lengths, scaling 1.
 
         Rounding the two loses little of the product then, also where it is the difference of two greater ones (PiSSA).
         """
-        Q_B, R_B = torch.linalg.qr(self.B.double())
-        Q_A, R_A = torch.linalg.qr(self.A.double().t())
-        U, S, V = torch.linalg.svd(R_B @ R_A.t() * self.scaling)
+        U, S, V = self.svd()
         root = S.sqrt()
-        A, B = root[:, None] * (V @ Q_A.t()), (Q_B @ U) * root
-        return Factors(self.columns, A.to(self.A.dtype), B.to(self.B.dtype), 1.0)
+        return Factors(self.columns, (V * root).t().to(self.A.dtype), (U * root).to(self.B.dtype), 1.0)
 
     def squared_norm(self) -> Tensor:
         """‖B·A·scaling‖², a scalar, fp64: the trace of (BᵀB)(AAᵀ), so that nothing of the weight's size is built."""

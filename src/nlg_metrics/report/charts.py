@@ -1,17 +1,26 @@
-"""The report's drawings, as inline SVG that takes its colours from the page: curves of several runs, and heat maps.
-
-A chart is drawn for a width of 400 units, that of a phone, so that its labels stay readable there.
-"""
+"""The report's drawings, as inline SVG that takes its colours from the page: curves of several runs, and heat maps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
-from typing import Any
 
 from nlg_metrics.report.run_files import Series, TrainingLog, smoothed
+from nlg_metrics.report.svg import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    drawable,
+    escaped,
+    number,
+    spread,
+    svg,
+    ticks,
+)
 
 # Known measures in the page's order: name -> title and unit; others follow under their own names.
 MEASURES = {
@@ -30,16 +39,7 @@ _MOST_POINTS = 400  # of a curve: one a unit of width
 _MOST_MARKS = 60  # points drawn on a curve
 _MOST_COLUMNS = 60  # of a heat map
 
-_DRAWN = 1e30  # an axis that reaches further overflows
-
-WIDTH, HEIGHT = 400, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 38
 _HEAT_LEFT, _HEAT_TOP = 92, 4  # room for the layers' names
-
-
-def _drawable(value: float) -> bool:
-    """Whether a number is finite and its axis would be too."""
-    return abs(value) < _DRAWN
 
 
 @dataclass
@@ -83,13 +83,13 @@ def _chart(name: str, curves: Sequence[Curve]) -> Chart:
     title, unit = MEASURES.get(name, (name.replace("_", " "), ""))
     titled = f"{title} ({unit})" if unit else title
     facts = [_fact(name, curve) for curve in curves if curve.kind != "train" or len(curve.series.steps) == 1]
-    drawn = [curve for curve in curves if sum(map(_drawable, curve.series.values)) > 1]
+    drawn = [curve for curve in curves if sum(map(drawable, curve.series.values)) > 1]
     return Chart(titled, curves_svg(name, titled, curves) if drawn else "", facts)
 
 
 def _fact(name: str, curve: Curve) -> str:
     pairs = [(value, step) for value, step in zip(curve.series.values, curve.series.steps, strict=True)]
-    finite = [pair for pair in pairs if _drawable(pair[0])]
+    finite = [pair for pair in pairs if drawable(pair[0])]
     who = f"{curve.label}, {'validation' if curve.kind == 'valid' else curve.kind}"
     if not finite:
         return f"{who}: no finite value"
@@ -112,17 +112,17 @@ class _Frame:
 
     def x(self, step: float) -> float:
         span = max(1, self.last_step - self.first_step)
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (step - self.first_step) / span
+        return LEFT + (WIDTH - LEFT - RIGHT) * (step - self.first_step) / span
 
     def y(self, value: float) -> float:
         scale = math.log if self.log else float
         share = (scale(self.high) - scale(value)) / (scale(self.high) - scale(self.low))
-        return _TOP + (HEIGHT - _TOP - _BOTTOM) * share
+        return TOP + (HEIGHT - TOP - BOTTOM) * share
 
 
 def _frame(name: str, curves: Sequence[Curve]) -> _Frame:
     steps = [step for curve in curves for step in (curve.series.steps[0], curve.series.steps[-1])]
-    values = [value for curve in curves for value in _drawn_values(name, curve) if _drawable(value)]
+    values = [value for curve in curves for value in _drawn_values(name, curve) if drawable(value)]
     low, high = min(values), max(values)
     log = name == "loss" and low > 0 and high > 20 * low
     if not log:
@@ -143,7 +143,7 @@ def curves_svg(name: str, title: str, curves: Sequence[Curve]) -> str:
     parts = _axes(frame)
     for curve in curves:
         steps, values = _thinned(curve.series.steps, _drawn_values(name, curve))
-        points = [(step, value) for step, value in zip(steps, values, strict=True) if _drawable(value)]
+        points = [(step, value) for step, value in zip(steps, values, strict=True) if drawable(value)]
         line = " ".join(f"{frame.x(step):.1f},{frame.y(value):.1f}" for step, value in points)
         marks = ""
         if curve.kind != "train" and len(points) <= _MOST_MARKS:
@@ -152,67 +152,35 @@ def curves_svg(name: str, title: str, curves: Sequence[Curve]) -> str:
         kind = f"curve{' dashed' if dashed else ''} s{curve.run % 8}"
         parts.append(f'<g class="{kind}" data-run="{curve.run}"><polyline points="{line}"/>{marks}</g>')
     label = f"{title} over steps {frame.first_step:,} to {frame.last_step:,}"
-    return _svg(WIDTH, HEIGHT, label, parts)
+    return svg(WIDTH, HEIGHT, label, parts)
 
 
 def _mark(frame: _Frame, label: str, step: int, value: float) -> str:
-    told = _text(f"{label}: {value:.4g} at step {step:,}")
+    told = escaped(f"{label}: {value:.4g} at step {step:,}")
     return f'<circle cx="{frame.x(step):.1f}" cy="{frame.y(value):.1f}" r="3"><title>{told}</title></circle>'
 
 
 def _axes(frame: _Frame) -> list[str]:
     parts = []
-    bottom = HEIGHT - _BOTTOM
-    for value in _ticks(frame.low, frame.high, 5, frame.log):
+    bottom = HEIGHT - BOTTOM
+    for value in ticks(frame.low, frame.high, 5, frame.log):
         y = frame.y(value)
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(value)}</text>')
-    for step in _ticks(frame.first_step, frame.last_step, 5):
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>')
+    for step in ticks(frame.first_step, frame.last_step, 5):
         x = frame.x(step)
         # The outermost labels lean inwards, so that none is cut off.
         anchor = "end" if x > WIDTH - 30 else "middle"
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{_number(step)}</text>')
-    parts.append(f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{bottom}" y2="{bottom}"/>')
-    parts.append(f'<text x="{(_LEFT + WIDTH) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">step</text>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{number(step)}</text>')
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
+    parts.append(f'<text x="{(LEFT + WIDTH) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">step</text>')
     return parts
-
-
-def _ticks(low: float, high: float, count: int, log: bool = False) -> list[float]:
-    """Round numbers within the range, about `count` of them."""
-    if log:
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        marks = [base * 10.0**power for power in powers for base in (1, 2, 5)]
-        return [mark for mark in marks if low <= mark <= high]
-    rough = (high - low) / count or 1.0
-    power = 10.0 ** math.floor(math.log10(rough))
-    stride = next(base * power for base in (1, 2, 5, 10) if base * power >= rough)
-    first = math.ceil(low / stride - 1e-9)
-    return [place * stride for place in range(first, math.floor(high / stride + 1e-9) + 1)]
-
-
-def _number(value: float) -> str:
-    """At most seven signs, so that it fits beside an axis: `26.2k`, `1.5e-4`, `0.25`."""
-    size = abs(value)
-    if size < 1e-12:
-        return "0"
-    if size < 1e-3 or size >= 1e9:
-        mantissa, power = f"{value:.1e}".split("e")
-        return f"{float(mantissa):g}e{int(power)}"
-    for unit, sign in ((1e6, "M"), (1e4, "k")):
-        if size >= unit:
-            return f"{value / (1e3 if sign == 'k' else unit):.3g}{sign}"
-    return f"{value:.3g}" if size < 1000 else f"{value:.0f}"
 
 
 def _thinned(steps: Sequence[int], values: Sequence[float]) -> tuple[list[int], list[float]]:
     """Every k-th point, always with the last, so that no curve has many more than `_MOST_POINTS`."""
-    keep = _spread(len(steps), _MOST_POINTS)
+    keep = spread(len(steps), _MOST_POINTS)
     return [steps[place] for place in keep], [values[place] for place in keep]
-
-
-def _spread(count: int, most: int) -> list[int]:
-    stride = max(1, math.ceil(count / most))
-    return sorted({*range(0, count, stride), count - 1}) if count else []
 
 
 @dataclass
@@ -231,8 +199,8 @@ def heat_map(run: int, label: str, log: TrainingLog | None) -> HeatMap | None:
     if not rows:
         return None
     steps = max((series.steps for series in rows.values()), key=len)
-    columns = [steps[place] for place in _spread(len(steps), _MOST_COLUMNS)]
-    most = max((value for series in rows.values() for value in series.values if _drawable(value)), default=0.0)
+    columns = [steps[place] for place in spread(len(steps), _MOST_COLUMNS)]
+    most = max((value for series in rows.values() for value in series.values if drawable(value)), default=0.0)
     return HeatMap(run, label, _heat_svg(label, rows, columns, most), f"{most:.3g}")
 
 
@@ -243,31 +211,31 @@ def _heat_svg(label: str, rows: Mapping[str, Series], columns: Sequence[int], mo
     for row, (name, series) in enumerate(rows.items()):
         if tall > 10 or row % 2 == 0:  # every second label, where rows are lower than text
             y = _HEAT_TOP + (row + 1) * tall - 3.5
-            parts.append(f'<text x="{_HEAT_LEFT - 6}" y="{y:.1f}" text-anchor="end">{_text(_layer(name))}</text>')
+            parts.append(f'<text x="{_HEAT_LEFT - 6}" y="{y:.1f}" text-anchor="end">{escaped(_layer(name))}</text>')
         parts += _heat_cells(_layer(name), series, columns, (_HEAT_TOP + row * tall, tall), most)
     ends = [(_HEAT_LEFT, columns[0], "start")]
     if len(columns) > 1:
-        ends.append((WIDTH - _RIGHT, columns[-1], "end"))
-    parts += [f'<text x="{x}" y="{bottom + 16}" text-anchor="{side}">{_number(step)}</text>' for x, step, side in ends]
+        ends.append((WIDTH - RIGHT, columns[-1], "end"))
+    parts += [f'<text x="{x}" y="{bottom + 16}" text-anchor="{side}">{number(step)}</text>' for x, step, side in ends]
     parts.append(f'<text x="{(_HEAT_LEFT + WIDTH) / 2:.0f}" y="{bottom + 30}" text-anchor="middle">step</text>')
     described = f"{label}: update norms of {len(rows)} layers, largest {most:.3g}"
-    return _svg(WIDTH, bottom + 36, described, parts, "chart heat")
+    return svg(WIDTH, bottom + 36, described, parts, "chart heat")
 
 
 def _heat_cells(layer: str, series: Series, columns: Sequence[int], row: tuple[int, int], most: float) -> Iterator[str]:
     """A layer's rectangles; `row` is its top and height."""
     top, tall = row
-    wide = (WIDTH - _HEAT_LEFT - _RIGHT) / len(columns)
+    wide = (WIDTH - _HEAT_LEFT - RIGHT) / len(columns)
     values = dict(zip(series.steps, series.values, strict=True))
     for column, step in enumerate(columns):
         value = values.get(step, math.nan)
-        if not _drawable(value):
+        if not drawable(value):
             continue
         share = value / most if most else 0.0
         x = _HEAT_LEFT + column * wide
         # A little wider than its place: no seams between neighbours.
         place = f'x="{x:.1f}" y="{top}" width="{wide + 0.2:.1f}" height="{tall}"'
-        told = f"{_text(layer)}, step {step:,}: {value:.4g}"
+        told = f"{escaped(layer)}, step {step:,}: {value:.4g}"
         yield f'<rect {place} fill-opacity="{share:.2f}"><title>{told}</title></rect>'
 
 
@@ -276,15 +244,3 @@ def _layer(name: str) -> str:
     parts = name.split(".")
     numbers = [part for part in parts if part.isdigit()]
     return " ".join([*numbers[:1], parts[-1]])[:14]
-
-
-def _svg(width: int, height: int, label: str, parts: Sequence[Any], kind: str = "chart") -> str:
-    return (
-        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{_text(label)}">'
-        + "".join(map(str, parts))
-        + "</svg>"
-    )
-
-
-def _text(text: str) -> str:
-    return escape(text, quote=True)

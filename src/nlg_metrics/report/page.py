@@ -25,6 +25,7 @@ from nlg_metrics.report.run_files import RunFiles
 from nlg_metrics.report.settings import decoding_note, described, loss_note, settings_of, split_settings
 from nlg_metrics.report.systems import Scored, paired_tests
 from nlg_metrics.report.table import RunColumns, run_table
+from nlg_metrics.report.updates import update_section
 from nlg_metrics.scores_file import caveats, file_record, scores_record
 
 ASSETS = Path(__file__).with_name("assets")
@@ -99,6 +100,7 @@ def build(contents: Contents) -> str:
         charts=charts(logs),
         notes=[(run.label, note) for run in runs if (note := loss_note(run.files))],
         heat_maps=[found for place, (label, log) in enumerate(logs) if (found := heat_map(place, label, log))],
+        updates=update_section([(run.label, run.files.analysis) for run in runs]),
         texts=[(run.label, (run.files.log.texts if run.files.log else [])[-_MOST_TEXTS:]) for run in runs],
         provenance=[_provenance(run, by_place.get(place)) for place, run in enumerate(runs)],
         packs=packs,

@@ -85,6 +85,32 @@ PUBLISHED = {
 """Corpus → rows, weakest base last."""
 
 
+RANKS = {
+    "e2e": {
+        1: ("1.23", "68.72 8.7215 .4565 .7052 2.4329"),
+        2: ("1.21", "69.17 8.7413 .4590 .7052 2.4639"),
+        4: ("1.18", "70.38 8.8439 .4689 .7186 2.5349"),
+        8: ("1.17", "69.57 8.7457 .4636 .7196 2.5196"),
+        16: ("1.16", "69.61 8.7483 .4629 .7177 2.4985"),
+        32: ("1.16", "69.33 8.7736 .4642 .7105 2.5255"),
+        64: ("1.16", "69.24 8.7174 .4651 .7180 2.5070"),
+    }
+}
+"""Hu et al., table 18: GPT-2 M on E2E after 26,000 steps, LoRA on q and v. Corpus → rank → validation loss and the
+columns of `COLUMNS` as printed there, METEOR and ROUGE-L as fractions; its rows beyond 64 are left out."""
+TARGETS = {
+    "q": ("70.4", "91.0"),
+    "k": ("70.0", "90.8"),
+    "v": ("73.0", "91.0"),
+    "o": ("73.2", "91.3"),
+    "q+k": ("71.4", "91.3"),
+    "q+v": ("73.7", "91.3"),
+    "q+k+v+o": ("73.7", "91.7"),
+}
+"""Hu et al., table 5: GPT-3 175B at one budget of 18M parameters. Targets → accuracy on WikiSQL (±0.5) and MultiNLI
+(±0.1), in percent."""
+
+
 def column_score(corpus: str, column: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
     """The entry of `scores.json` a column shows, or None where the metric was not computed."""
     metric, _, subset = column.partition(" ")

@@ -16,6 +16,7 @@ from typing import Any
 
 from nlg_metrics.errors import InputError
 from nlg_metrics.files import parse_json, read_json, read_text
+from nlg_metrics.report.analysis_file import Analysis, read_analysis
 from nlg_metrics.scores_file import read_scores
 
 # Names of files in a run directory, as lora_nlg.run_folder has them.
@@ -71,6 +72,7 @@ class RunFiles:
         log: metrics.jsonl.
         scores: file name -> record of a scores file.
         predictions: path of the predictions file.
+        analysis: what `lora-nlg analyze` says of the run.
     """
 
     folder: Path
@@ -81,6 +83,7 @@ class RunFiles:
     log: TrainingLog | None
     scores: dict[str, dict[str, Any]]
     predictions: Path | None
+    analysis: Analysis | None = None
 
 
 def is_run(folder: Path) -> bool:
@@ -114,6 +117,7 @@ def read_run(folder: str | Path, predictions: str | Path | None = None) -> RunFi
         read_log(path / METRICS) if (path / METRICS).is_file() else None,
         {str(name.relative_to(path)): _scores(name) for name in sorted(path.glob(SCORES))},
         outputs if predictions or outputs.is_file() else None,
+        read_analysis(path),
     )
 
 

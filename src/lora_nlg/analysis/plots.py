@@ -1,0 +1,217 @@
+"""The figures of a study: the dial, heat maps of size, spectra, amplification by layer, similarity as the paper has it.
+
+Each takes what `analysis.json` holds, so that they can be drawn anew from the file alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lora_nlg.analysis.results import whole_norm
+from lora_nlg.analysis.tables import MEASURES
+from lora_nlg.files import atomic_write
+
+_CELL = 0.42  # inches of a heat map's cell
+_COLOURS = "viridis"
+
+
+def write_figures(folder: Path, study: Mapping[str, Any]) -> list[Path]:
+    """Draw what a study holds.
+
+    Args:
+        folder: where to; made if absent.
+        study: the value of `analysis.json`.
+
+    Returns:
+        The PNG files written: `dial`, `size`, `spectrum`, `amplification` and `similarity-N`, as far as there is
+        something to draw.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    runs = study["runs"]
+    drawn: dict[str, Callable[[], Any]] = {
+        "size": lambda: size_figure(runs),
+        "spectrum": lambda: spectrum_figure(runs),
+        "amplification": lambda: amplification_figure(runs),
+    }
+    if any(run["dial"] for run in runs):
+        drawn = {"dial": lambda: dial_figure(runs), **drawn}
+    for number, pair in enumerate(study["similarity"], start=1):
+        if pair["grids"]:
+            drawn[f"similarity-{number}"] = lambda pair=pair: similarity_figure(pair)
+    return [_save(folder / f"{name}.png", draw()) for name, draw in drawn.items()]
+
+
+def _save(path: Path, figure: Any) -> Path:
+    from matplotlib import pyplot
+
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, dpi=100, format="png", bbox_inches="tight", metadata={"Software": None})
+    pyplot.close(figure)
+    return path
+
+
+def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib import pyplot
+
+    return pyplot.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, layout="constrained")
+
+
+def dial_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
+    """A row a measure. Left: over the factor, 1 as trained; right, for several runs: over factor × ‖ΔW‖_F."""
+    turned = [run for run in runs if run["dial"]]
+    measures = [name for name in MEASURES if any(name in point for run in turned for point in run["dial"])]
+    columns = 2 if len(turned) > 1 else 1
+    figure, grid = _panels(len(measures), columns, 4.4, 3.0)
+    for axes, name in zip(grid, measures, strict=True):
+        for axis, by_norm in zip(axes, (False, True), strict=False):
+            for run in turned:
+                norm = whole_norm(run["parts"]) if by_norm else 1.0
+                points = [(p["factor"] * norm, p[name], p["factor"]) for p in run["dial"] if p.get(name) is not None]
+                xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
+                (line,) = axis.plot(xs, ys, marker="o", markersize=3.5, linewidth=1.2, label=run["label"])
+                trained = [(x, y) for x, y, factor in points if factor == 1]
+                axis.plot(
+                    *zip(*trained, strict=True), marker="*", markersize=12, color=line.get_color()
+                ) if trained else None
+            axis.set(xlabel="factor × ‖ΔW‖" if by_norm else "factor of ΔW (★ as trained)", ylabel=MEASURES[name][0])
+        _end_at(axes, [p[name] for run in turned for p in run["dial"] if p.get(name) is not None], MEASURES[name][2])
+    if len(turned) > 1:
+        grid[0][0].legend(fontsize=7)
+    return figure
+
+
+def _end_at(axes: Sequence[Any], values: Sequence[float], lowest: bool) -> None:
+    """A loss far above the rest would flatten it: the axis ends at three times the best, where it reaches further."""
+    if lowest and values and max(values) > 3 * min(values) > 0:
+        for axis in axes:
+            axis.set_ylim(0.95 * min(values), 3 * min(values))
+
+
+def size_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
+    """A heat map a run, layers × parts: ‖ΔW‖_F / ‖W‖_F; one colour scale for all."""
+    grids = [layers_by_parts(run["parts"], "relative") for run in runs]
+    most = max((v for _, _, rows in grids for row in rows for v in row if math.isfinite(v)), default=1.0) or 1.0
+    columns = min(4, len(runs))
+    rows = math.ceil(len(runs) / columns)
+    layers, parts = max(len(g[0]) for g in grids), max(len(g[1]) for g in grids)
+    figure, axes = _panels(rows, columns, max(2.6, _CELL * 1.4 * parts + 1.4), max(2.0, _CELL * layers + 1.0))
+    places = list(axes.flat)
+    image = None
+    for axis, run, (names, kinds, values) in zip(places, runs, grids, strict=False):
+        image = axis.imshow(values, aspect="auto", cmap=_COLOURS, vmin=0, vmax=most)
+        axis.set_xticks(range(len(kinds)), kinds)
+        axis.set_yticks(range(len(names)), names)
+        axis.set(ylabel="layer")
+        axis.set_title(run["label"], fontsize=9)
+        if len(names) * len(kinds) <= 96:
+            _write_values(axis, values, most)
+    for axis in places[len(runs) :]:
+        axis.remove()
+    figure.colorbar(image, ax=places[: len(runs)], label="‖ΔW‖ / ‖W‖")
+    return figure
+
+
+def _write_values(axis: Any, values: Sequence[Sequence[float]], most: float) -> None:
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            if math.isfinite(value):
+                colour = "black" if value > 0.6 * most else "white"
+                axis.text(x, y, f"{value:.2g}", ha="center", va="center", fontsize=7, color=colour)
+
+
+def layers_by_parts(entries: Sequence[Mapping[str, Any]], name: str) -> tuple[list[str], list[str], list[list[float]]]:
+    """A run's numbers as a table: the layers' names (`emb` for the embedding), the parts, a row a layer.
+
+    Parts a layer doesn't have are NaN.
+    """
+    layers = list(dict.fromkeys(entry["layer"] for entry in entries))
+    parts = list(dict.fromkeys(entry["part"] for entry in entries))
+    values = {(entry["layer"], entry["part"]): entry[name] for entry in entries}
+    rows = [[_number(values.get((layer, part))) for part in parts] for layer in layers]
+    return ["emb" if layer is None else str(layer) for layer in layers], parts, rows
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def spectrum_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
+    """A panel a part, a line a run: singular values of ΔW, mean and range over layers; dashed: the effective rank."""
+    parts = list(dict.fromkeys(entry["part"] for run in runs for entry in run["parts"]))
+    figure, grid = _panels(1, len(parts), 3.6, 3.0)
+    for axis, part in zip(grid[0], parts, strict=True):
+        for run in runs:
+            entries = [entry for entry in run["parts"] if entry["part"] == part]
+            if not entries:
+                continue
+            columns = list(zip(*(entry["singular_values"] for entry in entries), strict=False))
+            xs = range(1, len(columns) + 1)
+            (line,) = axis.plot(xs, [sum(c) / len(c) for c in columns], marker=".", label=run["label"])
+            axis.fill_between(
+                xs, [min(c) for c in columns], [max(c) for c in columns], alpha=0.15, color=line.get_color()
+            )
+            spread = sum(entry["effective_rank"] for entry in entries) / len(entries)
+            axis.axvline(spread, linestyle="--", linewidth=0.9, color=line.get_color())
+        axis.set(xlabel="direction", ylabel="singular value of ΔW", title=part)
+        if axis.get_xlim()[1] > 12:
+            axis.set_xscale("log", base=2)
+        axis.set_ylim(bottom=0)
+    grid[0][0].legend(fontsize=7)
+    return figure
+
+
+def amplification_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
+    """A row a run, a panel a part: the four norms of the paper's table 7 over the layers; their factor in the title."""
+    parts = list(dict.fromkeys(entry["part"] for run in runs for entry in run["parts"]))
+    figure, grid = _panels(len(runs), len(parts), 3.6, 2.6)
+    lines = {"update": "‖ΔW‖", "own": "‖UᵀWV‖, U, V of ΔW", "weight": "of W", "random": "random"}
+    for axes, run in zip(grid, runs, strict=True):
+        for axis, part in zip(axes, parts, strict=True):
+            entries = [entry for entry in run["parts"] if entry["part"] == part]
+            if not entries:
+                axis.set_axis_off()
+                continue
+            for name, label in lines.items():
+                values = [entry["amplification"][name] for entry in entries]
+                axis.plot(range(len(values)), values, marker="o", markersize=3, label=label)
+            factors = [f for entry in entries if (f := entry["amplification"]["factor"]) is not None]
+            told = f", factor {min(factors):.2g} to {max(factors):.2g}" if factors else ""
+            axis.set_yscale("log")
+            axis.set_title(f"{run['label']}, {part}{told}", fontsize=8)
+            axis.set(xlabel="layer")
+    grid[0][0].legend(fontsize=6)
+    return figure
+
+
+def similarity_figure(pair: Mapping[str, Any]) -> Any:
+    """As the paper's figures 3 and 4: φ(i, j) of one layer, a row a matrix, a column a part."""
+    grids = pair["grids"]
+    parts = list(dict.fromkeys(grid["part"] for grid in grids))
+    matrices = list(dict.fromkeys(grid["matrix"] for grid in grids))
+    figure, axes = _panels(len(matrices), len(parts), 3.4, 2.9)
+    first, second = pair["runs"]
+    image = None
+    for row, matrix in zip(axes, matrices, strict=True):
+        for axis, part in zip(row, parts, strict=True):
+            found = [grid for grid in grids if (grid["part"], grid["matrix"]) == (part, matrix)]
+            if not found:
+                axis.set_axis_off()
+                continue
+            phi = found[0]["phi"]
+            extent = (0.5, len(phi[0]) + 0.5, len(phi) + 0.5, 0.5)
+            image = axis.imshow(phi, aspect="auto", cmap=_COLOURS, vmin=0, vmax=1, extent=extent)
+            axis.set_title(
+                f"{part}, {_MATRICES[matrix]}; φ(n, m) = {phi[-1][-1]:.2f}, chance {found[0]['chance']:.2f}", fontsize=7
+            )
+            axis.set(xlabel="j", ylabel="i")
+    figure.suptitle(f"φ(i, j), layer {pair['layer']}: i of {first}, j of {second}", fontsize=9)
+    figure.colorbar(image, ax=list(axes.flat))
+    return figure
+
+
+_MATRICES = {"A": "A", "B": "B", "V": "ΔW from the right", "U": "ΔW from the left"}
