@@ -26,6 +26,8 @@ from lora_nlg.distributed import World, pick_device
 from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, read_yaml, write_json
 from lora_nlg.gpt2 import GPT2
+from lora_nlg.lora import adapted_layers
+from lora_nlg.methods import Method
 from lora_nlg.run_folder import ANALYSIS, CONFIG
 from lora_nlg.training import LossValidation
 from lora_nlg.training.loss import TargetLoss
@@ -172,8 +174,8 @@ def analyse(
         entry = {
             "label": label,
             "base": {"name": run.info.base.name if run.info.base else "", "sha256": identity},
-            "method": run.info.variant if run.info.targets else "full",
-            "targets": run.info.to_json()["targets"],
+            "method": run.info.method.to_json().get("variant", run.info.method.name),
+            "targets": run.info.method.to_json().get("targets", {}),
             "step": run.info.step,
             "norm": whole_norm(parts),
             "relative": whole_norm(parts) / whole_norm(parts, "weight_norm"),
@@ -208,7 +210,11 @@ def _base_of(run: Run, arguments: AnalyzeArguments, label: str) -> tuple[GPT2 | 
         InputError: such a run's base isn't there, or isn't the one it started from.
     """
     recorded = run.info.base
-    if run.info.targets:
+    if run.info.method.keeps_base:
+        if not adapted_layers(run.model):
+            raise InputError(
+                f"{label} was trained by {run.info.method.title}, which changes no weight: nothing to analyze"
+            )
         return None, recorded.sha256 if recorded else base_hash(run.model)
     place = arguments.init_checkpoint or (recorded.path if recorded else None)
     if place is None or not Path(place).exists():
@@ -240,8 +246,8 @@ def _dial_of(
         return {"dial": [], "dial_about": {}}
     if data is None:
         notes.append(f"no dial of {label}: it names no validation data that is there; give `valid_data`")
-    elif run.info.bias != "none":
-        notes.append(f"no dial of {label}: biases were trained with its update")
+    elif base is None and (fixed := why_fixed(run.info.method)):
+        notes.append(f"no dial of {label}: {fixed}")
     else:
         path = existing_file(data, "--valid_data")
         device = pick_device(arguments.device)
@@ -251,6 +257,15 @@ def _dial_of(
         model.cpu()
         return {"dial": points, "dial_about": {"data": str(path), **about}}
     return {"dial": [], "dial_about": {}}
+
+
+def why_fixed(method: Method) -> str:
+    """Why an update of layers can't be turned up and down; empty where it can."""
+    try:
+        method.rescaled(1.0)
+    except InputError as error:
+        return str(error).partition(";")[0]
+    return ""
 
 
 def _recorded_data(place: Path) -> str | None:
