@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from lora_nlg.gpt2.attention import FlatAttention
 from lora_nlg.gpt2.config import GPT2Config
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def run_alone(transformer: Transformer, embeddings: Tensor) -> tuple[Tensor, Ten
     """
     wpe = transformer.wpe.weight
     x = embeddings.to(wpe.dtype) + wpe[: len(embeddings)]
-    attention = FlatAttention([len(embeddings)], x.device)
+    attention = _Causal()
     entering, made = [], []
     for layer, block in enumerate(transformer.h):
         entering.append(x)
@@ -171,6 +171,19 @@ def run_alone(transformer: Transformer, embeddings: Tensor) -> tuple[Tensor, Ten
         if layer < len(transformer.h) - 1:
             x = block(x, layer, attention)
     return torch.stack(entering), torch.stack(made)
+
+
+class _Causal:
+    """Attention of one sequence, with nothing to lay out: no copy to the device, so that a CUDA graph may hold it."""
+
+    def __init__(self) -> None:
+        self.prefix: Tensor | None = None
+
+    def __call__(self, layer: int, qkv: Tensor, n_head: int) -> Tensor:
+        """(l, 3*D) -> (l, D); see `lora_nlg.gpt2.Attention`."""
+        q, k, v = qkv.view(len(qkv), 3, n_head, -1).permute(1, 2, 0, 3).unsqueeze(1)  # each (1, H, l, D/H)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return out[0].transpose(0, 1).reshape(len(qkv), -1)
 
 
 def _keys_values(block: Block, x: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def test_equals_the_reference_that_computes_everything_anew(kind: str, semantics
             assert hypothesis.log_prob == pytest.approx(log_prob, abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["kv33", "mlp1", "bottlenecks"])
 def test_answers_and_scores_are_the_same_bits_in_every_batch(kind: str) -> None:
     model = tuned(kind, seed=2, vocab_size=300, sharpness=0.3)
     prompts = prompts_of(9, seed=2, vocab_size=300, longest=50)  # slots of several widths
