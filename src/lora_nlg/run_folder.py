@@ -152,7 +152,7 @@ def _is_run(folder: Path) -> bool:
 def _is_the_runs(folder: Path, place: str) -> bool:
     """Whether a folder within a run's, which may have been there before it, holds a model the run wrote."""
     if place == MODEL:
-        everything = re.search("^lora_dim: 0$", _text(folder / CONFIG), re.MULTILINE)
+        everything = re.search("^(lora_dim: 0|method: full)$", _text(folder / CONFIG), re.MULTILINE)
         return everything is not None or (folder / MODEL / MODEL_DESCRIPTION).is_file()
     if place.startswith(BEST):
         return any((folder / place / name).is_file() for name in (ADAPTER_DESCRIPTION, f"{MODEL}/{MODEL_DESCRIPTION}"))

@@ -14,8 +14,10 @@ from tokenizers import Tokenizer as Theirs
 from tokenizers import pre_tokenizers
 
 from lora_nlg.__main__ import main
-from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets, parse_targets, targets_of
+from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets, parse_targets
 from lora_nlg.lora import LoRASpec, inject
+from lora_nlg.methods import LoRA
+from lora_nlg.methods.full import Full
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.tokenizers.gpt2_bpe import GPT2Tokenizer
 from lora_nlg.training.snapshots import Snapshot, load_snapshot, save_snapshot
@@ -70,9 +72,9 @@ def weights(folder: Path) -> Iterator[list[Target]]:
     tokenizer.save(run / "tokenizer")
     tokenizer.save(whole / "tokenizer")
     about = describe_tokenizer(tokenizer, run / "tokenizer")
-    info = AdapterInfo(targets_of(adapted, CONFIG), describe_base(plain, base), about, step=5)
+    info = AdapterInfo(LoRA.of(adapted), describe_base(plain, base), about, step=5)
     save_adapter(run, adapted, info)
-    save_full_model(whole / "model", plain, AdapterInfo({}, describe_base(plain, base), about, step=5))
+    save_full_model(whole / "model", plain, AdapterInfo(Full(), describe_base(plain, base), about, step=5))
     write_peft(folder / "peft", extract(adapted), str(base))
     write_loralib(folder / "loralib.pt", extract(adapted))
     (folder / "pickled").mkdir()
@@ -91,10 +93,15 @@ def weights(folder: Path) -> Iterator[list[Target]]:
 
         def read(_: bytes) -> str:
             loaded = load_run(path)
-            same = (base_hash(loaded.model), loaded.model.config, loaded.tokenizer.sha256, dict(loaded.info.targets))
+            same = (
+                base_hash(loaded.model),
+                loaded.model.config,
+                loaded.tokenizer.sha256,
+                dict(loaded.info.method.targets),
+            )
             return "" if same == was else f"another run was loaded: {same}, not {was}"
 
-        was = (base_hash(before.model), before.model.config, before.tokenizer.sha256, dict(before.info.targets))
+        was = (base_hash(before.model), before.model.config, before.tokenizer.sha256, dict(before.info.method.targets))
         return read
 
     def some_base(path: Path):

@@ -13,7 +13,7 @@ from lora_nlg.batching import FilledBatch
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, empty_gpt2
-from lora_nlg.lora import freeze_projections, lora_state_dict
+from lora_nlg.lora import frozen_projections, lora_state_dict
 from lora_nlg.sweep import Member, SweepSettings, train_group
 from lora_nlg.training import prepare_precision
 from lora_nlg.training.graphs import GraphedCalls
@@ -35,7 +35,8 @@ VARIANTS = {
 def adapted(variant: str, dropout: float) -> GPT2:
     model = tiny_model(dropout=dropout, **VARIANTS[variant])
     if variant == "freeze_a":
-        freeze_projections(model)
+        for name in frozen_projections(model):
+            model.get_parameter(name).requires_grad_(False)
     if variant == "whole model":
         model.requires_grad_(True)
     return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,8 @@ import torch
 from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, SIZES, GPT2Config, empty_gpt2, named_config
-from lora_nlg.lora import LoRASpec, lora_layers, strip
+from lora_nlg.lora import lora_layers, strip
+from lora_nlg.methods import METHODS, LoRA, without_method
 from lora_nlg.run_folder import TOKENIZER
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights.adapter import (
@@ -29,7 +30,7 @@ from lora_nlg.weights.adapter import (
 from lora_nlg.weights.base import copy_strictly, load_base, save_base
 from lora_nlg.weights.identify import fitting, identify
 from lora_nlg.weights.loralib import LoralibCheckpoint, from_loralib, read_loralib, write_loralib
-from lora_nlg.weights.lowrank import extract, insert
+from lora_nlg.weights.lowrank import LowRank, extract, insert
 from lora_nlg.weights.merged import probe_logits, write_merged
 from lora_nlg.weights.peft import read_peft, write_peft
 from lora_nlg.weights.peft_reference import peft_installed, peft_logits
@@ -165,7 +166,7 @@ def read_source(path: Path, arguments: ConvertArguments, place: Path) -> Source:
     else:
         raise InputError(identity.text().replace("\n", ";"))
     described = describe_base(base, base_path)
-    tokenizer = _optional_tokenizer(AdapterInfo({}, described), arguments, [Path(base_path)], path)
+    tokenizer = _optional_tokenizer(AdapterInfo(METHODS["full"](), described), arguments, [Path(base_path)], path)
     about = None if tokenizer is None else describe_tokenizer(tokenizer, arguments.tokenizer or base_path)
     info = insert(base, adapter, described, about)
     if identity.kind == "loralib" and checkpoint.full and arguments.init_checkpoint is not None:
@@ -280,19 +281,19 @@ def write(source: Source, arguments: ConvertArguments, out: Path) -> str:
     if arguments.to == "merged":
         file, difference = write_merged(out, source.model, source.tokenizer, arguments.dtype)
         return f"{file}: merged, {arguments.dtype}; largest logit difference to the unmerged model {difference:.3g}"
-    adapter = extract(source.model, source.info.bias)
-    fresh = strip(source.model)
+    fresh = without_method(source.model)
     plain, to_peft = probe_logits(fresh), 0.0
     if arguments.to == "peft":
-        what = f"{write_peft(out, adapter, source.base_path)}: PEFT adapter"
+        what = f"{write_peft(out, _low_rank(source), source.base_path)}: PEFT adapter"
         insert(fresh, read_peft(out)[0])
         to_peft = _difference_to_peft(out, fresh)
     elif arguments.to == "loralib":
+        adapter = _low_rank(source)
         r, alpha = write_loralib(out, adapter, fresh if arguments.with_base else None)
         what = f"{out}: loralib checkpoint, to be used with --lora_dim {r} --lora_alpha {alpha:g}"
         insert(fresh, from_loralib(read_loralib(out), alpha, [name for name in "qkv" if name in adapter.specs()]))
     else:
-        what = f"{save_adapter(out, source.model, source.info)}: adapter ({_summary(source.info.targets)})"
+        what = f"{save_adapter(out, source.model, source.info)}: adapter ({source.info.method})"
         if source.tokenizer is not None:
             source.tokenizer.save(out / TOKENIZER)
         load_adapter(out, fresh, allow_other_base=True)
@@ -306,5 +307,6 @@ def write(source: Source, arguments: ConvertArguments, out: Path) -> str:
     )
 
 
-def _summary(specs: Mapping[str, LoRASpec]) -> str:
-    return ", ".join(f"{name} r={spec.r} alpha={spec.alpha:g}" for name, spec in specs.items())
+def _low_rank(source: Source) -> LowRank:
+    method = source.info.method
+    return extract(source.model, method.bias if isinstance(method, LoRA) else "none")

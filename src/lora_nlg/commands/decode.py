@@ -33,7 +33,7 @@ from lora_nlg.dtypes import DtypeName, named_dtype
 from lora_nlg.errors import InputError
 from lora_nlg.files import is_stream, read_hashed
 from lora_nlg.locking import locked
-from lora_nlg.lora import lora_layers
+from lora_nlg.lora import adapted_layers
 from lora_nlg.run_folder import ADAPTER, PREDICTIONS, predictions_lock, ranked_predictions
 from lora_nlg.weights.run import Run, load_run, rescaled
 
@@ -317,12 +317,12 @@ def make_decoder(
     """
     dtype = named_dtype(arguments.dtype)
     model = fold_for_decoding(run.model, dtype)
-    adapted, apart = len(lora_layers(run.model)), len(lora_layers(model))
+    adapted, apart = len(adapted_layers(run.model)), len(adapted_layers(model))
     if adapted and world.is_main:
         if apart < adapted:
-            log.info("LoRA merged into a copy of %d layers for decoding", adapted - apart)
+            log.info("the update is merged into a copy of %d layers for decoding", adapted - apart)
         if apart:
-            log.info("LoRA kept apart in %d layers, since %s would round it away", apart, arguments.dtype)
+            log.info("the update is kept apart in %d layers, since %s would round it away", apart, arguments.dtype)
     return Decoder(
         model.to(world.device),
         run.tokenizer,

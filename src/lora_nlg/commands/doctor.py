@@ -226,8 +226,7 @@ def _record_checks(file: Path) -> Iterator[Check]:
 
 def _decodable(path: Path, base: str | None) -> str:
     run = load_run(path, base)
-    targets = ", ".join(f"{name} r={s.r} scaling {s.scaling:g}" for name, s in run.info.targets.items())
-    return f"base, adapter and vocabulary fit together ({targets or 'whole model'}; step {run.info.step})"
+    return f"base, adapter and vocabulary fit together ({run.info.method}; step {run.info.step})"
 
 
 def _metrics(file: Path) -> str:

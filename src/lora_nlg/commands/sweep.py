@@ -18,6 +18,7 @@ from lora_nlg.distributed import pick_device
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_hashed, read_json_object, write_json, write_jsonl
 from lora_nlg.gpt2 import GPT2
+from lora_nlg.methods import LoRA
 from lora_nlg.progress import progress_bar
 from lora_nlg.sweep.engine import train_group
 from lora_nlg.sweep.grid import Member, expand_grid
@@ -198,7 +199,9 @@ def _save_adapters(
         if not row["diverged"]:
             specs = dict.fromkeys(settings.targets, member.spec(settings.lora_dropout))
             extra = {"valid_loss": row["valid_loss"]}
-            save_adapter(folder / member.name, model, AdapterInfo(specs, *described, step=row["steps"], extra=extra))
+            save_adapter(
+                folder / member.name, model, AdapterInfo(LoRA(specs), *described, step=row["steps"], extra=extra)
+            )
 
 
 def _check_plan(folder: Path, plan: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`lora-nlg train`: fine-tune GPT-2 with LoRA, or in full with `--lora_dim 0`.
+"""`lora-nlg train`: fine-tune GPT-2 with LoRA, or with another `--method`.
 
 Turns flags into objects and hands them to the trainer. Under `torchrun` every rank runs this; rank 0 prints and
 writes. Flags are the predecessor's (microsoft/LoRA, examples/NLG) where it had them.
@@ -15,7 +15,14 @@ from pathlib import Path
 from lora_nlg.batching import Example, Loader, Sampler, read_examples, validation_batches
 from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.commands.memory import naming_what_to_lower
-from lora_nlg.commands.train_arguments import Arguments, DataArguments, ModelArguments, RunArguments
+from lora_nlg.commands.train_arguments import (
+    METHOD_SETTINGS,
+    Arguments,
+    DataArguments,
+    MethodArguments,
+    ModelArguments,
+    RunArguments,
+)
 from lora_nlg.commands.wrong_weights import explained
 from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding.validation import GenerationSettings, GenerationValidation
@@ -25,12 +32,12 @@ from lora_nlg.files import atomic_write, read_hashed
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.locking import locked
 from lora_nlg.lora import pack_frozen
+from lora_nlg.methods import prepare
 from lora_nlg.recipes import recipe_diff, render_diff
 from lora_nlg.run_folder import CONFIG, TOKENIZER, prepare_run_folder, run_lock
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
 from lora_nlg.training import (
     LONG_WARMUP,
-    AdapterSettings,
     Checkpoints,
     EagerStep,
     FilledStep,
@@ -42,7 +49,6 @@ from lora_nlg.training import (
     Trainer,
     TrainingState,
     Validation,
-    adapt,
     make_tracker,
     prepare_precision,
 )
@@ -63,11 +69,12 @@ log = logging.getLogger(__name__)
 def main(argv: Sequence[str]) -> int:
     """Train. Returns 0 when finished, 130 or 143 after a snapshot on SIGINT or SIGTERM."""
     groups = (
-        DataArguments, ModelArguments, AdapterSettings, OptimisationSettings, RunArguments, LoopSettings,
+        DataArguments, ModelArguments, MethodArguments, OptimisationSettings, RunArguments, LoopSettings,
         GenerationSettings,
     )  # fmt: skip
-    parsed = parse_arguments("train", "Fine-tune GPT-2 with LoRA on prepared records.", argv, *groups)
-    arguments = Arguments(*parsed.groups)
+    title = "Fine-tune GPT-2 with LoRA, or another method, on prepared records."
+    parsed = parse_arguments("train", title, argv, *groups, *METHOD_SETTINGS)
+    arguments = Arguments(*parsed.groups[: len(groups)], tuple(parsed.groups[len(groups) :]))
     if corpus := arguments.run.print_recipe_diff:
         if os.environ.get("RANK", "0") == "0":
             print(render_diff(corpus, recipe_diff(corpus, arguments.recipe(int(os.environ.get("WORLD_SIZE", "1"))))))
@@ -139,9 +146,9 @@ def _build_trainer(
     sampler = Sampler(lengths, global_batch, optimisation.random_seed, data.shuffle, data.bucket)
     schedule = optimisation.schedule(sampler.steps_per_epoch)
 
-    adapt(model, arguments.adapter, optimisation.random_seed)
+    prepare(model, info.method, optimisation.random_seed)
     prepare_precision(model, optimisation.dtype)
-    state = TrainingState(model.to(world.device), optimisation, arguments.adapter.lora_plus_ratio)
+    state = TrainingState(model.to(world.device), optimisation, info.method.rates(model))
     if run.pack_weights:
         pack_frozen(model)
     model.transformer.gradient_checkpointing = run.gradient_checkpointing
@@ -185,7 +192,7 @@ def _load_base(arguments: Arguments) -> tuple[GPT2, Tokenizer, AdapterInfo]:
 
     Data files are looked for before, since loading may take minutes.
     """
-    data, model, adapter = arguments.data, arguments.model, arguments.adapter
+    data, model = arguments.data, arguments.model
     for path, flag in ((data.train_data, "--train_data"), (data.valid_data, "--valid_data")):
         if path is not None:
             existing_file(path, flag)
@@ -206,13 +213,10 @@ def _load_base(arguments: Arguments) -> tuple[GPT2, Tokenizer, AdapterInfo]:
         raise InputError(
             f"--seq_len {data.seq_len} is more than the model's {most} positions; use --seq_len {most} or less"
         )
-    specs = adapter.specs()
     info = AdapterInfo(
-        targets=specs,
+        method=arguments.method,
         base=describe_base(base, model.init_checkpoint or "random", model.model_card or ""),
         tokenizer=describe_tokenizer(tokenizer, vocabulary),
-        variant=adapter.lora_variant if specs else "lora",
-        bias=adapter.lora_bias,
     )
     return base, tokenizer, info
 
@@ -272,11 +276,6 @@ def _prepared_folder(folder: Path, resume: str, world: World) -> Iterator[None]:
 
 def describe_run(arguments: Arguments, trainer: Trainer, train: Sequence[Example], valid: Sequence[Example]) -> str:
     """What is about to happen, for people."""
-    what = "the whole model"
-    if specs := arguments.adapter.specs():
-        what = "LoRA on " + ", ".join(
-            f"{name} (r={spec.r}, alpha={spec.alpha:g}, scaling {spec.scaling:g})" for name, spec in specs.items()
-        )
     trained, base = trainer.take_step.state.flat.value.numel(), trainer.model.config.n_parameters()
     sampler, world = trainer.loader.sampler, trainer.world
     tokens = sum(example.n_inputs for example in train)
@@ -288,7 +287,7 @@ def describe_run(arguments: Arguments, trainer: Trainer, train: Sequence[Example
             "--warmup_step 0.1 takes a tenth of it"
         )
     return (
-        f"training {what}: {trained:,} trainable parameters beside a base of {base:,}\n"
+        f"training {arguments.method}: {trained:,} trainable parameters beside a base of {base:,}\n"
         f"{len(train):,} examples of {tokens / len(train):.1f} tokens, {len(valid):,} for validation; "
         f"{trainer.schedule.max_step:,} steps of {sampler.global_batch} examples ({sampler.steps_per_epoch:,} an "
         f"epoch) on {world.size} x {world.device.type} in {arguments.optimisation.dtype}{note}"

@@ -6,12 +6,13 @@ Names are the predecessor's (microsoft/LoRA, examples/NLG) where it had them.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from lora_nlg.decoding.validation import GenerationSettings
 from lora_nlg.errors import InputError
-from lora_nlg.training import AdapterSettings, LoopSettings, OptimisationSettings
+from lora_nlg.methods import METHODS, LoRASettings, Method
+from lora_nlg.training import LoopSettings, OptimisationSettings
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,19 @@ class ModelArguments:
 
 
 @dataclass(frozen=True)
+class MethodArguments:
+    """How the base is tuned."""
+
+    method: Literal[tuple(METHODS)] = "lora"  # type: ignore[valid-type]
+    """full, or what of the base trains or is put into it; each has flags of its own below. `lora-nlg methods` shows
+    what each trains."""
+
+
+METHOD_SETTINGS = tuple(settings for one in METHODS.values() if fields(settings := one.settings()))
+"""The groups of flags of the methods that have any."""
+
+
+@dataclass(frozen=True)
 class RunArguments:
     """Where to, and on what."""
 
@@ -125,26 +139,50 @@ class Arguments:
 
     data: DataArguments
     model: ModelArguments
-    adapter: AdapterSettings
+    choice: MethodArguments
     optimisation: OptimisationSettings
     run: RunArguments
     loop: LoopSettings
     generation: GenerationSettings
+    settings: tuple[Any, ...] = field(default_factory=lambda: (LoRASettings(),))
+    """Of every method that has flags, in the order of `METHOD_SETTINGS`."""
 
     def __post_init__(self) -> None:
-        if self.model.init == "random" and self.adapter.lora_dim > 0:
+        own = METHODS[self.choice.method].settings()
+        for settings in self.settings:
+            if not isinstance(settings, own) and (changed := _changed(settings)):
+                of = next(name for name, one in METHODS.items() if one.settings() is type(settings))
+                raise InputError(
+                    f"--{changed[0]} is a setting of --method {of}; this run's method is {self.choice.method}"
+                )
+        if self.model.init == "random" and not self.method.is_whole:
             raise InputError(
-                "--init random trains a new base: add --lora_dim 0 (LoRA on random weights that aren't kept is no use)"
+                "--init random trains a new base: add --method full (an adapter of random weights that aren't kept is "
+                "no use)"
             )
         if self.loop.early_stop > 0 and self.data.valid_data is None:
             raise InputError("--early_stop needs validation records: --valid_data")
         if self.generation.valid_bleu and self.data.valid_data is None:
             raise InputError("--valid_bleu needs validation records: --valid_data")
 
+    @property
+    def method_settings(self) -> Any:
+        """The flags of the method chosen."""
+        own = METHODS[self.choice.method].settings()
+        return next((one for one in self.settings if isinstance(one, own)), own())
+
+    @property
+    def method(self) -> Method:
+        """The method chosen, as its flags describe it."""
+        method: Method = self.method_settings.method()
+        return method
+
     def values(self) -> dict[str, Any]:
         """The arguments that say what is trained and how, by flag."""
-        groups = (self.data, self.model, self.adapter, self.optimisation, self.loop, self.generation)
-        return {name: value for group in groups for name, value in asdict(group).items()}
+        # Snapshots of before there were several methods know LoRA's flags alone.
+        choice = {} if self.choice.method == "lora" else asdict(self.choice)
+        groups = (self.data, self.model, self.method_settings, self.optimisation, self.loop, self.generation)
+        return choice | {name: value for group in groups for name, value in asdict(group).items()}
 
     def identity(self) -> dict[str, Any]:
         """The arguments that decide the run's numbers."""
@@ -155,3 +193,12 @@ class Arguments:
     def recipe(self, world_size: int) -> dict[str, Any]:
         """The arguments the paper's table speaks of, for `recipes.recipe_diff`."""
         return {**self.values(), "global_batch": self.data.train_batch_size * self.data.grad_acc * world_size}
+
+
+def _changed(settings: Any) -> list[str]:
+    """Fields of a settings class that aren't at their defaults."""
+    return [
+        one.name
+        for one in fields(settings)
+        if one.default is not MISSING and getattr(settings, one.name) != one.default
+    ]

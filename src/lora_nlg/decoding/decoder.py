@@ -21,7 +21,8 @@ from lora_nlg.decoding.settings import BeamSettings, Hypothesis
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.gpt2.inference import InferenceGPT2, can_stay_apart
-from lora_nlg.lora import fold, lora_layers, lora_state_dict
+from lora_nlg.lora import adapted_layers, fold
+from lora_nlg.methods import own_state
 from lora_nlg.tokenizers import END_OF_TEXT, Tokenizer
 from lora_nlg.weights.base import base_hash
 
@@ -41,7 +42,7 @@ def fold_for_decoding(model: GPT2, dtype: torch.dtype = torch.float32) -> GPT2:
         dtype: what will be decoded in. In 16 bits, layers that would lose more than `MOST_LOST` of their update by
             merging keep it apart. Default: fp32, which merges all.
     """
-    layers = lora_layers(model)
+    layers = adapted_layers(model)
     if not layers:
         return model
     if dtype == torch.float32:
@@ -227,9 +228,9 @@ def decode_contexts(
 
 
 def _weights_hash(model: GPT2) -> str:
-    """SHA-256 of all weights, those of LoRA layers that were kept apart included."""
+    """SHA-256 of all weights, those that a method put in and that didn't fold included."""
     digest = base_hash(model)
-    if apart := sorted(lora_state_dict(model).items()):
+    if apart := sorted(own_state(model).items()):
         parts = hashlib.sha256(digest.encode())
         for name, value in apart:
             parts.update(json.dumps([name, list(value.shape)]).encode())

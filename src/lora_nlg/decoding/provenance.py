@@ -15,7 +15,7 @@ from lora_nlg import __version__
 from lora_nlg.decoding.decoder import Decoder
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, sha256_file, write_json
-from lora_nlg.lora import lora_layers
+from lora_nlg.lora import adapted_layers
 from lora_nlg.run_folder import predictions_config
 from lora_nlg.weights.adapter import AdapterInfo
 
@@ -41,7 +41,7 @@ def describe(
     """
     search = asdict(replace(decoder.settings, length_penalty=length_penalty))
     dtype = str(decoder.model.dtype).removeprefix("torch.")
-    apart = len(lora_layers(decoder.source))
+    apart = len(adapted_layers(decoder.source))
     return {
         "version": f"lora-nlg {__version__}",
         "data": data._asdict(),
@@ -120,15 +120,13 @@ def _is_name_only(name: str) -> bool:
 
 
 def _model(decoder: Decoder, info: AdapterInfo, adapter_sha256: str) -> dict[str, Any]:
-    if not info.targets:
+    if info.method.is_whole:
         decoder.fingerprint()  # hashes the weights, once a decoder
         return {"step": info.step, "model_sha256": decoder.weights_hash}
     return {
         "step": info.step,
         "adapter_sha256": adapter_sha256,
         "base_sha256": None if info.base is None else info.base.sha256,
-        "variant": info.variant,
-        "targets": {
-            name: {"r": spec.r, "alpha": spec.alpha, "scaling": spec.scaling} for name, spec in info.targets.items()
-        },
+        "method": info.method.name,
+        **info.method.to_json(),
     }

@@ -4,7 +4,7 @@ from lora_nlg.gpt2.attention import Attention, FlatAttention
 from lora_nlg.gpt2.bottleneck import Bottleneck
 from lora_nlg.gpt2.config import SIZES, GPT2Config, named_config
 from lora_nlg.gpt2.filled_attention import FilledAttention
-from lora_nlg.gpt2.model import GPT2, empty_gpt2
+from lora_nlg.gpt2.model import GPT2, base_modules, base_names, empty_gpt2
 from lora_nlg.gpt2.prefix import HiddenPrefix, KeyValuePrefix, MLPPrefix, Prefix, PromptPrefix
 from lora_nlg.gpt2.targets import TARGETS, lora_targets, parse_targets, target_names, targets_of
 
@@ -22,6 +22,8 @@ __all__ = [
     "MLPPrefix",
     "Prefix",
     "PromptPrefix",
+    "base_modules",
+    "base_names",
     "empty_gpt2",
     "lora_targets",
     "named_config",

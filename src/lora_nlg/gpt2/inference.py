@@ -4,8 +4,8 @@ On x86 CPUs each weight is laid out for oneDNN (`lora_nlg.onednn`), and GELU run
 speed, a row's result then has the same bits whatever other rows it is computed with, which is what makes decoding
 independent of the batch. Elsewhere (CUDA, other CPUs, other number types) the layers are plain `F.linear`.
 
-In 16 bits a merged weight would keep little of a small update (`LoRALayer.lost_in`). A LoRA layer that the model still
-has is therefore computed as x·Wᵀ + (x·Aᵀ)·Bᵀ, with A and B of their own.
+In 16 bits a merged weight would keep little of a small update (`AdaptedLayer.lost_in`). A LoRA layer that the model
+still has is therefore computed as x·Wᵀ + (x·Aᵀ)·Bᵀ, with A and B of their own.
 
 A prefix is worked out once, to keys and values; bottlenecks are two more frozen products each.
 """
@@ -23,7 +23,7 @@ from lora_nlg.gpt2.attention import Attention
 from lora_nlg.gpt2.bottleneck import Bottleneck
 from lora_nlg.gpt2.config import GPT2Config
 from lora_nlg.gpt2.model import GPT2, Block
-from lora_nlg.lora import Factors, FusedLinear, LoRALayer, lora_layers
+from lora_nlg.lora import AdaptedLayer, Factors, FusedLinear, adapted_layers
 from lora_nlg.onednn import PackedWeight, can_pack
 
 HEAD_MULTIPLE = 128  # the vocabulary is padded to whole blocks of this size; top-k reads logits block by block
@@ -148,8 +148,8 @@ class InferenceGPT2:
     """
 
     def __init__(self, model: GPT2, dtype: torch.dtype = torch.float32, share: InferenceGPT2 | None = None) -> None:
-        if any(dtype == torch.float32 or not can_stay_apart(layer) for layer in lora_layers(model).values()):
-            raise InputError("the model still has LoRA layers; decode lora.fold(model)")
+        if any(dtype == torch.float32 or not can_stay_apart(layer) for layer in adapted_layers(model).values()):
+            raise InputError("the model still has adapted layers; decode lora.fold(model)")
         transformer = model.transformer
         blocks: list[_InferenceBlock | None] = [None] * len(transformer.h)
         if share is not None and share.dtype == dtype and len(share.blocks) == len(blocks):
@@ -212,7 +212,7 @@ class InferenceGPT2:
         return self.head(F.layer_norm(hidden.float(), hidden.shape[1:], *self.ln_f))
 
 
-def can_stay_apart(layer: LoRALayer) -> bool:
+def can_stay_apart(layer: AdaptedLayer) -> bool:
     """Whether a layer's update can be computed beside the frozen weight."""
     return isinstance(layer, FusedLinear) and not layer.merged and bool(layer.factors())
 

@@ -7,6 +7,7 @@ tied to the token embedding, no dropout. Shapes: T tokens of the stream, D width
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -208,3 +209,17 @@ def empty_gpt2(config: GPT2Config) -> GPT2:
     model.to_empty(device="cpu")
     model.tie_head()
     return model
+
+
+@functools.cache
+def base_names(config: GPT2Config) -> frozenset[str]:
+    """Names of a GPT-2's own entries in its state dict; what else is there, a tuning method has put in."""
+    with torch.device("meta"):
+        return frozenset(GPT2(config).state_dict())
+
+
+@functools.cache
+def base_modules(config: GPT2Config) -> frozenset[str]:
+    """Names of a GPT-2's own modules; its own is the empty one."""
+    with torch.device("meta"):
+        return frozenset(name for name, _ in GPT2(config).named_modules())

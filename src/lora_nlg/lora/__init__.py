@@ -1,12 +1,15 @@
 """LoRA for any torch model: layers, injection, state. Torch only; knows nothing of GPT-2.
 
-In order: `spec` (rank, scaling, where an update lies), `functional` (forward and backward pass), `layers`,
-`inject` (into a model, and out again). Then `dora`, `pissa`, `variants`; `conv`, `packing`, `batched`.
+In order: `adapted` (a layer with an update, whatever the method), `spec` (rank, scaling, where an update lies),
+`functional` (forward and backward pass), `layers`, `inject` (into a model, and out again). Then `dora`, `pissa`,
+`variants`; `conv`, `packing`, `batched`.
 """
 
+from lora_nlg.lora.adapted import AdaptedLayer
 from lora_nlg.lora.conv import Conv1d, Conv2d, Conv3d
 from lora_nlg.lora.inject import (
     adapted_layer,
+    adapted_layers,
     fold,
     inject,
     load_lora_state_dict,
@@ -18,10 +21,11 @@ from lora_nlg.lora.inject import (
 from lora_nlg.lora.layers import Embedding, FusedLinear, Linear, LoRALayer
 from lora_nlg.lora.packing import pack_frozen
 from lora_nlg.lora.spec import Factors, LoRASpec
-from lora_nlg.lora.variants import VARIANTS, freeze_projections, lora_plus_, variant_of
+from lora_nlg.lora.variants import VARIANTS, frozen_projections, lora_plus_rates, variant_of
 
 __all__ = [
     "VARIANTS",
+    "AdaptedLayer",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -32,12 +36,13 @@ __all__ = [
     "LoRALayer",
     "LoRASpec",
     "adapted_layer",
+    "adapted_layers",
     "fold",
-    "freeze_projections",
+    "frozen_projections",
     "inject",
     "load_lora_state_dict",
     "lora_layers",
-    "lora_plus_",
+    "lora_plus_rates",
     "lora_state_dict",
     "mark_only_lora_as_trainable",
     "pack_frozen",

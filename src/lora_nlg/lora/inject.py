@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_nlg.errors import InputError
+from lora_nlg.lora.adapted import AdaptedLayer
 from lora_nlg.lora.conv import adapted_convolution, plain_convolution
 from lora_nlg.lora.layers import Embedding, LoRALayer
 from lora_nlg.lora.spec import LoRASpec
@@ -89,6 +90,11 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALayer]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LoRALayer)}
 
 
+def adapted_layers(model: nn.Module) -> dict[str, AdaptedLayer]:
+    """The layers of a model whose weight has an update, by name, in module order: LoRA's and other methods'."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, AdaptedLayer)}
+
+
 def mark_only_lora_as_trainable(model: nn.Module, bias: str = "none") -> None:
     """Freeze everything but the adapters and, if asked, biases.
 
@@ -144,45 +150,48 @@ def load_lora_state_dict(model: nn.Module, state: Mapping[str, Tensor], bias: st
 
 
 def fold(model: M, keep: Collection[str] = ()) -> M:
-    """A copy of a model with every LoRA layer replaced by a plain layer holding the merged weight.
+    """A copy of a model with every adapted layer replaced by a plain layer holding the merged weight.
 
-    Layers without LoRA are shared with the original, not copied: decoding with several adapters keeps one base.
+    Layers without an update are shared with the original, not copied: decoding with several adapters keeps one base.
     Merged weights are fp32 also where the base is held in 16 bits, which would round most of a small update away.
 
     Args:
         model: any module.
-        keep: names of LoRA layers that stay as they are. Default: none.
+        keep: names of adapted layers that stay as they are. Default: none.
 
     Raises:
         InputError: a merged weight would not be finite.
     """
     copy = _shallow_copy(model)
-    for name, layer in lora_layers(model).items():
+    for name, layer in adapted_layers(model).items():
         if name in keep:
             continue
         try:
             weight = layer.merged_weight()
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
-        copy.set_submodule(name, _plain_layer(layer, nn.Parameter(weight, requires_grad=False)))
+        bias = layer.merged_bias()
+        if bias is not None and not isinstance(bias, nn.Parameter):
+            bias = nn.Parameter(bias.detach(), requires_grad=False)
+        copy.set_submodule(name, _plain_layer(layer, nn.Parameter(weight, requires_grad=False), bias))
     return copy
 
 
 def strip(model: M) -> M:
-    """A copy of a model without its LoRA layers: the base, sharing every parameter with the original.
+    """A copy of a model without its adapted layers: the base, sharing every parameter with the original.
 
     Raises:
         InputError: a layer is merged, so that its base weight is hidden; unmerge it first.
     """
     copy = _shallow_copy(model)
-    for name, layer in lora_layers(model).items():
+    for name, layer in adapted_layers(model).items():
         if layer.merged:
-            raise InputError(f"layer {name!r} is merged; unmerge() it before taking LoRA out")
-        copy.set_submodule(name, _plain_layer(layer, layer.weight))
+            raise InputError(f"layer {name!r} is merged; unmerge() it before taking its update out")
+        copy.set_submodule(name, _plain_layer(layer, layer.weight, getattr(layer, "bias", None)))
     return copy
 
 
-def _plain_layer(layer: nn.Module, weight: Tensor) -> nn.Module:
+def _plain_layer(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
     with torch.device("meta"):
         if isinstance(layer, nn.Linear):
             plain: nn.Module = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
@@ -191,8 +200,8 @@ def _plain_layer(layer: nn.Module, weight: Tensor) -> nn.Module:
         else:
             plain = plain_convolution(layer)
     plain.weight = weight
-    if getattr(layer, "bias", None) is not None:
-        plain.bias = layer.bias
+    if bias is not None:
+        plain.bias = bias
     return plain.train(layer.training)
 
 

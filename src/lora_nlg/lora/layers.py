@@ -17,15 +17,16 @@ from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
 from lora_nlg.frozen import FrozenMatmul
+from lora_nlg.lora.adapted import AdaptedLayer
 from lora_nlg.lora.functional import lora_linear
 from lora_nlg.lora.spec import Factors, LoRASpec, slices_of
 
 
-class LoRALayer(nn.Module):
-    """What all LoRA layers share: one definition of the update, and merging that can be undone exactly.
+class LoRALayer(AdaptedLayer):
+    """What all LoRA layers share: the update B·A·scaling has one definition, `delta_weight`.
 
-    A subclass is also a torch layer with a `weight`; it sets `specs`, `lora_A`, `lora_B` and implements
-    `delta_weight` and `reset_lora_parameters`, and `factors` and `set_factors` if its update is low-rank as it stands.
+    A subclass sets `specs`, `lora_A`, `lora_B` and implements `delta_weight` and `reset_lora_parameters`, and `factors`
+    and `set_factors` if its update is low-rank as it stands.
 
     Attributes:
         variant: the name of the method in adapter files.
@@ -36,14 +37,8 @@ class LoRALayer(nn.Module):
     variant: ClassVar[str] = "lora"
     zero_started: ClassVar[str] = "lora_B"
     specs: tuple[LoRASpec | None, ...]
-    weight: Tensor
     lora_A: nn.Parameter
     lora_B: nn.Parameter
-    _base_weight: Tensor | None = None
-
-    def delta_weight(self) -> Tensor:
-        """The update B·A·scaling in the shape and layout of `weight`, of `update_dtype`."""
-        raise TypeError(f"{type(self).__name__} does not define delta_weight")
 
     def reset_lora_parameters(self) -> None:
         """Draw the adapter anew, so that the update is zero."""
@@ -57,74 +52,12 @@ class LoRALayer(nn.Module):
         """Set A and B of every adapted part; the inverse of `factors`."""
         raise TypeError(f"{type(self).__name__} does not define set_factors")
 
-    @property
-    def update_dtype(self) -> torch.dtype:
-        """fp32 also where `weight` is held in less: 16 bits would round most of a small update away."""
-        return torch.promote_types(self.weight.dtype, torch.float32)
-
-    @torch.no_grad()
-    def merged_weight(self) -> Tensor:
-        """`weight` with the update, of `update_dtype`.
-
-        Raises:
-            InputError: it would not be finite.
-        """
-        if self.merged:
-            return self.weight
-        merged = self.weight + self.delta_weight()
-        if not torch.isfinite(merged).all():
-            raise InputError("the merged weight is not finite: the adapter has diverged; use an earlier snapshot")
-        return merged
-
-    @torch.no_grad()
-    def lost_in(self, dtype: torch.dtype) -> float:
-        """The part of the update that is lost when the merged weight is rounded to a type: ‖rounded − exact‖/‖exact‖.
-
-        The base's own rounding doesn't count: what is rounded is W and W + Δ, and their difference is looked at.
-        """
-        delta = self.delta_weight()
-        rounded = (self.weight + delta).to(dtype).to(delta.dtype) - self.weight.to(dtype).to(delta.dtype)
-        norm = float(delta.norm())
-        return float((rounded - delta).norm()) / norm if norm else 0.0
-
     @torch.no_grad()
     def update_norm(self) -> Tensor:
         """The Frobenius norm of the update: a scalar, on its device."""
         if factors := self.factors():
-            square = torch.stack([own.squared_norm() for own in factors]).sum()
-        else:
-            square = self.delta_weight().double().square().sum()
-        return square.sqrt()
-
-    def pack_weight(self) -> None:
-        """Lay the frozen weight out for the CPU; nothing to do for a layer that has no use for it."""
-
-    @property
-    def merged(self) -> bool:
-        """Whether `weight` holds the update."""
-        return self._base_weight is not None
-
-    @torch.no_grad()
-    def merge(self) -> None:
-        """Add the update to `weight`; the forward pass is then the base layer's. Merging twice is merging once.
-
-        Raises:
-            InputError: the merged weight would not be finite.
-        """
-        if self.merged:
-            return
-        merged = self.merged_weight().to(self.weight.dtype)
-        # A new parameter, not an in-place sum: unmerging is exact, and a head tied to the base weight keeps it.
-        # Kept in __dict__, since a registered parameter would enter the state dict.
-        self.__dict__["_base_weight"] = self.weight
-        self.weight = nn.Parameter(merged, requires_grad=False)
-
-    def unmerge(self) -> None:
-        """Restore `weight` to its value before `merge`, bit for bit."""
-        if self._base_weight is None:
-            return
-        self.weight = self._base_weight
-        del self.__dict__["_base_weight"]
+            return torch.stack([own.squared_norm() for own in factors]).sum().sqrt()
+        return super().update_norm()
 
 
 class FusedLinear(nn.Linear, LoRALayer):

@@ -143,7 +143,7 @@ def start_values(playground: Playground, factor: float, first: BeamSettings) -> 
             "scaling": own.scaling,
             "fixed": own.fixed,
             "step": own.run.info.step,
-            "targets": {name: f"r = {spec.r}, alpha = {spec.alpha:g}" for name, spec in own.run.info.targets.items()},
+            "method": str(own.run.info.method),
         }
         for own in playground.systems.values()
     ]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from lora_nlg.decoding import BeamSettings, Decoder, SamplingSettings, fold_for_decoding
+from lora_nlg.errors import InputError
 from lora_nlg.weights.run import Run, rescaled
 
 
@@ -27,8 +28,7 @@ class System:
     def __init__(self, name: str, run: Run, dtype: torch.dtype = torch.float32, share: System | None = None) -> None:
         self.name, self.run, self.dtype = name, run, dtype
         self.fixed = _why_fixed(run)
-        scalings = {spec.scaling for spec in run.info.targets.values()}
-        self.scaling = scalings.pop() if len(scalings) == 1 and not self.fixed else None
+        self.scaling = None if self.fixed else run.info.method.scaling
         self._at: tuple[float, Decoder] | None = None
         self._base: Decoder | None = None if share is None else share._base
         if self._base is None and not self.fixed:
@@ -83,8 +83,8 @@ def load_systems(
 
 
 def _why_fixed(run: Run) -> str:
-    if not run.info.targets:
-        return "This run has no LoRA update to scale: the whole model was trained."
-    if run.info.bias != "none":
-        return "This run trained biases with the update, so that it can't be scaled."
+    try:
+        run.info.method.rescaled(1.0)
+    except InputError as error:
+        return str(error).partition(";")[0]
     return ""

@@ -4,7 +4,6 @@ Takes values, not command lines. What a step computes (`EagerStep`), what is not
 validate, save and stop (`Trainer`) know nothing of each other's insides.
 """
 
-from lora_nlg.training.adapter import AdapterSettings, adapt
 from lora_nlg.training.checkpoints import Checkpoints
 from lora_nlg.training.filled import FilledStep
 from lora_nlg.training.loop import Trainer
@@ -26,7 +25,6 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "AdamWLoRA",
-    "AdapterSettings",
     "Best",
     "Checkpoints",
     "EagerStep",
@@ -48,7 +46,6 @@ __all__ = [
     "Trainer",
     "TrainingState",
     "Validation",
-    "adapt",
     "batch_loss",
     "latest_snapshot",
     "load_snapshot",

@@ -157,3 +157,35 @@ def make_optimizer(
     if not correct_bias:
         raise InputError("`correct_bias` false needs `optimizer` adamw_lora; torch's AdamW always corrects")
     return torch.optim.AdamW(parameters, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+
+
+def multiply_rates_(
+    optimizer: torch.optim.Optimizer, value: nn.Parameter, pieces: Mapping[str, Tensor], factors: Mapping[str, float]
+) -> None:
+    """Train some parameters with a multiple of the learning rate.
+
+    torch's AdamW takes a step linear in its rate, so the step of those entries is multiplied after it was taken
+    (with `adamw_lora`, whose decay follows the update, that differs by a term in rate²·decay). The optimiser, its state
+    and snapshots stay what they are without it.
+
+    Args:
+        optimizer: over `value`; hooks are added to it.
+        value: the flat parameter.
+        pieces: parameter name -> its view of `value`.
+        factors: parameter name -> what its rate is multiplied by; names of parameters that don't train are ignored.
+    """
+    assert all(piece.data_ptr() >= value.data_ptr() for piece in pieces.values()), "pieces must be views of value"
+    faster = [(pieces[name], factor) for name, factor in factors.items() if name in pieces]
+    before: list[Tensor] = []
+
+    def remember(*_: object) -> None:
+        before[:] = [piece.clone() for piece, _ in faster]
+
+    def lengthen(*_: object) -> None:
+        with torch.no_grad():
+            for (piece, factor), old in zip(faster, before, strict=True):
+                torch.lerp(old, piece, factor, out=piece)
+
+    if faster:
+        optimizer.register_step_pre_hook(remember)
+        optimizer.register_step_post_hook(lengthen)

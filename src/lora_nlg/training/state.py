@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_nlg.distributed import World
-from lora_nlg.lora import lora_plus_
-from lora_nlg.training.optim import MOMENTS, FlatParameters, make_optimizer
+from lora_nlg.training.optim import MOMENTS, FlatParameters, make_optimizer, multiply_rates_
 from lora_nlg.training.settings import OptimisationSettings
 
 
@@ -20,7 +19,7 @@ class TrainingState:
     Args:
         model: on its device, with `requires_grad` set on what trains.
         settings: the optimiser's, and the number type.
-        lora_plus_ratio: see `lora_plus_`. Default: 1, which changes nothing.
+        rates: parameter name -> what its learning rate is multiplied by. Default: none.
 
     Attributes:
         flat: the trainable parameters.
@@ -28,7 +27,9 @@ class TrainingState:
         scaler: scales the loss in fp16; idle in other types.
     """
 
-    def __init__(self, model: nn.Module, settings: OptimisationSettings, lora_plus_ratio: float = 1.0) -> None:
+    def __init__(
+        self, model: nn.Module, settings: OptimisationSettings, rates: Mapping[str, float] | None = None
+    ) -> None:
         self.flat = FlatParameters({name: value for name, value in model.named_parameters() if value.requires_grad})
         self.optimizer = make_optimizer(
             settings.optimizer,
@@ -38,8 +39,7 @@ class TrainingState:
             settings.weight_decay,
             settings.correct_bias,
         )
-        if lora_plus_ratio != 1:
-            lora_plus_(self.optimizer, self.flat.value, self.flat.split(self.flat.value.data), model, lora_plus_ratio)
+        multiply_rates_(self.optimizer, self.flat.value, self.flat.split(self.flat.value.data), rates or {})
         device = self.flat.value.device
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.dtype == "fp16")
         self.scaler.scale(torch.zeros((), device=device))  # a rank's first step may hold no batch to scale

@@ -18,7 +18,7 @@ from lora_nlg.batching import Batch, FilledBatch, StepData
 from lora_nlg.distributed import World
 from lora_nlg.dtypes import named_dtype
 from lora_nlg.gpt2 import GPT2, FlatAttention
-from lora_nlg.lora import lora_layers
+from lora_nlg.lora import adapted_layers
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.settings import OptimisationSettings
 from lora_nlg.training.state import TrainingState
@@ -120,10 +120,16 @@ def prepare_precision(model: nn.Module, dtype: str) -> None:
 def precision(model: nn.Module, dtype: str, device: torch.device) -> AbstractContextManager[object]:
     """The context a forward pass of this model runs in: autocast where operands of several types meet.
 
-    With a frozen base in the type computed in, only LoRA's matrices are of another, and their layers cast them. On
-    CUDA autocast would only add its own casts then, around each layer norm; on the CPU it chooses kernels.
+    With a frozen base in the type computed in, only an adapted layer's own parameters are of another, which it casts.
+    On CUDA autocast would only add its own casts then, around each layer norm; on the CPU it chooses kernels.
     """
-    mixed = device.type == "cpu" or any(p.requires_grad and "lora_" not in name for name, p in model.named_parameters())
+    casting = {
+        f"{name}.{leaf}"
+        for name, layer in adapted_layers(model).items()
+        for leaf, _ in layer.named_parameters(recurse=False)
+        if leaf not in ("weight", "bias")
+    }
+    mixed = device.type == "cpu" or any(p.requires_grad and name not in casting for name, p in model.named_parameters())
     return torch.autocast(device.type, named_dtype(dtype)) if mixed and dtype != "fp32" else nullcontext()
 
 
@@ -155,6 +161,6 @@ def dropout_seed(seed: int, step: int, rank: int, micro_batch: int) -> int:
 
 
 def update_norms(model: nn.Module) -> dict[str, float]:
-    """The Frobenius norm of every LoRA layer's update, by layer name."""
-    norms = {name: layer.update_norm() for name, layer in lora_layers(model).items()}
+    """The Frobenius norm of every adapted layer's update, by layer name."""
+    norms = {name: layer.update_norm() for name, layer in adapted_layers(model).items()}
     return dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True)) if norms else {}

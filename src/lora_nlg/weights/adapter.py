@@ -1,7 +1,7 @@
 """Adapter files that say what they are: `adapter.safetensors` with `adapter.json` beside it.
 
-The description (rank, alpha, scaling and dropout of every target, the base by hash, name, path and shape, the
-vocabulary by hash, step, code version) is in the header of the weights file itself and, for reading, in the JSON.
+The description (the method with its settings, the base by hash, name, path and shape, the vocabulary by hash, step,
+code version) is in the header of the weights file itself and, for reading, in the JSON.
 The weights file alone is enough; where the two disagree, loading stops. Nothing is guessed, nothing is filled in.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from torch import Tensor
 from lora_nlg import __version__
 from lora_nlg.errors import InputError
 from lora_nlg.files import parse_json, read_json, write_json
-from lora_nlg.gpt2 import GPT2, GPT2Config, lora_targets, targets_of
-from lora_nlg.lora import LoRASpec, inject, load_lora_state_dict, lora_state_dict, variant_of
+from lora_nlg.gpt2 import GPT2, GPT2Config
+from lora_nlg.methods import Method, differences, is_plain, method_named
 from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights.base import base_hash
@@ -30,9 +30,7 @@ from lora_nlg.weights.tensor_files import read_safetensors, save_tensors
 
 FORMAT = "lora-nlg adapter 1"
 _HEADER = "lora_nlg"
-_FIELDS = {
-    "format", "targets", "variant", "bias", "base", "tokenizer", "step", "code_version", "extra", "sha256", CHECKSUM,
-}  # fmt: skip
+_FIELDS = {"format", "method", "base", "tokenizer", "step", "code_version", "extra", "sha256", CHECKSUM}
 
 
 @dataclass(frozen=True)
@@ -77,35 +75,30 @@ class TokenizerInfo:
 
 @dataclass(frozen=True)
 class AdapterInfo:
-    """What an adapter is; or, without targets, a model that was fine-tuned as a whole.
+    """What an adapter is, or a model that was fine-tuned as a whole.
 
     Attributes:
-        targets: target name -> rank, alpha, dropout and scaling rule.
+        method: what was put into the base, or trained of it.
         base: the base it was trained on; None where a foreign format doesn't say.
         tokenizer: the vocabulary it was trained with; None where a foreign format doesn't say.
-        variant: how the update is formed: `lora`, `dora` or `pissa`.
-        bias: which biases were trained with it and are in the file: `none`, `all` or `lora_only`.
         step: optimiser steps taken.
         code_version: of the lora-nlg that wrote it.
         extra: anything else worth keeping, as JSON values; never needed to load.
     """
 
-    targets: Mapping[str, LoRASpec]
+    method: Method
     base: BaseInfo | None = None
     tokenizer: TokenizerInfo | None = None
-    variant: str = "lora"
-    bias: str = "none"
     step: int = 0
     code_version: str = __version__
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in `adapter.json`, with the resulting scaling of every target."""
+        """As it stands in `adapter.json`; the method's own fields stand beside the others."""
         return {
             "format": FORMAT,
-            "targets": {name: {**asdict(spec), "scaling": spec.scaling} for name, spec in self.targets.items()},
-            "variant": self.variant,
-            "bias": self.bias,
+            "method": self.method.name,
+            **self.method.to_json(),
             "base": None if self.base is None else asdict(self.base),
             "tokenizer": None if self.tokenizer is None else asdict(self.tokenizer),
             "step": self.step,
@@ -124,24 +117,19 @@ def info_from_json(value: Mapping[str, Any], source: str) -> AdapterInfo:
         raise InputError(f"{source} is damaged: it is no JSON object")
     if value.get("format") != FORMAT:
         raise InputError(f"{source} is {value.get('format')!r}, not {FORMAT!r}; was it written by a newer version?")
-    if unknown := sorted(set(value) - _FIELDS):
-        raise InputError(f"{source} is damaged: it has the unknown field {unknown[0]!r}")
     check_seal(value, source)
+    # Of before there were several methods: LoRA, and a whole model was one without targets.
+    name = value.get("method", "lora" if value.get("targets") else "full")
     try:
-        targets = {}
-        for name, entry in value["targets"].items():
-            targets[name] = LoRASpec(**{key: entry[key] for key in ("r", "alpha", "dropout", "rule")})
-            if targets[name].scaling != entry["scaling"]:
-                raise InputError(
-                    f"{name}: scaling {entry['scaling']} is not {targets[name].scaling}, as r and alpha say"
-                )
+        method = method_named(name).from_json(value)
+        known = _FIELDS | set(method.to_json()) | (set() if "method" in value else {"targets", "variant", "bias"})
+        if unknown := sorted(set(value) - known):
+            raise InputError(f"it has the unknown field {unknown[0]!r}")
         base, tokenizer = value["base"], value["tokenizer"]
         return AdapterInfo(
-            targets=targets,
+            method=method,
             base=None if base is None else BaseInfo(**{**base, "config": GPT2Config(**base["config"])}),
             tokenizer=None if tokenizer is None else TokenizerInfo(**tokenizer),
-            variant=value["variant"],
-            bias=value["bias"],
             step=int(value["step"]),
             code_version=value["code_version"],
             extra=value["extra"],
@@ -176,21 +164,19 @@ def save_adapter(folder: str | Path, model: GPT2, info: AdapterInfo) -> Path:
 
     Args:
         folder: made if absent; an adapter in it is replaced.
-        model: a GPT-2 with LoRA layers.
-        info: what it is; its targets must be the model's.
+        model: a GPT-2 with the method in it.
+        info: what it is.
 
     Returns:
         The path of `adapter.safetensors`.
 
     Raises:
-        InputError: the model's LoRA layers aren't what `info` says.
+        InputError: what was put into the model isn't what `info` says.
     """
-    difference = _spec_difference(info.targets, targets_of(model, model.config))
-    if variant_of(model) != info.variant:
-        difference = f"variant is {info.variant} there, {variant_of(model)} here"
-    if difference:
+    if difference := info.method.difference(model):
         raise InputError(f"the adapter's description doesn't fit the model: {difference}")
-    return write_adapter(folder, lora_state_dict(model, info.bias), info)
+    method, tensors = info.method.stored(model)
+    return write_adapter(folder, tensors, replace(info, method=method))
 
 
 def write_adapter(folder: str | Path, tensors: Mapping[str, Tensor], info: AdapterInfo) -> Path:
@@ -267,7 +253,7 @@ def load_adapter(
     allow_other_base: bool = False,
     allow_other_tokenizer: bool = False,
 ) -> AdapterInfo:
-    """Put an adapter into a base, or into a model that already has LoRA layers like it.
+    """Put an adapter into a base, or into a model that already has one like it.
 
     Args:
         path: a folder with `adapter.safetensors`, or the file.
@@ -280,8 +266,8 @@ def load_adapter(
         What the file says it is.
 
     Raises:
-        InputError: another base, another vocabulary, or LoRA layers of another rank, alpha or place in the model;
-            names the difference and the parameter that overrides it, where one can.
+        InputError: another base, another vocabulary, or another method, or one of other settings, in the model; names
+            the difference and the parameter that overrides it, where one can.
     """
     info, tensors = read_adapter(path)
     file = str(find_adapter(path))
@@ -294,7 +280,7 @@ def load_adapter(
 def install(
     model: GPT2, info: AdapterInfo, tensors: Mapping[str, Tensor], source: str, allow_other_base: bool = False
 ) -> None:
-    """Give a base the LoRA layers of an adapter that was read, unless it has them, and copy the values.
+    """Put the method of an adapter that was read into a base, unless it is there, and copy the values.
 
     Args:
         model: changed in place.
@@ -310,14 +296,11 @@ def install(
         raise InputError(
             f"{source} holds values that are not finite ({bad[0]}): training had diverged; use an earlier one"
         )
-    present = targets_of(model, model.config)
-    if not present:
-        inject(model, lora_targets(model.config, info.targets), info.variant, initialise=False)
-    elif (variant := variant_of(model)) != info.variant:
-        raise InputError(f"{source} is {info.variant}, the model's LoRA layers are {variant}")
-    elif difference := _spec_difference(info.targets, present):
-        raise InputError(f"{source} doesn't fit the model's LoRA layers: {difference}")
-    load_lora_state_dict(model, tensors, info.bias)
+    if is_plain(model):
+        info.method.put_into(model, initialise=False)
+    elif difference := info.method.difference(model):
+        raise InputError(f"{source} doesn't fit what is in the model: {difference}")
+    info.method.load(model, tensors)
 
 
 def check_base(info: AdapterInfo, model: GPT2, source: str, allow_other: bool = False) -> None:
@@ -328,7 +311,7 @@ def check_base(info: AdapterInfo, model: GPT2, source: str, allow_other: bool = 
     """
     if info.base is None:
         return
-    differ = _differences(asdict(info.base.config), asdict(model.config))
+    differ = differences(asdict(info.base.config), asdict(model.config))
     if differ:
         raise InputError(f"{source} was trained on {info.base}; the base given is of another size: {differ}")
     if allow_other:
@@ -353,17 +336,3 @@ def check_tokenizer(info: TokenizerInfo | None, tokenizer: Tokenizer, source: st
             f"{source} was trained with the vocabulary {info}, from {info.path}; the one given is {given}; "
             "use it nonetheless with `allow_other_tokenizer`"
         )
-
-
-def _spec_difference(wanted: Mapping[str, LoRASpec], present: Mapping[str, LoRASpec]) -> str:
-    # Dropout acts in training alone, and a run may well continue with another.
-    shown = [
-        {name: f"r={spec.r} alpha={spec.alpha:g} ({spec.rule})" for name, spec in specs.items()}
-        for specs in (wanted, present)
-    ]
-    return _differences(*shown)
-
-
-def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    return "; ".join(f"{name} is {ours.get(name, 'absent')} there, {theirs.get(name, 'absent')} here" for name in names)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, write_json
-from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, named_config
+from lora_nlg.gpt2 import GPT2, GPT2Config, base_names, empty_gpt2, named_config
 from lora_nlg.run_folder import MODEL_DESCRIPTION
 from lora_nlg.weights.sealing import check_seal
 from lora_nlg.weights.tensor_files import find_weights, read_any, save_tensors, unfit, unwrap, unwrapped_names
@@ -358,11 +358,11 @@ def save_base(model: GPT2, folder: str | Path, dtype: torch.dtype | None = None,
 def base_hash(model: GPT2) -> str:
     """SHA-256 over names, shapes and fp32 values of the base: what an adapter was trained on, whatever the file.
 
-    A folded model gives another hash; LoRA layers that aren't merged don't count.
+    A folded model gives another hash; what a tuning method put in doesn't count.
     """
-    digest = hashlib.sha256()
+    digest, own = hashlib.sha256(), base_names(model.config)
     for name, parameter in sorted(model.named_parameters()):
-        if "lora_" not in name:
+        if name in own:
             digest.update(json.dumps([name, list(parameter.shape)]).encode())
             digest.update(parameter.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
     return digest.hexdigest()

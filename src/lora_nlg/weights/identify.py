@@ -15,6 +15,7 @@ from lora_nlg.errors import InputError
 from lora_nlg.files import read_json
 from lora_nlg.gpt2 import SIZES, GPT2Config
 from lora_nlg.lora import LoRASpec
+from lora_nlg.methods import LoRA, Method
 from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION, CONFIG, MODEL, MODEL_DESCRIPTION, SNAPSHOT_DESCRIPTION
 from lora_nlg.weights import peft
 from lora_nlg.weights.adapter import AdapterInfo, info_from_json, read_adapter
@@ -117,19 +118,17 @@ def _file(path: Path) -> Identity:
 
 
 def _adapter(path: Path) -> Identity:
-    identity = Identity(path, "adapter", "LoRA adapter of lora-nlg")
+    identity = Identity(path, "adapter", "adapter of lora-nlg")
     if path.is_dir() and (path / CONFIG).is_file():
-        identity.title = "run directory of lora-nlg with a LoRA adapter"
+        identity.title = "run directory of lora-nlg with an adapter"
     try:
         info, tensors = read_adapter(path)
     except InputError as error:
         identity.problems.append(str(error))
         return identity
     identity.facts = {
-        **({"variant": info.variant} if info.variant != "lora" else {}),
-        **_targets(info.targets),
+        **_method(info.method),
         "parameters": f"{sum(tensor.numel() for tensor in tensors.values()):,}",
-        "bias": info.bias,
         **_belonging(info),
         "step": info.step,
         "written by": f"lora-nlg {info.code_version}",
@@ -150,6 +149,14 @@ def _belonging(info: AdapterInfo) -> dict[str, Any]:
     if info.base is not None:
         base = f"{info.base}; {describe_shape(info.base.config)}"
     return {"base": base, "vocabulary": str(info.tokenizer) if info.tokenizer is not None else "not said"}
+
+
+def _method(method: Method) -> dict[str, Any]:
+    """The method's settings as facts; of LoRA, what is anything but plain."""
+    if isinstance(method, LoRA):
+        variant = {"variant": method.variant} if method.variant != "lora" else {}
+        return {"method": method.title, **variant, **_targets(method.targets), "bias": method.bias}
+    return {"method": str(method)}
 
 
 def _targets(specs: Mapping[str, LoRASpec]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, TARGETS, lora_targets, target_names, targets_of
 from lora_nlg.lora import LoRASpec, inject, lora_layers, lora_state_dict
+from lora_nlg.methods import LoRA
 from lora_nlg.weights.adapter import AdapterInfo, BaseInfo, TokenizerInfo
 from lora_nlg.weights.tensor_files import unfit
 
@@ -167,7 +168,7 @@ def insert(
         layers[module].set_factors([(part.A, part.B) for part in parts])
     for name, parameter in own_biases.items():
         parameter.copy_(adapter.biases[name])
-    return AdapterInfo(specs, base, tokenizer, bias=adapter.bias)
+    return AdapterInfo(LoRA(specs, bias=adapter.bias), base, tokenizer)
 
 
 def check_pair(module: str, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:

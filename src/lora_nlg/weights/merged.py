@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from lora_nlg.dtypes import named_dtype
+from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, FlatAttention, GPT2Config
 from lora_nlg.lora import fold
+from lora_nlg.methods import own_state
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights.base import load_base, save_base
 
@@ -58,11 +60,14 @@ def write_merged(
         was (adapter not merged) and the folder as read back.
 
     Raises:
-        InputError: an unknown type, or an adapter that has diverged.
+        InputError: an unknown type, an adapter that has diverged, or one that does not fold into plain weights.
     """
     stored = named_dtype(dtype)
     model = model.eval()
-    file = save_base(fold(model), folder, stored, None if tokenizer is None else tokenizer.eos_id)
+    merged = fold(model)
+    if left := sorted(own_state(merged)):
+        raise InputError(f"{left[0]} can't be merged into a GPT-2's own weights; keep the adapter beside its base")
+    file = save_base(merged, folder, stored, None if tokenizer is None else tokenizer.eos_id)
     if tokenizer is not None:
         tokenizer.save(folder)
     return file, float((probe_logits(load_base(folder)) - probe_logits(model)).abs().max())

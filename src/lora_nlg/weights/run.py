@@ -1,6 +1,6 @@
 """A trained run from its directory alone: base, adapter and vocabulary, each checked against its recorded hash.
 
-A LoRA run holds `adapter.safetensors` (and often `best/adapter.safetensors`), a run that trained the whole model
+A run holds `adapter.safetensors` (and often `best/adapter.safetensors`), a run that trained the whole model
 holds `model/`. Both name their base and vocabulary; the vocabulary may lie in the run itself (`tokenizer/`).
 """
 
@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, write_json
-from lora_nlg.gpt2 import GPT2, lora_targets
-from lora_nlg.lora import inject, load_lora_state_dict, lora_state_dict, strip
+from lora_nlg.gpt2 import GPT2
+from lora_nlg.methods import METHODS, without_method
 from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION, BEST, MODEL, MODEL_DESCRIPTION, TOKENIZER
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
 from lora_nlg.weights.adapter import (
@@ -45,8 +45,8 @@ def save_full_model(folder: str | Path, model: GPT2, info: AdapterInfo) -> Path:
 
     Args:
         folder: usually `RUN/model`; made if absent.
-        model: a GPT-2 without LoRA layers.
-        info: what it is, without targets.
+        model: a GPT-2 with nothing put in.
+        info: what it is.
 
     Returns:
         The path of `model.safetensors`.
@@ -68,11 +68,11 @@ def save_model(folder: Path, model: GPT2, info: AdapterInfo, step: int, tokenize
         tokenizer: its vocabulary.
     """
     info = replace(info, step=step)
-    if info.targets:
-        save_adapter(folder, model, info)
-    else:
+    if info.method.is_whole:
         tokenizer.save(folder / MODEL)
         save_full_model(folder / MODEL, model, info)
+    else:
+        save_adapter(folder, model, info)
 
 
 def saved_step(folder: Path) -> int | None:
@@ -140,7 +140,7 @@ def load_model(
         info, tensors = read_adapter(path)
         base = Path(base) if base is not None else _recorded_base(info, path)
         if before is not None and _share_a_base(info, before.info):
-            model = strip(before.model)
+            model = without_method(before.model)
         else:
             file = find_weights(base)
             recorded = None if info.base is None else info.base.config
@@ -155,7 +155,7 @@ def load_model(
 
 
 def _share_a_base(info: AdapterInfo, other: AdapterInfo) -> bool:
-    has_base = bool(other.targets) and info.bias == other.bias == "none"  # trained biases are the model's own
+    has_base = info.method.keeps_base and other.method.keeps_base
     return has_base and info.base is not None and info.base == other.base
 
 
@@ -188,34 +188,25 @@ def rescaled(run: Run, factor: float) -> Run:
         factor: of each target's alpha; 0 is the base, 1 the run itself.
 
     Raises:
-        InputError: a factor that is negative or not finite, or a run whose update is not all there is to it: trained
-            as a whole, or with biases.
+        InputError: a factor that is negative or not finite, or a run whose method has no scaling, or whose update is
+            not all there is to it: trained as a whole, or with biases.
     """
     if not 0 <= factor < math.inf:
         raise InputError(f"`scale_factor` must be 0 (the base) or more, got {factor}")
     if factor == 1:
         return run
-    if not run.info.targets or run.info.bias != "none":
-        trained = "biases were trained with it" if run.info.targets else "the whole model was trained"
-        raise InputError(f"this run can't be scaled, since {trained}; leave `scale_factor` at 1")
-    model = strip(run.model)
+    method = run.info.method.rescaled(factor or 1)
+    model = without_method(run.model)
     if factor == 0:
-        return Run(model, run.tokenizer, replace(run.info, targets={}))
-    # A rule that ignores alpha is written as alpha/r, which gives any scaling.
-    targets = {
-        name: replace(spec, alpha=spec.scaling * spec.r * factor, rule="alpha/r")
-        if spec.rule == "none"
-        else replace(spec, alpha=spec.alpha * factor)
-        for name, spec in run.info.targets.items()
-    }
-    inject(model, lora_targets(model.config, targets), run.info.variant, initialise=False)
-    load_lora_state_dict(model, lora_state_dict(run.model))
-    return Run(model.eval(), run.tokenizer, replace(run.info, targets=targets))
+        return Run(model, run.tokenizer, replace(run.info, method=METHODS["full"]()))
+    method.put_into(model, initialise=False)
+    method.load(model, run.info.method.stored(run.model)[1])
+    return Run(model.eval(), run.tokenizer, replace(run.info, method=method))
 
 
 def _full_info(folder: Path) -> AdapterInfo:
     file = folder / MODEL_DESCRIPTION
-    return info_from_json(read_json(file), str(file)) if file.is_file() else AdapterInfo(targets={})
+    return info_from_json(read_json(file), str(file)) if file.is_file() else AdapterInfo(METHODS["full"]())
 
 
 def find_tokenizer(

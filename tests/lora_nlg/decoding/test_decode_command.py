@@ -29,6 +29,7 @@ from lora_nlg.files import sha256_file
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
 from lora_nlg.locking import locked
 from lora_nlg.lora import LoRASpec, inject, lora_layers
+from lora_nlg.methods import LoRA
 from lora_nlg.run_folder import journal_folder, predictions_lock
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.tokenizers.sentencepiece import train_sentencepiece
@@ -63,7 +64,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 if "lora_B" in key:
                     parameter.normal_(0, 0.2)
         info = AdapterInfo(
-            targets=specs,
+            method=LoRA(specs),
             base=describe_base(model, folder / "base"),
             tokenizer=describe_tokenizer(tokenizer, VOCABULARY),
         )
@@ -194,7 +195,8 @@ def test_how_predictions_were_made_is_noted_beside_them(runs: Path, tmp_path: Pa
     model = note["model"]
     assert model["checkpoint"] == str(runs / "one") and model["dtype"] == "float32"
     assert model["adapter_sha256"] == sha256_file(runs / "one" / "adapter.safetensors")
-    assert model["targets"]["q"] == {"r": 4, "alpha": 32.0, "scaling": 8.0}
+    assert model["method"] == "lora"
+    assert model["targets"]["q"] == {"r": 4, "alpha": 32.0, "dropout": 0.0, "rule": "alpha/r", "scaling": 8.0}
     assert (note["search"]["beam"], note["search"]["eval_len"]) == (3, 12)
     assert note["search"]["end_ids"] == list(load_tokenizer(VOCABULARY).end_ids)
     # A whole model has no adapter to name; its own values are hashed.

@@ -52,7 +52,7 @@ def test_each_variant_trains_saves_and_loads(inputs: Path, tmp_path: Path, varia
     losses = [line["loss"] for line in losses if line.get("split", "train") == "train" and "loss" in line]
     assert losses[-1] < losses[0]
     info, tensors = read_adapter(tmp_path / "run")
-    assert info.variant == variant and info.step == 6 and info.targets["q"].r == 2
+    assert info.method.variant == variant and info.step == 6 and info.method.targets["q"].r == 2
     assert any("magnitude" in name for name in tensors) == (variant == "dora")
     assert any("init" in name for name in tensors) == (variant == "pissa")
     run = load_run(tmp_path / "run")

@@ -17,15 +17,17 @@ from lora_nlg.lora import (
     Linear,
     LoRASpec,
     fold,
-    freeze_projections,
+    frozen_projections,
     inject,
     lora_layers,
-    lora_plus_,
+    lora_plus_rates,
     lora_state_dict,
     mark_only_lora_as_trainable,
     variant_of,
 )
 from lora_nlg.lora.functional import dropout_scale
+from lora_nlg.methods import LoRA
+from lora_nlg.training.optim import multiply_rates_
 from lora_nlg.training.step import update_norms
 from lora_nlg.weights import load_base, save_base
 from lora_nlg.weights.lowrank import extract
@@ -287,7 +289,7 @@ def test_lora_plus_equals_peft(ratio: float, weight_decay: float) -> None:
         value.data, pieces[name] = piece, piece
         at += value.numel()
     optimizer = torch.optim.AdamW([flat], lr=0.01, weight_decay=weight_decay)
-    lora_plus_(optimizer, flat, pieces, ours, ratio)
+    multiply_rates_(optimizer, flat, pieces, lora_plus_rates(ours, ratio))
     reference = create_loraplus_optimizer(
         theirs,
         torch.optim.AdamW,
@@ -310,7 +312,7 @@ def test_lora_plus_equals_peft(ratio: float, weight_decay: float) -> None:
         moved = [(layer.get_parameter(leaf) - start[f"{name}.{leaf}"]).abs().max() for leaf in ("lora_A", "lora_B")]
         assert (moved[1] > 5 * moved[0]) == (ratio > 1)
     with pytest.raises(InputError, match="`lora_plus_ratio` must be above 0, got 0"):
-        lora_plus_(optimizer, flat, pieces, ours, 0)
+        lora_plus_rates(ours, 0)
 
 
 def test_lora_fa_trains_b_with_loras_gradient_and_keeps_no_input() -> None:
@@ -332,15 +334,17 @@ def test_lora_fa_trains_b_with_loras_gradient_and_keeps_no_input() -> None:
 
     plain = run()
     assert layer.lora_A.grad is not None and (50, 64) in saved
-    freeze_projections(layer)
+    for name in frozen_projections(layer):
+        layer.get_parameter(name).requires_grad_(False)
     close(run(), plain)
     assert layer.lora_A.grad is None and (50, 64) not in saved
 
     embedding = inject(nn.Sequential(nn.Embedding(5, 6)), {"0": LoRASpec(2, 4)})
-    freeze_projections(embedding)
+    for name in frozen_projections(embedding):
+        embedding.get_parameter(name).requires_grad_(False)
     assert embedding[0].lora_A.requires_grad and not embedding[0].lora_B.requires_grad
     with pytest.raises(InputError, match="choose one of the two"):
-        freeze_projections(adapted("pissa"))
+        frozen_projections(adapted("pissa"))
 
 
 @pytest.mark.parametrize("variant", ["dora", "pissa"])
@@ -351,13 +355,13 @@ def test_variants_in_adapter_files(tmp_path: Path, variant: str) -> None:
     model = adapted(variant, "q:r=2,v,fc")
     perturb(model)
     specs = parse_targets("q:r=2,v,fc", LoRASpec(4, 8.0))
-    info = AdapterInfo(specs, describe_base(model, tmp_path / "base"), variant=variant)
+    info = AdapterInfo(LoRA(specs, variant), describe_base(model, tmp_path / "base"))
     save_adapter(tmp_path, model, info)
     fresh = load_base(tmp_path / "base")
     assert load_adapter(tmp_path, fresh) == info
     assert torch.equal(logits(fresh), logits(model))
     other = inject(load_base(tmp_path / "base"), lora_targets(CONFIG, specs))
-    with pytest.raises(InputError, match=f"is {variant}, the model's LoRA layers are lora"):
+    with pytest.raises(InputError, match=f"variant is {variant} there, lora here"):
         load_adapter(tmp_path, other)
     with pytest.raises(InputError, match=f"variant is lora there, {variant} here"):
-        save_adapter(tmp_path, model, AdapterInfo(specs))
+        save_adapter(tmp_path, model, AdapterInfo(LoRA(specs)))

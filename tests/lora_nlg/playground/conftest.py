@@ -11,6 +11,7 @@ import torch
 from lora_nlg.corpora.record import Record, read_records, write_records
 from lora_nlg.gpt2 import lora_targets
 from lora_nlg.lora import LoRASpec, inject
+from lora_nlg.methods import LoRA
 from lora_nlg.playground import Corpus, Playground, load_systems
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.weights import (
@@ -50,7 +51,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for key, parameter in adapted.named_parameters():
                 if "lora_B" in key:
                     parameter.normal_(0, 0.02)
-        info = AdapterInfo(specs, describe_base(base, BASE), describe_tokenizer(tokenizer, BASE))
+        info = AdapterInfo(LoRA(specs), describe_base(base, BASE), describe_tokenizer(tokenizer, BASE))
         save_adapter(folder / name, adapted, info)
     records = [Record(f"r{i}", context, [f"Text {i}.", HOSTILE]) for i, context in enumerate(CONTEXTS)]
     write_records(folder / "test.jsonl", records)

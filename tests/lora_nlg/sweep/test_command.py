@@ -41,7 +41,7 @@ def test_a_sweep_from_the_command_line(study: Path, tmp_path: Path, capsys) -> N
     assert second[: len(first)] == first and {row["rule"] for row in second[len(first) :]} == {"none"}
     best = min(first, key=lambda row: row["valid_loss"])
     info = load_run(tmp_path / "members" / best["name"]).info
-    assert info.targets["q"].alpha == best["alpha"] and info.extra["valid_loss"] == best["valid_loss"]
+    assert info.method.targets["q"].alpha == best["alpha"] and info.extra["valid_loss"] == best["valid_loss"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from torch import Tensor
 from lora_nlg.batching import Example, Loader, Sampler, validation_batches
 from lora_nlg.distributed import World
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
-from lora_nlg.lora import LoRASpec, inject, lora_state_dict, mark_only_lora_as_trainable
+from lora_nlg.lora import LoRASpec, inject, lora_plus_rates, lora_state_dict, mark_only_lora_as_trainable
 from lora_nlg.training import (
     Checkpoints,
     EagerStep,
@@ -112,7 +112,7 @@ def run_trainer(
     of_loop = {field.name for field in fields(LoopSettings)} & settings.keys()
     loop = LoopSettings(**{"log_interval": 1, **{name: settings.pop(name) for name in of_loop}})
     optimisation = OptimisationSettings(**settings)
-    state = TrainingState(model, optimisation, lora_plus_ratio)
+    state = TrainingState(model, optimisation, lora_plus_rates(model, lora_plus_ratio))
     step = EagerStep(model, state, optimisation, world)
     if cuda_graph:
         step = FilledStep(model, state, optimisation, world, cuda_graph)

@@ -10,7 +10,7 @@ import torch
 from lora_nlg.batching import fill_up, filled_size, make_batch
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import FilledAttention, FlatAttention
-from lora_nlg.lora import freeze_projections
+from lora_nlg.lora import frozen_projections
 from lora_nlg.training import TargetLoss, batch_loss
 from lora_nlg.training.filled import FilledLoss
 from lora_nlg.training.graphs import GraphedCalls
@@ -103,7 +103,8 @@ def variant_model(variant: str, dropout: float = 0.0) -> torch.nn.Module:
     rule = "rslora" if variant == "rslora" else "alpha/r"
     model = tiny_model(dropout=dropout, variant=variant if variant in ("dora", "pissa") else "lora", rule=rule)
     if variant == "freeze_a":
-        freeze_projections(model)
+        for name in frozen_projections(model):
+            model.get_parameter(name).requires_grad_(False)
     if variant == "whole model":
         model.requires_grad_(True)
     return model

@@ -23,6 +23,7 @@ from lora_nlg.decoding import decode_contexts
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2Config, empty_gpt2
 from lora_nlg.locking import locked
+from lora_nlg.methods.full import Full
 from lora_nlg.progress import not_counted, progress_bar
 from lora_nlg.run_folder import run_lock
 from lora_nlg.training.step import update_norms
@@ -75,7 +76,7 @@ def lines(folder: Path, kind: str) -> list[dict[str, Any]]:
 def test_a_run_directory_is_all_that_decoding_needs(inputs: Path, tmp_path: Path) -> None:
     assert train(inputs, tmp_path / "run", valid_bleu="true", generate_interval=3, valid_eval_len=8) == 0
     run = load_run(tmp_path / "run")
-    assert run.info.step == 6 and set(run.info.targets) == {"q", "v"}
+    assert run.info.step == 6 and set(run.info.method.targets) == {"q", "v"}
     generated = lines(tmp_path / "run", "generation")
     assert [line["step"] for line in generated if "bleu" in line] == [3, 6]
     from lora_nlg.decoding import BeamSettings
@@ -245,7 +246,7 @@ def test_restart_leaves_nothing_of_the_old_run(inputs: Path, tmp_path: Path) -> 
     assert train(inputs, run, resume="restart", lora_dim=0, valid_data=None) == 0
     left = {path.name for path in run.iterdir()}
     assert left == {"model", "tokenizer", "snapshots", "config.yaml", "metrics.jsonl", "notes.txt"}
-    assert load_run(run).info.targets == {}
+    assert load_run(run).info.method == Full()
 
 
 @pytest.mark.parametrize("lora_dim", [4, 0])

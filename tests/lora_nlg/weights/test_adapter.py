@@ -15,6 +15,7 @@ from torch import Tensor
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets, targets_of
 from lora_nlg.lora import LoRASpec, inject, mark_only_lora_as_trainable
+from lora_nlg.methods import LoRA
 from lora_nlg.weights import (
     AdapterInfo,
     describe_base,
@@ -30,7 +31,7 @@ Logits = Callable[[GPT2], Tensor]
 
 
 def save(folder: Path, model: GPT2, base_folder: Path, **changes: object) -> AdapterInfo:
-    info = AdapterInfo(targets_of(model, model.config), describe_base(load_base(base_folder), base_folder), **changes)
+    info = AdapterInfo(LoRA.of(model), describe_base(load_base(base_folder), base_folder), **changes)
     save_adapter(folder, model, info)
     return info
 
@@ -48,7 +49,7 @@ def test_round_trip(
     assert load_adapter(tmp_path, fresh) == info
     assert torch.equal(logits(fresh), logits(model))
     assert (logits(fresh) - before).abs().max() > 1e-2
-    assert targets_of(fresh, fresh.config) == info.targets
+    assert targets_of(fresh, fresh.config) == info.method.targets
 
 
 def test_into_a_model_that_has_lora_already(
@@ -74,7 +75,7 @@ def test_into_a_model_that_has_lora_already(
 
 def test_biases_travel_with_the_adapter(tmp_path: Path, base_folder: Path, adapted: Adapted, logits: Logits) -> None:
     model = adapted("q,v")
-    info = AdapterInfo(targets_of(model, model.config), describe_base(model, base_folder), bias="lora_only")
+    info = AdapterInfo(LoRA.of(model, "lora_only"), describe_base(model, base_folder))
     mark_only_lora_as_trainable(model, "lora_only")
     with torch.no_grad():
         model.get_submodule("transformer.h.0.attn.c_attn").bias.add_(1.0)
@@ -226,7 +227,7 @@ def test_a_diverged_adapter_is_refused(tmp_path: Path, base_folder: Path, adapte
 
 def test_a_description_must_fit_the_model(tmp_path: Path, base_folder: Path, adapted: Adapted) -> None:
     with pytest.raises(InputError, match=r"doesn't fit the model: q is r=2 alpha=1"):
-        save_adapter(tmp_path, adapted("q"), AdapterInfo({"q": LoRASpec(2, 1)}))
+        save_adapter(tmp_path, adapted("q"), AdapterInfo(LoRA({"q": LoRASpec(2, 1)})))
     assert not list(tmp_path.iterdir())
 
 
@@ -273,4 +274,4 @@ def test_shipping_to_a_model_with_part_of_the_blocks(tmp_path: Path, base_folder
     targets = lora_targets(model.config, {"q": LoRASpec()})
     inject(model, dict(list(targets.items())[:1]))
     with pytest.raises(InputError, match="not adapted alike"):
-        save_adapter(tmp_path, model, AdapterInfo({"q": LoRASpec()}))
+        save_adapter(tmp_path, model, AdapterInfo(LoRA({"q": LoRASpec()})))

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from lora_nlg.__main__ import main
-from lora_nlg.gpt2 import GPT2, targets_of
+from lora_nlg.gpt2 import GPT2
+from lora_nlg.methods import LoRA
+from lora_nlg.methods.full import Full
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights import (
     AdapterInfo,
@@ -40,7 +42,7 @@ def base(tmp_path: Path, base_folder: Path, vocabulary: Tokenizer) -> Path:
 def run(tmp_path: Path, base: Path, adapted: Adapted, vocabulary: Tokenizer) -> Path:
     model = adapted("q:r=2,v")
     about = describe_tokenizer(vocabulary, base)
-    info = AdapterInfo(targets_of(model, model.config), describe_base(model, base), about, step=12)
+    info = AdapterInfo(LoRA.of(model), describe_base(model, base), about, step=12)
     save_adapter(tmp_path / "run", model, info)
     return tmp_path / "run"
 
@@ -84,7 +86,7 @@ def test_merged_has_the_vocabulary_and_can_be_decoded(run: Path, base: Path, tmp
     assert "merged, bf16; largest logit difference to the unmerged model" in printed
     shutil.rmtree(base)
     whole = load_run(tmp_path / "merged")
-    assert whole.tokenizer.vocab_size == 330 and whole.info.targets == {}
+    assert whole.tokenizer.vocab_size == 330 and whole.info.method == Full()
 
 
 def test_a_full_loralib_file_brings_its_base(base: Path, adapted: Adapted, tmp_path: Path, capsys) -> None:
@@ -166,7 +168,7 @@ def test_inspect_names_each_form(run: Path, base: Path, tmp_path: Path, form: st
     call("convert", run, "--to", "merged", "--out", tmp_path / "merged")
     capsys.readouterr()
     path, kind, words = {
-        "run": (run, "adapter", "run directory of lora-nlg with a LoRA adapter"),
+        "run": (run, "adapter", "run directory of lora-nlg with an adapter"),
         "file": (run / "adapter.safetensors", "adapter", "r=2 alpha=16 (alpha/r), scaling 8, dropout 0.1"),
         "json": (run / "adapter.json", "adapter", "GPT-2 of 2 blocks, width 48, 3 heads"),
         "peft": (tmp_path / "peft", "peft", "scaling 8"),
@@ -211,7 +213,7 @@ def test_inspect_names_a_matrix_without_its_partner(lost: str, adapted: Adapted,
 
 def test_inspect_names_a_damaged_description(base: Path, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "full" / "model"
-    save_full_model(folder, load_base(base), AdapterInfo({}, step=7))
+    save_full_model(folder, load_base(base), AdapterInfo(Full(), step=7))
     assert "step" in call_output(capsys, "inspect", folder)
     for damaged, message in (
         ("{", "lora_nlg.json is not JSON"),
@@ -228,7 +230,7 @@ def test_weights_of_another_kind_are_told_by_name(
     pt, peft, full = tmp_path / "x" / "model.pt", tmp_path / "peft", tmp_path / "full"
     write_loralib(pt, extract(adapted("q,v")))
     assert call("convert", run, "--to", "peft", "--out", peft) == 0
-    save_full_model(full / "model", load_base(base), AdapterInfo({}))
+    save_full_model(full / "model", load_base(base), AdapterInfo(Full()))
     merge = "to train on from it: `lora-nlg convert {} --to merged --out DIR{}`, then --init_checkpoint DIR"
     needs_base = " --init_checkpoint BASE"
     train = ["train", "--train_data", tmp_path / "x.jsonl", "--work_dir", tmp_path / "w", "--init_checkpoint"]
@@ -266,7 +268,7 @@ def test_inspect_untrained(base: Path, adapted: Adapted, tmp_path: Path, capsys)
     with torch.no_grad():
         for i in range(2):
             model.get_submodule(f"transformer.h.{i}.attn.c_attn").lora_B.zero_()
-    save_adapter(tmp_path / "new", model, AdapterInfo(targets_of(model, model.config), describe_base(model, base)))
+    save_adapter(tmp_path / "new", model, AdapterInfo(LoRA.of(model), describe_base(model, base)))
     assert "untrained, the model is its base" in call_output(capsys, "inspect", tmp_path / "new")
     save_base(load_base(base), tmp_path / "half", torch.float16)
     assert "tied" in call_output(capsys, "inspect", tmp_path / "half")

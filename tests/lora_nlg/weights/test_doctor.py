@@ -11,7 +11,8 @@ import pytest
 
 from lora_nlg.__main__ import main
 from lora_nlg.commands import doctor
-from lora_nlg.gpt2 import GPT2, targets_of
+from lora_nlg.gpt2 import GPT2
+from lora_nlg.methods import LoRA
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights import AdapterInfo, describe_base, describe_tokenizer, save_adapter
 
@@ -22,7 +23,7 @@ def run(tmp_path: Path, base_folder: Path, adapted: Callable[..., GPT2], vocabul
     model = adapted()
     vocabulary.save(folder / "tokenizer")
     about = describe_tokenizer(vocabulary, folder / "tokenizer")
-    save_adapter(folder, model, AdapterInfo(targets_of(model, model.config), describe_base(model, base), about, step=5))
+    save_adapter(folder, model, AdapterInfo(LoRA.of(model), describe_base(model, base), about, step=5))
     (folder / "metrics.jsonl").write_text('{"loss": 2.5, "ppl": 12.2}\n')
     return folder
 
@@ -36,7 +37,7 @@ def test_a_sound_environment_run_and_corpus(run: Path, tmp_path: Path, capsys) -
     assert "0 problems found" in printed and "FAIL" not in printed
     for part in (
         "ok    LoRA step: loss",
-        "base, adapter and vocabulary fit together (q r=4 scaling 4, v r=4 scaling 4; step 5)",
+        "base, adapter and vocabulary fit together (LoRA on q (r=4, alpha=16, scaling 4), v (r=4, alpha=16, scaling 4); step 5)",
         "metrics: 1 lines; last validation loss 2.5000",
         "valid.jsonl: 1 records, 1 contexts, 2 references",
     ):

@@ -155,7 +155,10 @@ def test_loralib_files_of_every_form(
     again = load_base(base_folder)
     plain = probe_logits(again)
     info = insert(again, from_loralib(checkpoint, alpha=16))
-    assert {name: (spec.r, spec.alpha) for name, spec in info.targets.items()} == {"q": (4, 16.0), "v": (4, 16.0)}
+    assert {name: (spec.r, spec.alpha) for name, spec in info.method.targets.items()} == {
+        "q": (4, 16.0),
+        "v": (4, 16.0),
+    }
     assert torch.equal(probe_logits(again), probe_logits(model))
     assert (probe_logits(again) - plain).abs().max() > 1e-2
     other = load_base(base_folder)
@@ -199,7 +202,7 @@ def test_loralib_reads_the_recorded_adapters_of_the_predecessor(shared_golden: P
     base = load_base(shared_golden / "base.safetensors")
     plain = probe_logits(base)
     info = insert(base, from_loralib(read_loralib(tmp_path / "m.pt"), 128))
-    assert list(info.targets) == ["q", "v"]
+    assert list(info.method.targets) == ["q", "v"]
     assert (probe_logits(base) - plain).abs().max() > 1e-3
     assert all(torch.equal(value, final[name]) for name, value in loralib_tensors(extract(base))[0].items())
 
@@ -215,7 +218,7 @@ def test_loralib_biases(tmp_path: Path, base_folder: Path, adapted: Adapted) -> 
         adapter = from_loralib(read_loralib(tmp_path / "m.pt"), 16)
         assert adapter.bias == bias and len(adapter.biases) == count
         again = load_base(base_folder)
-        assert insert(again, adapter).bias == bias
+        assert insert(again, adapter).method.bias == bias
         assert torch.equal(probe_logits(again), probe_logits(model))
     with pytest.raises(InputError, match="trained biases"):
         write_peft(tmp_path, extract(model, "all"))

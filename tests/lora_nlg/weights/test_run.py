@@ -13,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, lora_targets, targets_of
+from lora_nlg.gpt2 import GPT2, lora_targets
 from lora_nlg.lora import LoRASpec, inject, lora_layers
+from lora_nlg.methods import LoRA
+from lora_nlg.methods.full import Full
 from lora_nlg.tokenizers import Tokenizer
 from lora_nlg.weights import (
     AdapterInfo,
@@ -46,7 +48,7 @@ def run(tmp_path: Path, base: Path, adapted: Adapted, vocabulary: Tokenizer) -> 
     for place, seed in ((folder, 1), (folder / "best", 2)):
         model = adapted(seed=seed)
         info = AdapterInfo(
-            targets_of(model, model.config),
+            LoRA.of(model),
             describe_base(model, base),
             describe_tokenizer(vocabulary, folder / "tokenizer"),
             step=seed,
@@ -119,7 +121,7 @@ def test_full_model_run_and_bare_base(base: Path, tmp_path: Path, logits: Logits
     folder = tmp_path / "full"
     vocabulary.save(folder / "tokenizer")
     model = load_base(base)
-    info = AdapterInfo({}, describe_base(model, base), describe_tokenizer(vocabulary, folder / "tokenizer"), step=9)
+    info = AdapterInfo(Full(), describe_base(model, base), describe_tokenizer(vocabulary, folder / "tokenizer"), step=9)
     with torch.no_grad():
         model.transformer.ln_f.weight.mul_(1.5)
     save_full_model(folder / "model", model, info)
@@ -130,7 +132,7 @@ def test_full_model_run_and_bare_base(base: Path, tmp_path: Path, logits: Logits
         assert loaded.tokenizer.sha256 == vocabulary.sha256
     vocabulary.save(tmp_path / "bare")
     save_base(model, tmp_path / "bare")
-    assert load_run(tmp_path / "bare").info.targets == {}
+    assert load_run(tmp_path / "bare").info.method == Full()
 
 
 def swap(file: Path, change: Callable[[dict[str, Tensor]], None]) -> None:
@@ -174,7 +176,7 @@ def test_a_whole_model_that_was_changed_since(
     folder = tmp_path / "full"
     vocabulary.save(folder / "tokenizer")
     model = load_base(base)
-    save_full_model(folder / "model", model, AdapterInfo({}, describe_base(model, base), None, step=9))
+    save_full_model(folder / "model", model, AdapterInfo(Full(), describe_base(model, base), None, step=9))
     load_run(folder)
     record, config = folder / "model" / "lora_nlg.json", folder / "model" / "config.json"
     if callable(change):
@@ -196,7 +198,7 @@ def test_a_whole_model_of_a_release_before_checksums_loads(
 ) -> None:
     vocabulary.save(tmp_path / "full" / "tokenizer")
     model = load_base(base)
-    save_full_model(tmp_path / "full" / "model", model, AdapterInfo({}, describe_base(model, base), None, step=9))
+    save_full_model(tmp_path / "full" / "model", model, AdapterInfo(Full(), describe_base(model, base), None, step=9))
     record = tmp_path / "full" / "model" / "lora_nlg.json"
     value = json.loads(record.read_text())
     record.write_text(json.dumps({key: value[key] for key in value if key not in ("checksum", "sha256")}))
@@ -233,7 +235,7 @@ def test_another_run_of_the_base_shares_it_and_leaves_the_first_alone(
     run: Path, base: Path, adapted: Adapted, logits: Logits, vocabulary: Tokenizer, tmp_path: Path
 ) -> None:
     model = adapted("k,o:r=2", seed=3)
-    info = AdapterInfo(targets_of(model, model.config), describe_base(model, base), describe_tokenizer(vocabulary, run))
+    info = AdapterInfo(LoRA.of(model), describe_base(model, base), describe_tokenizer(vocabulary, run))
     save_adapter(tmp_path / "other", model, info)
     first = load_run(run, tokenizer=run / "tokenizer")
     before = logits(first.model)
@@ -242,7 +244,7 @@ def test_another_run_of_the_base_shares_it_and_leaves_the_first_alone(
         assert torch.equal(logits(second.model), logits(own)) and torch.equal(logits(first.model), before)
         assert second.model.transformer.wte.weight is first.model.transformer.wte.weight
     # A model that was trained whole is nobody's base.
-    whole = Run(load_base(base), vocabulary, AdapterInfo(targets={}, base=first.info.base))
+    whole = Run(load_base(base), vocabulary, AdapterInfo(Full(), base=first.info.base))
     with torch.no_grad():
         whole.model.transformer.wte.weight.add_(1.0)
     assert torch.equal(logits(load_run(run, before=whole).model), before)
@@ -259,11 +261,11 @@ def test_a_rescaled_update_is_the_update_of_another_alpha(
     with torch.no_grad():
         for layer in lora_layers(model).values():
             layer.lora_B.add_(torch.randn_like(layer.lora_B) * 0.1)
-    run = Run(model.eval(), vocabulary, AdapterInfo(specs, variant=variant))
+    run = Run(model.eval(), vocabulary, AdapterInfo(LoRA(specs, variant)))
     before = logits(model)
     assert rescaled(run, 1.0) is run
     half, none = rescaled(run, 0.5), rescaled(run, 0.0)
-    assert torch.equal(logits(none.model), logits(load_base(base))) and not none.info.targets
+    assert torch.equal(logits(none.model), logits(load_base(base))) and none.info.method == Full()
     for name, layer in lora_layers(model).items():
         halved = lora_layers(half.model)[name].delta_weight()
         if variant == "dora":  # its update is no multiple: m·(W + s·BA)/‖W + s·BA‖ − W, row by row
@@ -274,7 +276,7 @@ def test_a_rescaled_update_is_the_update_of_another_alpha(
             torch.testing.assert_close(halved[rows], expected)
         else:
             torch.testing.assert_close(halved, 0.5 * layer.delta_weight())
-    for name, spec in half.info.targets.items():
+    for name, spec in half.info.method.targets.items():
         assert spec.scaling == pytest.approx(0.5 * specs[name].scaling)
     assert torch.equal(logits(model), before) and not torch.allclose(logits(half.model), before)
 
@@ -283,7 +285,7 @@ def test_what_cannot_be_rescaled(run: Path, base: Path, vocabulary: Tokenizer) -
     with pytest.raises(InputError, match="`scale_factor` must be 0"):
         rescaled(load_run(run), -1.0)
     with pytest.raises(InputError, match="the whole model was trained"):
-        rescaled(Run(load_base(base), vocabulary, AdapterInfo(targets={})), 0.5)
+        rescaled(Run(load_base(base), vocabulary, AdapterInfo(Full())), 0.5)
     adapter = load_run(run)
     with pytest.raises(InputError, match="biases were trained"):
-        rescaled(adapter._replace(info=AdapterInfo(adapter.info.targets, bias="all")), 0.5)
+        rescaled(adapter._replace(info=AdapterInfo(LoRA(adapter.info.method.targets, bias="all"))), 0.5)

@@ -241,8 +241,9 @@ def test_long_curves_are_thinned_and_keep_their_end(tmp_path: Path) -> None:
 def test_the_adapter_tells_method_size_and_scale(tmp_path: Path) -> None:
     """An adapter as `lora-nlg train` leaves it: the report has to read what is really written."""
     torch = pytest.importorskip("torch")
-    from lora_nlg.gpt2 import empty_gpt2, lora_targets, named_config, targets_of
+    from lora_nlg.gpt2 import empty_gpt2, lora_targets, named_config
     from lora_nlg.lora import LoRASpec, inject
+    from lora_nlg.methods import LoRA
     from lora_nlg.weights import AdapterInfo, save_adapter
 
     torch.manual_seed(0)
@@ -250,7 +251,7 @@ def test_the_adapter_tells_method_size_and_scale(tmp_path: Path) -> None:
     model.reset_parameters()
     spec = LoRASpec(4, 32)
     inject(model, lora_targets(model.config, {"q": spec, "v": spec}))
-    save_adapter(tmp_path, model, AdapterInfo(targets_of(model, model.config), None, step=300))
+    save_adapter(tmp_path, model, AdapterInfo(LoRA.of(model), None, step=300))
     write_log(tmp_path)
     assert read_run(tmp_path).parameters == sum(
         parameter.numel() for name, parameter in model.named_parameters() if "lora_" in name

@@ -94,8 +94,7 @@ function rank() {
 function begin(start) {
   const { systems } = start;
   byId("about").textContent = `Version ${start.version}. ` + systems.map((own) => {
-    const targets = Object.entries(own.targets).map(([name, spec]) => `${name}: ${spec}`).join("; ");
-    return `${own.name} (${targets || "trained as a whole"}, step ${own.step})`;
+    return `${own.name} (${own.method}, step ${own.step})`;
   }).join(" · ");
   const second = systems[1] ?? systems[0];
   const beside = systems.length === 1 && second.fixed ? "" : second.name;
