@@ -129,7 +129,7 @@ class LoRA(Method):
         load_lora_state_dict(model, state, self.bias)
 
     def difference(self, model: GPT2) -> str:
-        """In variant, rank, alpha, rule or place. Dropout acts in training alone, and a run may continue with another."""
+        """In variant, rank, alpha, rule or place. Dropout acts in training alone and may be another."""
         if (variant := variant_of(model)) != self.variant:
             return f"variant is {self.variant} there, {variant} here"
         shown = [
@@ -178,6 +178,16 @@ class LoRA(Method):
                     f"{name}: scaling {entry['scaling']} is not {targets[name].scaling}, as r and alpha say"
                 )
         return cls(targets, value["variant"], value["bias"])
+
+    def facts(self) -> dict[str, str]:
+        """Every target's; the variant, unless it is plain LoRA."""
+        variant = {"variant": self.variant} if self.variant != "lora" else {}
+        targets = {
+            f"target {name}": f"r={spec.r} alpha={spec.alpha:g} ({spec.rule}), scaling {spec.scaling:g}, "
+            f"dropout {spec.dropout:g}"
+            for name, spec in self.targets.items()
+        }
+        return {**variant, **targets, "bias": self.bias}
 
     def __str__(self) -> str:
         """With rank and scaling of every target."""
