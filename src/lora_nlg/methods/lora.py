@@ -129,7 +129,7 @@ class LoRA(Method):
         load_lora_state_dict(model, state, self.bias)
 
     def difference(self, model: GPT2) -> str:
-        """In variant, rank, alpha, rule or place. Dropout acts in training alone and may be another."""
+        """In variant, rank, alpha, rule or place. Dropout acts in training alone: a run may continue with another."""
         if (variant := variant_of(model)) != self.variant:
             return f"variant is {self.variant} there, {variant} here"
         shown = [
@@ -187,7 +187,7 @@ class LoRA(Method):
             f"dropout {spec.dropout:g}"
             for name, spec in self.targets.items()
         }
-        return {**variant, **targets, "bias": self.bias}
+        return {"method": self.title, **variant, **targets, "bias": self.bias}
 
     def __str__(self) -> str:
         """With rank and scaling of every target."""

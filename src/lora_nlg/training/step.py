@@ -120,7 +120,7 @@ def prepare_precision(model: nn.Module, dtype: str) -> None:
 def precision(model: nn.Module, dtype: str, device: torch.device) -> AbstractContextManager[object]:
     """The context a forward pass of this model runs in: autocast where operands of several types meet.
 
-    With a frozen base in the type computed in, only an adapted layer's own parameters are of another, and it casts them.
+    With a frozen base in the type computed in, only an adapted layer's own parameters are of another, which it casts.
     On CUDA autocast would only add its own casts then, around each layer norm; on the CPU it chooses kernels.
     """
     casting = {

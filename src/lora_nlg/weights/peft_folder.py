@@ -108,8 +108,7 @@ def describe_peft(folder: str | Path) -> Description:
         facts = {**method.facts(), "parameters": f"{sum(value.numel() for value in state.values()):,}"}
         return Description(facts, None, str(read_json(folder / CONFIG).get("base_model_name_or_path") or ""))
     adapter, base = read_peft(folder)
-    facts = {**LoRA(adapter.specs()).facts()}
-    del facts["bias"]  # always none: others are refused
+    facts = {name: fact for name, fact in LoRA(adapter.specs()).facts().items() if name.startswith("target ")}
     if is_pissa(folder):
         facts["start"] = "PiSSA: the update is relative to the base without its principal part"
     return Description(facts, _shape(adapter), base)
