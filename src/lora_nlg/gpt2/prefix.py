@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lora_nlg.errors import InputError
 from lora_nlg.gpt2.config import GPT2Config
 
 if TYPE_CHECKING:
-    from lora_nlg.gpt2.model import Block, Transformer
+    from lora_nlg.gpt2.model import GPT2, Block, Transformer
 
 
 class Prefix(nn.Module, ABC):
@@ -126,7 +127,8 @@ class HiddenPrefix(Prefix):
     def forward(self, transformer: Transformer) -> Tensor:
         """See `Prefix.forward`."""
         hidden = self.hidden.to(transformer.wpe.weight.dtype)
-        return torch.stack([_keys_values(block, x) for block, x in zip(transformer.h, hidden, strict=True)])
+        blocks = zip(transformer.h, hidden, strict=True)
+        return torch.stack([_keys_values(block, x) for block, x in blocks])  # type: ignore[arg-type]
 
 
 class PromptPrefix(Prefix):
@@ -151,6 +153,24 @@ class PromptPrefix(Prefix):
         return run_alone(transformer, self.embedding)[1]
 
 
+def stand_before(model: GPT2, prefix: Prefix) -> None:
+    """Put a prefix before every sequence of a model.
+
+    Raises:
+        InputError: it leaves no position for text.
+    """
+    if prefix.length >= model.config.n_positions:
+        raise InputError(
+            f"{prefix.length} positions before the text leave none of the model's {model.config.n_positions} for it"
+        )
+    model.prefix = prefix
+
+
+def random_tokens(config: GPT2Config, count: int) -> list[int]:
+    """Ids drawn from the whole vocabulary by torch's random numbers."""
+    return [int(token) for token in torch.randint(config.vocab_size, (count,), device="cpu")]
+
+
 def run_alone(transformer: Transformer, embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Send l rows through the blocks at positions 0 … l−1, with nothing before or after them.
 
@@ -167,7 +187,7 @@ def run_alone(transformer: Transformer, embeddings: Tensor) -> tuple[Tensor, Ten
     entering, made = [], []
     for layer, block in enumerate(transformer.h):
         entering.append(x)
-        made.append(_keys_values(block, x))
+        made.append(_keys_values(block, x))  # type: ignore[arg-type]
         if layer < len(transformer.h) - 1:
             x = block(x, layer, attention)
     return torch.stack(entering), torch.stack(made)
