@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2.targets import LAYERS
 
@@ -212,6 +214,24 @@ def check_modules(held: Collection[str], is_adapted: Callable[[str], bool], sour
     possible += [f"transformer.h.{block}.{leaf}" for block in blocks for leaf in ("attn.c_attn", *LAYERS.values())]
     if absent := [module for module in possible if module not in held and is_adapted(module)]:
         raise InputError(f"{source} lacks {absent[0]}, which its target_modules name")
+
+
+def module_tensors(tensors: Mapping[str, Tensor], leaves: Sequence[str], source: str) -> dict[str, list[Tensor]]:
+    """The tensors of a PEFT file by module of the base: for each the leaves asked for, in their order.
+
+    Raises:
+        InputError: another name, or a module that lacks one of them.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        module, _, leaf = name.removeprefix(PREFIX).rpartition(".")
+        if not name.startswith(PREFIX) or leaf not in leaves:
+            raise InputError(f"{source}: {name} is no tensor of such an adapter")
+        found.setdefault(module, {})[leaf] = tensor
+    for module, own in found.items():
+        if absent := [leaf for leaf in leaves if leaf not in own]:
+            raise InputError(f"{source}: {absent[0]} of {module} is missing")
+    return {module: [own[leaf] for leaf in leaves] for module, own in found.items()}
 
 
 def shown(value: Any) -> str:

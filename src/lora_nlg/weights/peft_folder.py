@@ -128,12 +128,12 @@ def _shape(adapter: LowRank) -> tuple[int, int] | None:
 def _kind(folder: Path) -> str:
     config = read_json(folder / CONFIG)
     kind = config.get("peft_type") if isinstance(config, dict) else None
-    if kind != OPTIONS.peft_type and kind not in KINDS:
+    if not isinstance(kind, str) or kind not in (OPTIONS.peft_type, *KINDS):
         known = ", ".join([OPTIONS.peft_type, *KINDS])
         raise InputError(
             f"{folder / CONFIG} is a PEFT adapter of type {kind}; those that have a counterpart are {known}"
         )
-    return str(kind)
+    return kind
 
 
 def _read(folder: Path) -> tuple[Method, dict[str, Tensor]]:
