@@ -110,8 +110,8 @@ class Method:
         with torch.device("meta"):
             model = GPT2(config)
             self.put_into(model, initialise=False)
-        parameters = dict(model.named_parameters())
-        return sum(parameters[name].numel() for name in self.trained(model))
+        trained = self.trained(model)  # of a variant, buffers too
+        return sum(parameter.numel() for name, parameter in model.named_parameters() if name in trained)
 
     @property
     def keeps_base(self) -> bool:
