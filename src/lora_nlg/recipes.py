@@ -25,7 +25,7 @@ DEFAULT = "default"
 """The variant that is none: the file's own values."""
 METHODS = "methods"
 """The file of the methods' presets."""
-PRESET = {"title": str, "published": str, "train": dict, "grid": list}
+PRESET = {"title": str, "published": list, "train": dict, "grid": list}
 """What a preset holds, beside overlays for models: what it is called, the published rows of the same method, the flags
 that choose and size it, and the learning rates tried."""
 _PLACE = Path("scripts", "recipes")

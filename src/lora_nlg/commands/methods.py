@@ -50,8 +50,10 @@ def main(argv: Sequence[str]) -> int:
     arguments: MethodsArguments = parsed.groups[0]
     config = arguments.config()
     if arguments.presets is None:
-        listed = [{"name": name, "title": one.title, **_counts(_set(one, parsed.groups), config)}
-                  for name, one in METHODS.items()]
+        listed = [
+            {"name": name, "title": one.title, **_counts(_set(one, parsed.groups), config)}
+            for name, one in METHODS.items()
+        ]
     else:
         listed = list(_presets(arguments.presets, arguments.model_card, config))
     base = arguments.model_card or f"{config.n_layer} layers of {config.n_embd}"
