@@ -53,6 +53,8 @@ if [ ! -e "$ROOT/data/test.jsonl" ]; then # what is decoded: TEST contexts, or a
   mv "$ROOT/data/.test.$$" "$ROOT/data/test.jsonl"
 fi
 
+lora-nlg methods --presets "$CORPUS" ${MODEL:+--model_card "$MODEL"} --init_checkpoint "$BASE" --json "$ROOT/methods.json"
+
 # part FOLDER COMMAND …: runs a part's command, unless it is done or another process is at it, which `left` counts.
 part() {
   local folder=$1 status=0
@@ -116,7 +118,6 @@ while ((left)); do
   if ((left)); then sleep 5; fi
 done
 
-lora-nlg methods --presets "$CORPUS" ${MODEL:+--model_card "$MODEL"} --init_checkpoint "$BASE" --json "$ROOT/methods.json"
 shown nlg-score methods "$ROOT" --corpus "$CORPUS"
 runs=$(ls -d "$ROOT"/*/seed-*/done | xargs -n 1 dirname)
 shown nlg-score report $runs --data "$ROOT/data/test.jsonl" --suite "$CORPUS" --out "$ROOT/report.html"

@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _presets(corpus: str, model: str | None, config: GPT2Config) -> Iterator[dict[str, Any]]:
     for name, preset in load_methods(model)["presets"].items():
-        flags = {key: value for key, value in load_recipe(corpus, "paper", model, name)["train"].items()}
+        flags = dict(load_recipe(corpus, "paper", model, name)["train"])
         method = method_named(flags.pop("method"))
         own = {key: value for key, value in flags.items() if key in _fields(method)}
         settings = parse_arguments("methods", "", as_flags(own), *METHOD_SETTINGS).groups

@@ -155,8 +155,8 @@ def _build_trainer(
         pack_frozen(model)
     model.transformer.gradient_checkpointing = run.gradient_checkpointing
     if run.compile:
-        # The lengths differ from batch to batch; compiled with the model, attention would be compiled anew for each. Not
-        # a decorator, whose import of the compiler would double the time that every command takes to start.
+        # The lengths differ from batch to batch; compiled with the model, attention would be compiled anew for each.
+        # Not a decorator: it imports the compiler, which would double the time that every command takes to start.
         FlatAttention.__call__ = torch.compiler.disable(FlatAttention.__call__)  # type: ignore[method-assign]
         model.transformer.compile(dynamic=True)
 

@@ -1,4 +1,4 @@
-"""Tuning methods compared: one table (Markdown, CSV) and a plot of score over parameters, from scripts/methods.sh's runs.
+"""Tuning methods compared: a table (Markdown, CSV) and a plot of score over parameters, from scripts/methods.sh's runs.
 
 A row a method, mean ± standard deviation over seeds; `*` where it differs from LoRA (paired bootstrap over segments,
 pooled over seeds, corrected for all comparisons of the table by Holm's method, p < 0.05). Published rows stand beneath.
@@ -68,7 +68,7 @@ def notes(methods: Sequence[Compared]) -> list[str]:
     said = ["± is the standard deviation over seeds."]
     if any(one.name == REFERENCE for one in methods):
         said.append(
-            f"\\* differs from LoRA: paired bootstrap over segments, pooled over seeds, corrected for all comparisons of "
+            "\\* differs from LoRA: paired bootstrap over segments, pooled over seeds, corrected for all comparisons of "
             f"the table (Holm), p < {SIGNIFICANT}."
         )
     if any(one.rate_is_at_the_edge for one in methods):
@@ -95,9 +95,10 @@ def csv_text(base: str, methods: Sequence[Compared], columns: Sequence[str]) -> 
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     parts = ("", " sd", " low", " high", " p")
+    headings = [f"{column}{part}" for column in columns for part in parts]
     writer.writerow([
-        "method", "title", "base", "trained", "kept", "lr", "seeds", *(f"{column}{part}" for column in columns for part in parts),
-        "seconds_a_step", "peak_memory_mib", "bytes_on_disk",
+        "method", "title", "base", "trained", "kept", "lr", "seeds", *headings, "seconds_a_step", "peak_memory_mib",
+        "bytes_on_disk",
     ])  # fmt: skip
     for one in methods:
         scores = [one.scores[column] for column in columns]
