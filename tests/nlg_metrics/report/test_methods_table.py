@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.nlg_metrics.report.conftest import AREAS, e2e_records, write_lines
 
 from nlg_metrics.commands.methods import main
 from nlg_metrics.errors import InputError
 from nlg_metrics.report.methods import best_rate, read_methods, score_methods, tried_rates
 from nlg_metrics.report.published import PUBLISHED
-from tests.nlg_metrics.report.conftest import AREAS, e2e_records, write_lines
 
 METHODS = [
     {"name": "full", "title": "full fine-tuning", "published": ["full"], "trained": 4000, "kept": 4000},
