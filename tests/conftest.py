@@ -56,6 +56,12 @@ def shared_golden() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_methods() -> Path:
+    """Recordings of tuning methods on the small base in `shared_golden`."""
+    return _shared("reference/methods")
+
+
+@pytest.fixture(scope="session")
 def shared_metrics() -> Path:
     """Recorded official scores and probes of the metric tools."""
     return _shared("reference/metrics")

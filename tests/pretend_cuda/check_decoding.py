@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import pretend_cuda
-from lora_nlg.decoding import BeamSettings, beam_search_penalties
+from lora_nlg.decoding import BeamSettings, SamplingSettings, beam_search_penalties, sample
 from lora_nlg.decoding.graph_search import MOST_PLACES, GraphSearch, places_that_fit
-from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2
+from lora_nlg.gpt2 import GPT2, Bottleneck, GPT2Config, KeyValuePrefix, PromptPrefix, empty_gpt2
 from lora_nlg.gpt2.inference import InferenceGPT2
 
 PENALTIES = [0.8, 0.0]
@@ -21,12 +21,19 @@ SETTINGS = {
 }
 
 
-def random_model(device: str) -> GPT2:
+def random_model(device: str, tuned: str = "") -> GPT2:
     torch.manual_seed(0)
     model = empty_gpt2(GPT2Config(vocab_size=40, n_positions=64, n_embd=16, n_layer=2, n_head=2))
     model.reset_parameters()
     with torch.no_grad():
         model.transformer.wte.weight.mul_(20)
+    if tuned == "prefix":
+        model.prefix = KeyValuePrefix.random(model.config, 5)
+    if tuned == "prompt":
+        model.prefix = PromptPrefix.of_tokens(model.transformer, [3, 9, 27])
+    if tuned == "bottlenecks":
+        for block in model.transformer.h:
+            block.after_mlp, block.after_block = Bottleneck(16, 3), Bottleneck(16, 3, "gelu", layer_norm=1e-5)
     return model.to(device).eval()
 
 
@@ -35,12 +42,17 @@ def prompts_of(count: int) -> list[list[int]]:
     return [[draw.randrange(2, 40) for _ in range(draw.randint(1, 12))] for _ in range(count)]
 
 
-@pytest.mark.parametrize("graphs", [True, False])
-@pytest.mark.parametrize("name", SETTINGS)
-def test_gives_the_cpus_answers(name: str, graphs: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "graphs", "tuned"),
+    [
+        *((name, graphs, "") for name in SETTINGS for graphs in (True, False)),
+        *(("lora", True, tuned) for tuned in ("prefix", "prompt", "bottlenecks")),
+    ],
+)
+def test_gives_the_cpus_answers(name: str, graphs: bool, tuned: str) -> None:
     settings, prompts = SETTINGS[name], prompts_of(30)
-    expected = dict(beam_search_penalties(InferenceGPT2(random_model("cpu")), prompts, settings, PENALTIES))
-    on_cuda = InferenceGPT2(random_model("cuda"))
+    expected = dict(beam_search_penalties(InferenceGPT2(random_model("cpu", tuned)), prompts, settings, PENALTIES))
+    on_cuda = InferenceGPT2(random_model("cuda", tuned))
     found = dict(beam_search_penalties(on_cuda, prompts, settings, PENALTIES, 8, graphs))
     assert sorted(found) == sorted(expected)
     for index, rankings in expected.items():
@@ -48,6 +60,16 @@ def test_gives_the_cpus_answers(name: str, graphs: bool) -> None:
             assert [h.tokens for h in ranking] == [h.tokens for h in expected_ranking]
             for one, other in zip(ranking, expected_ranking, strict=True):
                 assert one.score == pytest.approx(other.score, rel=1e-6, abs=1e-5)
+
+
+def test_samples_behind_a_prefix_are_the_cpus() -> None:
+    settings, prompts = BeamSettings((0,), eval_len=8, n_best=3), prompts_of(6)
+    here, there = (
+        dict(sample(InferenceGPT2(random_model(device, "prefix")), prompts, settings, SamplingSettings(), 4))
+        for device in ("cpu", "cuda")
+    )
+    for index, expected in here.items():
+        assert [h.tokens for h in there[index]] == [h.tokens for h in expected]
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -94,8 +94,11 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
         logging.getLogger("lora_nlg").setLevel(logging.ERROR)
     folder = Path(run.work_dir)
     model, tokenizer, info = _load_base(arguments)
-    train, train_sha256 = _read(data.train_data, tokenizer, data)
-    valid, valid_sha256 = _read(data.valid_data, tokenizer, data) if data.valid_data else ([], "none")
+    window = info.method.window(model.config)
+    if data.seq_len > window:
+        log.info("%s leaves %d positions for text; longer examples lose their end", info.method, window)
+    train, train_sha256 = _read(data.train_data, tokenizer, data, window)
+    valid, valid_sha256 = _read(data.valid_data, tokenizer, data, window) if data.valid_data else ([], "none")
     valid = valid[: data.valid_examples or None]
     hashes = {"train_data (sha256)": train_sha256, "valid_data (sha256)": valid_sha256}
     trainer = _build_trainer(arguments, model, tokenizer, info, train, valid, hashes, world)
@@ -122,9 +125,9 @@ def _fit(trainer: Trainer, arguments: Arguments, yaml: str, tokenizer: Tokenizer
     return outcome.exit_code
 
 
-def _read(path: str, tokenizer: Tokenizer, data: DataArguments) -> tuple[list[Example], str]:
+def _read(path: str, tokenizer: Tokenizer, data: DataArguments, window: int) -> tuple[list[Example], str]:
     """The examples of a prepared file, and the SHA-256 of what they were read from."""
-    return read_hashed(path, lambda: read_examples(path, tokenizer, data.seq_len, data.obj))
+    return read_hashed(path, lambda: read_examples(path, tokenizer, min(data.seq_len, window), data.obj))
 
 
 def _build_trainer(

@@ -35,7 +35,7 @@ def beam_search(
 
     Args:
         model: the model, laid out for inference.
-        prompts: token ids; none empty, none longer than the model's positions less `eval_len`.
+        prompts: token ids; none empty, none longer than the model's `window` less `eval_len`.
         settings: of the search.
         batch_size: contexts at work at a time. The answers don't depend on it. Default: 32 on the CPU, on CUDA what
             its memory holds.
@@ -93,7 +93,7 @@ def check_prompts(
     Raises:
         InputError: a prompt that is empty, too long or of other ids than the model's; settings that leave it no room.
     """
-    V, window = model.config.vocab_size, model.config.n_positions
+    V, window = model.config.vocab_size, model.window
     if batch_size is not None and batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1, got {batch_size}")
     if settings.eval_len >= window:

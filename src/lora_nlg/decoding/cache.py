@@ -11,7 +11,11 @@ When beams are ranked anew, rows of booleans are gathered and keys and values st
 context are the queries of one attention over its slots. Beams of one context soon share all but their last tokens,
 so slots fall free about as fast as they are taken, and their number stays near P + generated tokens.
 
-Shapes: C places for contexts, the first A of them in use; n beams; S slots; T rows of the stream.
+A prefix has no slots: it is there once for all contexts (`SharedPrefix`), and its scores join those of a context's
+slots in one softmax.
+
+Shapes: C places for contexts, the first A of them in use; n beams; S slots; T rows of the stream; l positions of a
+prefix.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lora_nlg.gpt2.config import GPT2Config
+from lora_nlg.gpt2.inference import FrozenLinear
 
 GROWTH = 64  # slots added when a context runs out of them
 SLOT_MULTIPLE = 32  # slots attended to are a multiple of this: whole vectors, and no product too small for a kernel
@@ -51,6 +56,8 @@ class BeamCache:
         self.ancestors = torch.zeros(places, beam, slots, dtype=torch.bool, device=device)
         self.slots = torch.zeros(places, beam, dtype=torch.long, device=device)
         self.used = 0  # slots beyond this one are free in all places
+        self._prefix: Tensor | None = None
+        self._shared: list[SharedPrefix] = []
 
     @property
     def n_slots(self) -> int:
@@ -90,11 +97,46 @@ class BeamCache:
         self.ancestors[:A] = ancestors.scatter(2, free[..., None], True)
         self.used = int(self.ancestors[:A].any(0).any(0).nonzero().max()) + 1
 
+    def shared(self, prefix: Tensor, layer: int) -> SharedPrefix:
+        """A model's prefix, (L, 2, l, D), laid out for one layer; all layers are when it is first seen."""
+        if self._prefix is not prefix:
+            self._prefix, self._shared = prefix, [SharedPrefix(own, self.n_head) for own in prefix]
+        return self._shared[layer]
+
     def _grow_to(self, slots: int) -> None:
         if slots > self.n_slots:
             added = -(-(slots - self.n_slots) // GROWTH) * GROWTH
             self.keys_values = F.pad(self.keys_values, (0, 0, 0, added))
             self.ancestors = F.pad(self.ancestors, (0, added))
+
+
+class SharedPrefix:
+    """A layer's prefix for rows of any contexts, as two more frozen products of the model.
+
+    All heads' keys lie in one weight (H·l, D), each where its own head's columns are and zero elsewhere, and so do
+    the values. That multiplies H times more than is needed of a few positions, and a row's result has the same bits
+    whatever contexts it is computed with, which products of one head's rows at a time would not promise.
+
+    Args:
+        keys_values: shape (2, l, D).
+        n_head: number of heads H.
+    """
+
+    def __init__(self, keys_values: Tensor, n_head: int) -> None:
+        _, self.length, D = keys_values.shape
+        spread = keys_values.new_zeros(2, n_head, self.length, n_head, D // n_head)
+        for head, own in enumerate(keys_values.view(2, self.length, n_head, -1).unbind(2)):
+            spread[:, head, :, head] = own
+        keys, values = spread.view(2, n_head * self.length, D)
+        self.keys, self.values = FrozenLinear(keys, None), FrozenLinear(values.t().contiguous(), None)
+
+    def scores(self, q: Tensor) -> Tensor:
+        """Products of queries with the keys, head by head: (N, D) -> (N, H * l)."""
+        return self.keys(q)
+
+    def mix(self, probabilities: Tensor) -> Tensor:
+        """Sums of the values, head by head: (N, H * l) -> (N, D)."""
+        return self.values(probabilities)
 
 
 class CachedAttention:
@@ -110,6 +152,7 @@ class CachedAttention:
     """
 
     def __init__(self, cache: BeamCache, active: int, rows: Tensor, prompts: Sequence[tuple[int, int]]) -> None:
+        self.prefix: Tensor | None = None
         self.cache, self.active, self.rows, self.prompts = cache, active, rows, prompts
         self.n_attended = -(-cache.used // SLOT_MULTIPLE) * SLOT_MULTIPLE
         n, S, H = cache.slots.shape[1], cache.n_slots, cache.n_head
@@ -136,11 +179,22 @@ class CachedAttention:
         start = R
         for _, length in self.prompts:
             # One prompt at a time: its result must not depend on the length of its neighbours.
-            q, k, v = qkv[start : start + length].view(length, 3, n_head, -1).permute(1, 2, 0, 3).unsqueeze(1)
-            attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (1, H, P, D/H)
-            parts.append(attended[0].transpose(0, 1).reshape(length, D))
+            parts.append(self._prompt(layer, qkv[start : start + length], n_head))
             start += length
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _prompt(self, layer: int, qkv: Tensor, n_head: int) -> Tensor:
+        """(P, 3*D) -> (P, D): a prompt attends to itself."""
+        P = len(qkv)
+        q, k, v = qkv.view(P, 3, n_head, -1).permute(1, 2, 0, 3).unsqueeze(1)  # each (1, H, P, D/H)
+        if self.prefix is None:
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            before = self.prefix[layer].view(2, 1, -1, n_head, q.shape[-1]).transpose(2, 3)  # (2, 1, H, l, D/H)
+            k, v = torch.cat([before[0], k], 2), torch.cat([before[1], v], 2)
+            mask = torch.ones(P, k.shape[2], dtype=torch.bool, device=q.device).tril_(k.shape[2] - P)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return out[0].transpose(0, 1).reshape(P, -1)
 
     def _beams(self, layer: int, q: Tensor) -> Tensor:
         """(R, D) -> (R, D): the beams of each context attend to its slots."""
@@ -150,6 +204,9 @@ class CachedAttention:
             q = q.new_zeros(A * n, D).index_copy_(0, self.rows, q)
         q = q.view(A, n, H, -1).transpose(1, 2)  # (A, H, n, D/H)
         k, v = self.cache.keys_values[layer, :, :A, :, :S]  # each (A, H, S, D/H)
+        if self.prefix is not None:
+            out = self._beams_and_prefix(self.cache.shared(self.prefix, layer), q, k, v)
+            return out if self.is_full else out.index_select(0, self.rows)
         if q.is_cuda:
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
         else:
@@ -159,3 +216,17 @@ class CachedAttention:
             out = torch.matmul(scores.softmax(-1), v)
         out = out.transpose(1, 2).reshape(A * n, D)
         return out if self.is_full else out.index_select(0, self.rows)
+
+    def _beams_and_prefix(self, shared: SharedPrefix, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention to slots and prefix; (A, H, n, D/H), twice (A, H, S, D/H) -> (A * n, D)."""
+        (A, H, n, _), S, end = q.shape, k.shape[2], k.shape[2] + shared.length
+        q = q * (1 / math.sqrt(q.shape[-1]))
+        of_prefix = shared.scores(q.transpose(1, 2).reshape(A * n, -1))
+        # The prefix behind the slots, in whole vectors too: its place in a sum doesn't depend on how many slots are.
+        scores = q.new_empty(A, H, n, -(-end // SLOT_MULTIPLE) * SLOT_MULTIPLE)
+        torch.add(torch.matmul(q, k.transpose(-1, -2)), self.mask, out=scores[..., :S])
+        scores[..., S:end] = of_prefix.view(A, n, H, -1).transpose(1, 2)
+        scores[..., end:] = float("-inf")
+        p = scores.softmax(-1)
+        out = torch.matmul(p[..., :S], v).transpose(1, 2).reshape(A * n, -1)
+        return out.add_(shared.mix(p[..., S:end].transpose(1, 2).reshape(A * n, -1)))

@@ -59,7 +59,7 @@ class Decoder:
         settings: of the search; `end_ids` None means the tokenizer's.
         batch_size: contexts at work at a time. Default: 32 on the CPU, on CUDA what its memory holds.
         seq_len: tokens of prompt and answer together, at most; a longer prompt keeps its last tokens. The model's
-            positions if they are fewer. Default: 512.
+            window if that is shorter. Default: 512.
         dtype: of the model's body: fp32, bf16 or fp16. Default: fp32.
         sampling: draw `settings.n_best` samples of each context instead of searching. Default: None, search.
         share: a decoder of the same base, whose laid-out weights are used where they are the same. Default: None.
@@ -91,11 +91,11 @@ class Decoder:
             self.settings = replace(settings, end_ids=tokenizer.end_ids)
         self.batch_size, self.cuda_graph = batch_size, cuda_graph
         self.sampling = sampling
-        self.longest_prompt = min(seq_len, model.config.n_positions) - settings.eval_len
+        self.longest_prompt = min(seq_len, self.model.window) - settings.eval_len
         if self.longest_prompt < 1:
             raise InputError(
                 f"`eval_len` {settings.eval_len} leaves no room for a context in `seq_len` {seq_len} "
-                f"(the model has {model.config.n_positions} positions)"
+                f"(the model has {self.model.window} positions)"
             )
 
     def fingerprint(self, length_penalty: float | None = None) -> str:

@@ -6,7 +6,8 @@ beams that are not there have the sum −inf, are nobody's parents, and their sl
 place none of whose beams live stands still.
 
 A prompt but for its last token is put into the cache by a forward pass of its own; its last token is the newest token
-of its first beam. Slots and ancestors are those of cache.py.
+of its first beam. Slots and ancestors are those of cache.py. A prefix lies in the first l slots of each place, for
+good: fused attention takes one block of keys a place, and to join a shared one would copy them all at every step.
 
 Shapes: C places for contexts, the first A of them at work; n beams; S slots of the C that there are, the first ones
 attended to; K candidates; W width of the history; L layers; D width of the model.
@@ -63,13 +64,18 @@ class FixedStep:
     def __init__(self, model: InferenceGPT2, settings: BeamSettings, places: int, slots: int, longest: int) -> None:
         self.model, self.settings, self.device = model, settings, model.device
         n, device, config = settings.beam, model.device, model.config
+        self.in_prefix = first = model.prefix_length
         self.n_slots = round_up(slots)
         # Zeros rather than whatever memory held: a masked slot's value is still multiplied by zero.
         shape = (config.n_layer, places, self.n_slots, 2 * config.n_embd)
         self.keys_values = torch.zeros(shape, dtype=model.dtype, device=device)
+        if model.prefix is not None:
+            self.keys_values[:, :, :first] = model.prefix.transpose(1, 2).flatten(2)[:, None]
         self.ancestors = torch.zeros(places, n, self.n_slots, dtype=torch.bool, device=device)
-        self.ancestors[:, :, :n] = torch.eye(n, dtype=torch.bool, device=device)  # every row attends to something
-        self.slots = torch.arange(n, device=device).repeat(places, 1)
+        self.ancestors[:, :, :first] = True
+        own = torch.eye(n, dtype=torch.bool, device=device)  # every row attends to something
+        self.ancestors[:, :, first : first + n] = own
+        self.slots = torch.arange(first, first + n, device=device).repeat(places, 1)
         self.newest = torch.zeros(places, n, dtype=torch.long, device=device)
         self.position = torch.zeros(places, dtype=torch.long, device=device)  # of the newest tokens
         self.sums = torch.full((places, n), float("-inf"), device=device)
@@ -93,7 +99,7 @@ class FixedStep:
         last = np.array([prompt[-1] for prompt in prompts])
         tokens = np.array([token for prompt in prompts for token in prompt[:-1]], dtype=np.int64)
         positions = np.arange(before.sum()) - np.repeat(before.cumsum() - before, before)
-        targets = positions + np.repeat(np.array(places) * self.n_slots, before)
+        targets = positions + np.repeat(np.array(places) * self.n_slots + self.in_prefix, before)
         parts = [np.array(places), before, last, tokens, positions, targets]
         if self.counts_prompt:
             parts.append(np.zeros(m * self.history.shape[2], dtype=np.int64))
@@ -107,8 +113,9 @@ class FixedStep:
             attention = _PromptAttention(self.keys_values, targets_there, lengths)
             self.model.forward(stream, positions_there, attention)
         slot = torch.arange(self.n_slots, device=self.device)
-        slots = position[:, None] + torch.arange(n, device=self.device)  # (m, n)
-        ancestors = (slot < position[:, None, None]) | (slot == slots[..., None])
+        first = position[:, None] + self.in_prefix
+        slots = first + torch.arange(n, device=self.device)  # (m, n)
+        ancestors = (slot < first[..., None]) | (slot == slots[..., None])
         self.ancestors.index_copy_(0, at, ancestors)
         self.slots.index_copy_(0, at, slots)
         self.newest.index_copy_(0, at, newest[:, None].expand(m, n).contiguous())
@@ -172,6 +179,8 @@ class FixedStep:
         ancestors = self.ancestors[:A, :, :S].gather(1, beams.parents[..., None].expand(-1, -1, S))
         # Of dead beams nothing is left: past the slots in use, no row holds anything.
         ancestors &= beams.alive[..., None]
+        if self.in_prefix:
+            ancestors[..., : self.in_prefix] = True
         taken = ancestors.any(1)  # (A, S)
         slots = torch.searchsorted((~taken).cumsum(1, dtype=torch.int32), self.ordinals[:A])  # the j-th free one
         self.ancestors[:A, :, :S] = ancestors.scatter_(2, slots[..., None], True)
@@ -202,6 +211,7 @@ class _BeamAttention:
     """
 
     def __init__(self, keys_values: Tensor, slots: Tensor, ancestors: Tensor) -> None:
+        self.prefix: Tensor | None = None  # which lies in the cache
         self.keys_values = keys_values
         self.A, self.n, self.S = ancestors.shape
         first = torch.arange(self.A, device=slots.device)[:, None] * keys_values.shape[2]
@@ -230,6 +240,7 @@ class _PromptAttention:
     """
 
     def __init__(self, keys_values: Tensor, targets: Tensor, lengths: Sequence[int]) -> None:
+        self.prefix: Tensor | None = None
         self.keys_values, self.targets = keys_values, targets
         self.packed = FlatAttention(lengths, targets.device)
 
@@ -237,5 +248,6 @@ class _PromptAttention:
         """(T, 3*D) -> (T, D); see `lora_nlg.gpt2.Attention`."""
         D = qkv.shape[1] // 3
         self.keys_values[layer].view(-1, 2 * D).index_copy_(0, self.targets, qkv[:, D:])
+        self.packed.prefix = self.prefix
         with sdpa_kernel([SDPBackend.FLASH_ATTENTION, *KERNELS]):
             return self.packed(layer, qkv, n_head)

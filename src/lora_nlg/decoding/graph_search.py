@@ -34,7 +34,7 @@ ADMITTED = 8  # prompts are taken in when one place in so many is free: a pass o
 def places_that_fit(model: InferenceGPT2, settings: BeamSettings, longest: int) -> int:
     """Contexts at work at a time that take at most half of the device's free memory, up to `MOST_PLACES`."""
     config, n = model.config, settings.beam
-    slots = round_up(longest + settings.eval_len + 2 * n)
+    slots = round_up(model.prefix_length + longest + settings.eval_len + 2 * n)
     cache = config.n_layer * slots * 2 * config.n_embd * torch.finfo(model.dtype).bits // 8
     rows = n * 4 * (3 * config.vocab_size + 16 * config.n_embd)  # logits and what is made of them
     free = torch.cuda.mem_get_info(model.device)[0]
@@ -119,14 +119,17 @@ class GraphSearch:
         # Longest first: the cache has its final size from the start. Taken from the end.
         self.waiting = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), -i))
         longest = len(prompts[self.waiting[-1]])
-        self.step = FixedStep(model, settings, places, longest + settings.eval_len + 2 * settings.beam, longest)
+        self.in_prefix = model.prefix_length
+        slots = self.in_prefix + longest + settings.eval_len + 2 * settings.beam
+        self.step = FixedStep(model, settings, places, slots, longest)
         self.on_cuda = model.device.type == "cuda"
         self.graphs = StepGraphs(self.step, graphs and self.on_cuda)
         self.record = SearchRecord(settings, penalties, places)
         self.first_sums = np.full(settings.beam, -np.inf, dtype=np.float32)
         self.first_sums[0] = 0.0
         self.active = places  # places that a step computes, A
-        self.used = np.full(places, settings.beam)  # slots in use at each place after all steps launched, at most
+        # Slots in use at each place after all steps launched, at most.
+        self.used = np.full(places, self.in_prefix + settings.beam)
         self.launched = 0
         self.buffers = [torch.zeros(self.step.packed.shape, dtype=torch.int32) for _ in range(2)]
         if self.on_cuda:
@@ -183,7 +186,7 @@ class GraphSearch:
         prompts = [self.prompts[index] for index in new]
         for place, index, prompt in zip(places, new, prompts, strict=True):
             self.record.admit(place, index, self.first_sums)
-            self.used[place] = len(prompt) - 1 + self.settings.beam
+            self.used[place] = self.in_prefix + len(prompt) - 1 + self.settings.beam
         if (needed := int(self.used.max())) > self.step.n_slots:
             self._grow(needed)
         self.step.admit(places, prompts)
@@ -205,8 +208,8 @@ class GraphSearch:
             arrived = torch.cuda.Event() if self.on_cuda else None
             if arrived:
                 arrived.record()
-        # Who was nobody's in this step now holds one slot a beam, the first ones.
-        self.used[:A] = np.where(self.record.index[:A] < 0, n, self.used[:A] + n)
+        # Who was nobody's in this step now holds one slot a beam, the first ones that are no prefix's.
+        self.used[:A] = np.where(self.record.index[:A] < 0, self.in_prefix + n, self.used[:A] + n)
         self.launched += 1
         return _Flight(self.launched, self.record.index[:A].copy(), packed, arrived)
 

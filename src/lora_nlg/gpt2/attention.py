@@ -4,6 +4,9 @@ A batch is one stream of T tokens. Linear layers see (T, D) and no padding. `Fla
 attend to itself and the earlier tokens of its own sequence: with a variable-length kernel on CUDA where the card and
 the head size allow it, one sequence at a time where they are short on the CPU, else with padded scaled-dot-product
 attention. Decoding brings its own `Attention` with a cache (decoding/).
+
+A prefix (`gpt2.prefix`) is l positions before every sequence, the same ones for all: no rows of the stream, but keys
+and values that every token attends to.
 """
 
 from __future__ import annotations
@@ -20,7 +23,13 @@ from torch.nn import functional as F
 
 
 class Attention(Protocol):
-    """What the model calls in each block; it owns all knowledge of sequences and caches."""
+    """What the model calls in each block; it owns all knowledge of sequences and caches.
+
+    Attributes:
+        prefix: keys and values before every sequence, shape (layers, 2, l, D), or None; the model sets it.
+    """
+
+    prefix: Tensor | None
 
     def __call__(self, layer: int, qkv: Tensor, n_head: int) -> Tensor:
         """Attend.
@@ -48,46 +57,71 @@ class _ShortSequences(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, lengths: Sequence[int], n_head: int, mask: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, qkv: Tensor, prefix: Tensor | None, lengths: Sequence[int], n_head: int, mask: Tensor
+    ) -> Tensor:
         T, D = qkv.shape[0], qkv.shape[1] // 3
         x = qkv.float()
         heads = x.view(T, 3, n_head, -1).permute(1, 2, 0, 3)  # (3, H, T, D/H)
         out = torch.empty(T, D)
         out_heads = out.view(T, n_head, -1).transpose(0, 1)  # (H, T, D/H)
         scale = 1 / math.sqrt(D // n_head)
+        before = None if prefix is None else _heads(prefix.float(), n_head)
         probabilities, first = [], 0
         for n in lengths:
             rows = slice(first, first + n)
             q, k, v = heads[:, :, rows]
-            p = torch.baddbmm(mask[:n, :n], q, k.transpose(1, 2), alpha=scale)  # (H, n, n)
+            k, v = _behind(before, k, v)
+            p = torch.baddbmm(mask[:n, : k.shape[1]], q, k.transpose(1, 2), alpha=scale)  # (H, n, l + n)
             torch.softmax(p, -1, out=p)
             out_heads[:, rows] = torch.bmm(p, v)
             probabilities.append(p)
             first += n
-        ctx.save_for_backward(x, *probabilities)
+        ctx.save_for_backward(x, prefix, *probabilities)
         ctx.n_head, ctx.scale, ctx.dtype = n_head, scale, qkv.dtype
         return out.to(qkv.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, *probabilities = ctx.saved_tensors
+        x, prefix, *probabilities = ctx.saved_tensors
         T, H = x.shape[0], ctx.n_head
         heads = x.view(T, 3, H, -1).permute(1, 2, 0, 3)
         grad_heads = grads[0].float().view(T, H, -1).transpose(0, 1)
         grad_x = torch.empty_like(x)
         grad_q, grad_k, grad_v = grad_x.view(T, 3, H, -1).permute(1, 2, 0, 3)
+        before, grad_prefix, grad_before = None, None, None
+        if prefix is not None:
+            before, grad_prefix = _heads(prefix.float(), H), torch.zeros(prefix.shape)
+            grad_before = _heads(grad_prefix, H)
         first = 0
         for p in probabilities:
-            rows = slice(first, first + p.shape[1])
+            n, ahead = p.shape[1], p.shape[2] - p.shape[1]
+            rows = slice(first, first + n)
             q, k, v = heads[:, :, rows]
+            k, v = _behind(before, k, v)
             grad = grad_heads[:, rows]
-            grad_v[:, rows] = torch.bmm(p.transpose(1, 2), grad)
+            of_v = torch.bmm(p.transpose(1, 2), grad)  # (H, l + n, D/H)
             grad_p = torch.bmm(grad, v.transpose(1, 2))
             grad_s = torch._softmax_backward_data(grad_p, p, -1, p.dtype).mul_(ctx.scale)
-            grad_q[:, rows] = torch.bmm(grad_s, k)
-            grad_k[:, rows] = torch.bmm(grad_s.transpose(1, 2), q)
-            first += p.shape[1]
-        return grad_x.to(ctx.dtype), None, None, None
+            of_k = torch.bmm(grad_s.transpose(1, 2), q)
+            grad_q[:, rows], grad_k[:, rows], grad_v[:, rows] = torch.bmm(grad_s, k), of_k[:, ahead:], of_v[:, ahead:]
+            if grad_before is not None:
+                grad_before[0] += of_k[:, :ahead]
+                grad_before[1] += of_v[:, :ahead]
+            first += n
+        return grad_x.to(ctx.dtype), grad_prefix, None, None, None
+
+
+def _heads(prefix: Tensor, n_head: int) -> Tensor:
+    """A layer's prefix by heads: (2, l, D) -> (2, H, l, D/H), a view."""
+    return prefix.view(*prefix.shape[:2], n_head, -1).transpose(1, 2)
+
+
+def _behind(before: Tensor | None, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values of a sequence, (H, n, D/H), behind those of the prefix if there is one, (H, l + n, D/H)."""
+    if before is None:
+        return k, v
+    return torch.cat([before[0], k], 1), torch.cat([before[1], v], 1)
 
 
 class FlatAttention:
@@ -103,6 +137,7 @@ class FlatAttention:
     """
 
     def __init__(self, lengths: Sequence[int], device: torch.device | str = "cpu") -> None:
+        self.prefix: Tensor | None = None
         self.lengths = list(lengths)
         self.B, self.L, self.T = len(self.lengths), max(self.lengths), sum(self.lengths)
         length = torch.tensor(self.lengths)
@@ -131,26 +166,33 @@ class FlatAttention:
     def __call__(self, layer: int, qkv: Tensor, n_head: int) -> Tensor:
         """(T, 3*D) -> (T, D); see `Attention`."""
         if self._is_short(qkv):
+            prefix = None if self.prefix is None else self.prefix[layer]
             with torch.autocast("cpu", enabled=False):
-                out: Tensor = _ShortSequences.apply(qkv, self.lengths, n_head, self._mask(qkv))
+                out: Tensor = _ShortSequences.apply(qkv, prefix, self.lengths, n_head, self._mask(qkv))
             return out
-        return self._attend(qkv, n_head)
+        return self._attend(layer, qkv, n_head)
 
-    def _attend(self, qkv: Tensor, n_head: int) -> Tensor:
-        if has_flash(qkv.device, qkv.dtype, qkv.shape[1] // (3 * n_head)):
+    def _attend(self, layer: int, qkv: Tensor, n_head: int) -> Tensor:
+        if self.prefix is None and has_flash(qkv.device, qkv.dtype, qkv.shape[1] // (3 * n_head)):
             return self._variable_length(qkv, n_head)
         padded = self.pad(qkv).view(self.B, self.L, 3, n_head, -1)
         q, k, v = padded.permute(2, 0, 3, 1, 4)  # each (B, H, L, D/H)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        if self.prefix is None:
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            before = _heads(self.prefix[layer].to(qkv.dtype), n_head)[:, None].expand(-1, self.B, -1, -1, -1)
+            k, v = torch.cat([before[0], k], 2), torch.cat([before[1], v], 2)  # each (B, H, l + L, D/H)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask(qkv).to(qkv.dtype))
         return self.unpad(out.transpose(1, 2).reshape(self.B, self.L, -1))
 
     def _is_short(self, qkv: Tensor) -> bool:
         return qkv.device.type == "cpu" and self.L <= SHORT
 
     def _mask(self, qkv: Tensor) -> Tensor:
-        """−inf above the diagonal, shape (L, L), fp32; made once a batch."""
-        if self._causal_mask is None:
-            self._causal_mask = torch.full((self.L, self.L), -math.inf, device=qkv.device).triu_(1)
+        """−inf above the diagonal, behind l columns of the prefix, shape (L, l + L), fp32; made once a batch."""
+        ahead = 0 if self.prefix is None else self.prefix.shape[2]
+        if self._causal_mask is None or self._causal_mask.shape[1] != ahead + self.L:
+            self._causal_mask = torch.full((self.L, ahead + self.L), -math.inf, device=qkv.device).triu_(1 + ahead)
         return self._causal_mask
 
     def _variable_length(self, qkv: Tensor, n_head: int) -> Tensor:

@@ -22,6 +22,8 @@ class FilledAttention(FlatAttention):
     """
 
     def __init__(self, ends: Tensor, longest: int, T: int) -> None:
+        self.prefix = None
+        self._causal_mask = None
         self.cu_seqlens = ends
         self.B, self.L, self.T = len(ends) - 1, longest, T
         self.is_rectangular = False
@@ -33,4 +35,4 @@ class FilledAttention(FlatAttention):
 
     def __call__(self, layer: int, qkv: Tensor, n_head: int) -> Tensor:
         """(T, 3*D) -> (T, D); see `Attention`."""
-        return self._attend(qkv, n_head)
+        return self._attend(layer, qkv, n_head)

@@ -6,6 +6,8 @@ independent of the batch. Elsewhere (CUDA, other CPUs, other number types) the l
 
 In 16 bits a merged weight would keep little of a small update (`AdaptedLayer.lost_in`). A LoRA layer that the model
 still has is therefore computed as x·Wᵀ + (x·Aᵀ)·Bᵀ, with A and B of their own.
+
+A prefix is worked out once, to keys and values; bottlenecks are two more frozen products each.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2.attention import Attention
+from lora_nlg.gpt2.bottleneck import Bottleneck
 from lora_nlg.gpt2.config import GPT2Config
 from lora_nlg.gpt2.model import GPT2, Block
 from lora_nlg.lora import AdaptedLayer, Factors, FusedLinear, adapted_layers
@@ -89,6 +92,18 @@ class AdaptedLinear:
 InferenceLinear = FrozenLinear | AdaptedLinear
 
 
+class _InferenceBottleneck:
+    def __init__(self, bottleneck: Bottleneck, dtype: torch.dtype) -> None:
+        self.ln = None if bottleneck.ln is None else _norm(bottleneck.ln, dtype)
+        self.down = FrozenLinear(bottleneck.down.weight, bottleneck.down.bias, dtype)
+        self.up = FrozenLinear(bottleneck.up.weight, bottleneck.up.bias, dtype)
+        self.is_relu = bottleneck.activation == "relu"
+
+    def __call__(self, y: Tensor) -> Tensor:
+        x = y if self.ln is None else F.layer_norm(y, y.shape[1:], *self.ln)
+        return y + self.up(self.down(x).relu_() if self.is_relu else self.down.gelu(x))
+
+
 class _InferenceBlock:
     def __init__(self, block: Block, dtype: torch.dtype, share: _InferenceBlock | None) -> None:
         self.ln_1, self.ln_2 = _norm(block.ln_1, dtype), _norm(block.ln_2, dtype)
@@ -97,12 +112,18 @@ class _InferenceBlock:
         self.c_proj: InferenceLinear = _linear(block.attn.c_proj, dtype, share.c_proj if share else None)
         self.fc: InferenceLinear = _linear(block.mlp.c_fc, dtype, share.fc if share else None)
         self.proj: InferenceLinear = _linear(block.mlp.c_proj, dtype, share.proj if share else None)
+        self.after_attn, self.after_mlp, self.after_block = (
+            None if bottleneck is None else _InferenceBottleneck(bottleneck, dtype)
+            for bottleneck in (block.after_attn, block.after_mlp, block.after_block)
+        )
 
     def __call__(self, x: Tensor, layer: int, attention: Attention) -> Tensor:
         D = x.shape[1:]
-        attended = attention(layer, self.c_attn(F.layer_norm(x, D, *self.ln_1)), self.n_head)
-        x = x + self.c_proj(attended)
-        return x + self.proj(self.fc.gelu(F.layer_norm(x, D, *self.ln_2)))
+        y = self.c_proj(attention(layer, self.c_attn(F.layer_norm(x, D, *self.ln_1)), self.n_head))
+        x = x + (self.after_attn(y) if self.after_attn else y)
+        y = self.proj(self.fc.gelu(F.layer_norm(x, D, *self.ln_2)))
+        x = x + (self.after_mlp(y) if self.after_mlp else y)
+        return self.after_block(x) if self.after_block else x
 
 
 class InferenceGPT2:
@@ -118,6 +139,9 @@ class InferenceGPT2:
         dtype: `torch.float32`, `torch.bfloat16` or `torch.float16`. Default: fp32.
         share: another one with the same base: layers with the very same weights are not laid out again, so several
             adapters of one base cost one base's memory. Default: None.
+
+    Attributes:
+        prefix: keys and values before every sequence, shape (L, 2, l, D), of type `dtype`; or None.
 
     Raises:
         InputError: the model still has LoRA layers that must be merged.
@@ -141,18 +165,35 @@ class InferenceGPT2:
         ]
         is_shared = share is not None and share.dtype == dtype and share.head.source is model.head_weight
         self.head: FrozenLinear = share.head if share and is_shared else _padded_head(model.head_weight, dtype)
+        self.prefix: Tensor | None = None
+        if model.prefix is not None:
+            with torch.no_grad():
+                self.prefix = model.prefix(transformer).to(dtype)
+
+    @property
+    def prefix_length(self) -> int:
+        """Positions of the prefix, l."""
+        return 0 if self.prefix is None else self.prefix.shape[2]
+
+    @property
+    def window(self) -> int:
+        """Longest sequence, in tokens: the positions that a prefix leaves."""
+        return self.config.n_positions - self.prefix_length
 
     def forward(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """Hidden states of a flat stream, as `GPT2.forward`, before the final layer norm.
 
         Args:
             tokens: token ids, shape (T,).
-            positions: their positions, shape (T,).
+            positions: their positions, shape (T,), each from 0 in its own sequence, whatever the prefix.
             attention: who attends to whom.
 
         Returns:
             Shape (T, D), of type `dtype`.
         """
+        attention.prefix = self.prefix
+        if self.prefix is not None:
+            positions = positions + self.prefix_length
         # In fp32, also where the embeddings are held in 16 bits.
         x = (F.embedding(tokens, self.wte).float() + F.embedding(positions, self.wpe).float()).to(self.dtype)
         for layer, block in enumerate(self.blocks):

@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lora_nlg.gpt2.attention import Attention
+from lora_nlg.gpt2.bottleneck import Bottleneck
 from lora_nlg.gpt2.config import GPT2Config
+from lora_nlg.gpt2.prefix import Prefix
 
 
 class _TakeRows(torch.autograd.Function):
@@ -68,7 +70,16 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-layer-norm transformer block."""
+    """Pre-layer-norm transformer block.
+
+    Attributes:
+        after_attn, after_mlp: change the sub-layer's output before it is added to the residual stream, or None.
+        after_block: changes the residual stream behind the block, or None.
+    """
+
+    after_attn: Bottleneck | None
+    after_mlp: Bottleneck | None
+    after_block: Bottleneck | None
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
@@ -76,12 +87,19 @@ class Block(nn.Module):
         self.attn = SelfAttention(config)
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config)
+        self.after_attn = self.after_mlp = self.after_block = None
 
     def forward(self, x: Tensor, layer: int, attention: Attention, rows: Tensor | None = None) -> Tensor:
         """(T, D) -> (T, D), or (N, D) for N chosen rows."""
-        y = self.attn(self.ln_1(x), layer, attention, rows)
+        y = _through(self.after_attn, self.attn(self.ln_1(x), layer, attention, rows))
         x = y + (x if rows is None else take_rows(x, rows))
-        return x + self.mlp(self.ln_2(x))
+        x = x + _through(self.after_mlp, self.mlp(self.ln_2(x)))
+        return _through(self.after_block, x)
+
+
+def _through(bottleneck: Bottleneck | None, y: Tensor) -> Tensor:
+    changed: Tensor = y if bottleneck is None else bottleneck(y)
+    return changed
 
 
 class Transformer(nn.Module):
@@ -117,13 +135,17 @@ class GPT2(nn.Module):
     Attributes:
         transformer: what maps tokens to hidden states.
         lm_head: the output head; its weight is `transformer.wte.weight`.
+        prefix: positions before every sequence, or None.
     """
+
+    prefix: Prefix | None
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
         self.config = config
         self.transformer = Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.prefix = None
         self.tie_head()
 
     def tie_head(self) -> None:
@@ -138,15 +160,24 @@ class GPT2(nn.Module):
 
         Args:
             tokens: token ids, shape (T,).
-            positions: position of each token in its own sequence, shape (T,); below `n_positions`.
+            positions: position of each token in its own sequence, shape (T,); below `window`.
             attention: who attends to whom, e.g. `FlatAttention(lengths)`.
             rows: distinct rows whose states are wanted, shape (N,). Default: all.
 
         Returns:
             Final hidden states, shape (T, D) or (N, D); `logits` turns chosen rows into scores over the vocabulary.
         """
+        attention.prefix = None
+        if self.prefix is not None:
+            positions = positions + self.prefix.length
+            attention.prefix = self.prefix(self.transformer)
         hidden: Tensor = self.transformer(tokens, positions, attention, rows)
         return hidden
+
+    @property
+    def window(self) -> int:
+        """Longest sequence, in tokens: the positions that a prefix leaves."""
+        return self.config.n_positions - (0 if self.prefix is None else self.prefix.length)
 
     @property
     def head_weight(self) -> Tensor:

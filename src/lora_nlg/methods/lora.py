@@ -129,7 +129,7 @@ class LoRA(Method):
         load_lora_state_dict(model, state, self.bias)
 
     def difference(self, model: GPT2) -> str:
-        """In variant, rank, alpha, rule or place. Dropout acts in training alone, and a run may continue with another."""
+        """In variant, rank, alpha, rule or place. Dropout acts in training alone: a run may continue with another."""
         if (variant := variant_of(model)) != self.variant:
             return f"variant is {self.variant} there, {variant} here"
         shown = [

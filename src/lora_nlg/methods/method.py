@@ -100,16 +100,22 @@ class Method:
         return differences(self._shapes(model.config), put_in)
 
     def _shapes(self, config: GPT2Config) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(value.shape) for name, value in own_state(self._sketch(config)).items()}
+
+    def _sketch(self, config: GPT2Config) -> GPT2:
+        """A model with the method in it and no values."""
         with torch.device("meta"):
             model = GPT2(config)
             self.put_into(model, initialise=False)
-        return {name: tuple(value.shape) for name, value in own_state(model).items()}
+        return model
+
+    def window(self, config: GPT2Config) -> int:
+        """Longest sequence on a base of this shape, in tokens: what it puts before the text takes positions from it."""
+        return self._sketch(config).window
 
     def count(self, config: GPT2Config) -> int:
         """Parameters that train, on a base of this shape; nothing of its size is made."""
-        with torch.device("meta"):
-            model = GPT2(config)
-            self.put_into(model, initialise=False)
+        model = self._sketch(config)
         trained = self.trained(model)  # of a variant, buffers too
         return sum(parameter.numel() for name, parameter in model.named_parameters() if name in trained)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lora_nlg.batching import Batch, FilledBatch, StepData
 from lora_nlg.distributed import World
 from lora_nlg.dtypes import named_dtype
-from lora_nlg.gpt2 import GPT2, FlatAttention
+from lora_nlg.gpt2 import GPT2, FlatAttention, base_names
 from lora_nlg.lora import adapted_layers
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.settings import OptimisationSettings
@@ -117,19 +117,14 @@ def prepare_precision(model: nn.Module, dtype: str) -> None:
                 parameter.data = parameter.data.to(held)
 
 
-def precision(model: nn.Module, dtype: str, device: torch.device) -> AbstractContextManager[object]:
+def precision(model: GPT2, dtype: str, device: torch.device) -> AbstractContextManager[object]:
     """The context a forward pass of this model runs in: autocast where operands of several types meet.
 
-    With a frozen base in the type computed in, only an adapted layer's own parameters are of another, and it casts them.
-    On CUDA autocast would only add its own casts then, around each layer norm; on the CPU it chooses kernels.
+    With a frozen base in the type computed in, only what a method put in is of another, and it casts its parameters
+    itself. On CUDA autocast would only add its own casts then, around each layer norm; on the CPU it chooses kernels.
     """
-    casting = {
-        f"{name}.{leaf}"
-        for name, layer in adapted_layers(model).items()
-        for leaf, _ in layer.named_parameters(recurse=False)
-        if leaf not in ("weight", "bias")
-    }
-    mixed = device.type == "cpu" or any(p.requires_grad and name not in casting for name, p in model.named_parameters())
+    own = base_names(model.config)
+    mixed = device.type == "cpu" or any(p.requires_grad and name in own for name, p in model.named_parameters())
     return torch.autocast(device.type, named_dtype(dtype)) if mixed and dtype != "fp32" else nullcontext()
 
 

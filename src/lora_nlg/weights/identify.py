@@ -155,7 +155,7 @@ def _method(method: Method) -> dict[str, Any]:
     """The method's settings as facts; of LoRA, what is anything but plain."""
     if isinstance(method, LoRA):
         variant = {"variant": method.variant} if method.variant != "lora" else {}
-        return {**variant, **_targets(method.targets), "bias": method.bias}
+        return {"method": method.title, **variant, **_targets(method.targets), "bias": method.bias}
     return {"method": str(method)}
 
 

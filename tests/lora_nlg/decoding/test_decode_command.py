@@ -195,7 +195,8 @@ def test_how_predictions_were_made_is_noted_beside_them(runs: Path, tmp_path: Pa
     model = note["model"]
     assert model["checkpoint"] == str(runs / "one") and model["dtype"] == "float32"
     assert model["adapter_sha256"] == sha256_file(runs / "one" / "adapter.safetensors")
-    assert model["targets"]["q"] == {"r": 4, "alpha": 32.0, "scaling": 8.0}
+    assert model["method"] == "lora"
+    assert model["targets"]["q"] == {"r": 4, "alpha": 32.0, "dropout": 0.0, "rule": "alpha/r", "scaling": 8.0}
     assert (note["search"]["beam"], note["search"]["eval_len"]) == (3, 12)
     assert note["search"]["end_ids"] == list(load_tokenizer(VOCABULARY).end_ids)
     # A whole model has no adapter to name; its own values are hashed.

@@ -168,7 +168,7 @@ def test_inspect_names_each_form(run: Path, base: Path, tmp_path: Path, form: st
     call("convert", run, "--to", "merged", "--out", tmp_path / "merged")
     capsys.readouterr()
     path, kind, words = {
-        "run": (run, "adapter", "run directory of lora-nlg with a LoRA adapter"),
+        "run": (run, "adapter", "run directory of lora-nlg with an adapter"),
         "file": (run / "adapter.safetensors", "adapter", "r=2 alpha=16 (alpha/r), scaling 8, dropout 0.1"),
         "json": (run / "adapter.json", "adapter", "GPT-2 of 2 blocks, width 48, 3 heads"),
         "peft": (tmp_path / "peft", "peft", "scaling 8"),

@@ -37,7 +37,7 @@ def test_a_sound_environment_run_and_corpus(run: Path, tmp_path: Path, capsys) -
     assert "0 problems found" in printed and "FAIL" not in printed
     for part in (
         "ok    LoRA step: loss",
-        "base, adapter and vocabulary fit together (q r=4 scaling 4, v r=4 scaling 4; step 5)",
+        "base, adapter and vocabulary fit together (LoRA on q (r=4, alpha=16, scaling 4), v (r=4, alpha=16, scaling 4); step 5)",
         "metrics: 1 lines; last validation loss 2.5000",
         "valid.jsonl: 1 records, 1 contexts, 2 references",
     ):

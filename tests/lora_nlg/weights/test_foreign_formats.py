@@ -218,7 +218,7 @@ def test_loralib_biases(tmp_path: Path, base_folder: Path, adapted: Adapted) -> 
         adapter = from_loralib(read_loralib(tmp_path / "m.pt"), 16)
         assert adapter.bias == bias and len(adapter.biases) == count
         again = load_base(base_folder)
-        assert insert(again, adapter).bias == bias
+        assert insert(again, adapter).method.bias == bias
         assert torch.equal(probe_logits(again), probe_logits(model))
     with pytest.raises(InputError, match="trained biases"):
         write_peft(tmp_path, extract(model, "all"))
