@@ -179,6 +179,16 @@ class LoRA(Method):
                 )
         return cls(targets, value["variant"], value["bias"])
 
+    def facts(self) -> dict[str, str]:
+        """Every target's; the variant, unless it is plain LoRA."""
+        variant = {"variant": self.variant} if self.variant != "lora" else {}
+        targets = {
+            f"target {name}": f"r={spec.r} alpha={spec.alpha:g} ({spec.rule}), scaling {spec.scaling:g}, "
+            f"dropout {spec.dropout:g}"
+            for name, spec in self.targets.items()
+        }
+        return {"method": self.title, **variant, **targets, "bias": self.bias}
+
     def __str__(self) -> str:
         """With rank and scaling of every target."""
         variant = {"lora": "LoRA", "dora": "DoRA", "pissa": "PiSSA"}[self.variant]
