@@ -1,6 +1,6 @@
 # Sourced by the scripts that take a corpus: what is worked on, and the recipe's values, scripts/recipes/CORPUS.yaml.
 if [[ ${1:--} == -* ]]; then
-  names=$(printf '%s\n' scripts/recipes/*.yaml | xargs -n 1 basename -s .yaml | paste -sd '|')
+  names=$(printf '%s\n' scripts/recipes/*.yaml | xargs -n 1 basename -s .yaml | grep -vx methods | paste -sd '|')
   echo "usage: $0 $names ${USAGE:-[flags]}" >&2
   exit 2
 fi
@@ -10,9 +10,10 @@ RUN=${RUN:-runs/$CORPUS} DATA=${DATA:-data/$CORPUS} RAW=${RAW:-data/raw/$CORPUS}
 # BASE alone is any GPT-2 with its config.json; MODEL alone is a released size.
 if [ -z "${BASE:-}" ]; then BASE=pretrained/${MODEL:=gpt2.md}; fi
 
-# Prints sections of the recipe as flags, or single values: `recipe train`, `recipe global_batch`.
+# Prints sections of the recipe as flags, or single values: `recipe train`, `recipe global_batch`. PRESET is a tuning
+# method of scripts/recipes/methods.yaml; without it the method is LoRA.
 recipe() {
-  lora-nlg recipe "$CORPUS" "$@" --variant "$RECIPE" ${MODEL:+--model "$MODEL"}
+  lora-nlg recipe "$CORPUS" "$@" --variant "$RECIPE" ${MODEL:+--model "$MODEL"} ${PRESET:+--preset "$PRESET"}
 }
 
 # The run's adapter that is decoded: last or best.

@@ -19,6 +19,7 @@ COMMANDS = {
     "data-report": "counts, lengths, overlaps and duplicates of prepared corpora, as a table and a plot",
     "extract-text": "the references of prepared files without contexts, to pretrain a base on",
     "train-tokenizer": "train a SentencePiece vocabulary on text",
+    "methods": "list the tuning methods: what each trains and keeps on a base of a size",
     "recipe": "show the values the scripts run a corpus with, as YAML or as flags",
     "train": "fine-tune GPT-2 with LoRA (or in full: --lora_dim 0)",
     "decode": "beam-search a prepared file with a trained run",

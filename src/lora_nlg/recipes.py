@@ -3,6 +3,9 @@
 A file holds sections (`train`, `decode`, …: flag → value), single values, and two kinds of overlay on them: `models`,
 for the base they name, and `variants`, other ways to run the corpus, with overlays for models of their own. The variant
 `paper` is the row of Hu et al. 2021 (https://arxiv.org/abs/2106.09685), table 11, that a run is compared with.
+
+`methods.yaml` holds the tuning methods that scripts/methods.sh compares: a preset each, put into a corpus's recipe in
+place of LoRA's flags.
 """
 
 from __future__ import annotations
@@ -20,6 +23,11 @@ SECTIONS = ("prepare", "train", "run", "decode", "eval")
 """Flags of a command; `run` goes to train as `train` does, but is not compared with the paper."""
 DEFAULT = "default"
 """The variant that is none: the file's own values."""
+METHODS = "methods"
+"""The file of the methods' presets."""
+PRESET = {"title": str, "published": list, "train": dict, "grid": list}
+"""What a preset holds, beside overlays for models: what it is called, the published rows of the same method, the flags
+that choose and size it, and the learning rates tried."""
 _PLACE = Path("scripts", "recipes")
 
 Recipe = dict[str, Any]
@@ -39,22 +47,49 @@ def recipe_folder() -> Path:
 
 def recipe_names() -> list[str]:
     """The corpora that have a recipe."""
-    return sorted(path.stem for path in recipe_folder().glob("*.yaml"))
+    return sorted(path.stem for path in recipe_folder().glob("*.yaml") if path.stem != METHODS)
 
 
-def load_recipe(corpus: str, variant: str = DEFAULT, model: str | None = None) -> Recipe:
+def load_methods(model: str | None = None) -> Recipe:
+    """The methods to compare, with their overlays for a model applied.
+
+    Args:
+        model: model card of the base; one without an overlay changes nothing. Default: none.
+
+    Returns:
+        `compared`: the presets' names that are compared unless told otherwise; `rate_search` and `short`: flags of
+        `train`; `presets`: name → what `PRESET` lists.
+
+    Raises:
+        InputError: the file is not what the module's docstring says.
+    """
+    path = recipe_folder() / f"{METHODS}.yaml"
+    content = _mapping(read_yaml(path), path, "the file")
+    if content.keys() != {"compared", "rate_search", "short", "presets"}:
+        raise InputError(f"{path} must hold compared, rate_search, short, presets and nothing else")
+    for name, preset in _mapping(content["presets"], path, "presets").items():
+        models = _mapping(_mapping(preset, path, name).pop("models", {}), path, f"the models of {name}")
+        kinds = {key: type(value) for key, value in preset.items()}
+        if kinds != PRESET or "method" not in preset["train"]:
+            raise InputError(f"{path}: {name} must hold {', '.join(PRESET)}, with the method in its train")
+        _apply(_mapping(models.get(model, {}), path, f"the overlay for {model}"), preset, path)
+    return dict(content)
+
+
+def load_recipe(corpus: str, variant: str = DEFAULT, model: str | None = None, preset: str | None = None) -> Recipe:
     """A corpus's recipe with its overlays applied: the model's, the variant's, the variant's for the model.
 
     Args:
         corpus: a recipe's name.
         variant: one of the file's, or `default`.
         model: model card of the base; one without an overlay changes nothing. Default: none.
+        preset: a tuning method of `methods.yaml`, which takes LoRA's place. Default: none.
 
     Returns:
         Each of `VALUES` → its value, each of `SECTIONS` → its flags.
 
     Raises:
-        InputError: no such recipe or variant, or the file is not what the module's docstring says.
+        InputError: no such recipe, variant or preset, or the file is not what the module's docstring says.
     """
     if corpus not in recipe_names():
         raise InputError(f"no recipe {corpus!r} in {recipe_folder()}; choose from {', '.join(recipe_names())}")
@@ -72,7 +107,19 @@ def load_recipe(corpus: str, variant: str = DEFAULT, model: str | None = None) -
     variant_models = _mapping(chosen.pop("models", {}), path, f"the models of {variant}")
     for overlay in (models.get(model, {}), chosen, variant_models.get(model, {})):
         _apply(_mapping(overlay, path, f"the overlay for {model}"), content, path)
+    if preset is not None:
+        content["train"] = _with_preset(content["train"], preset, model)
     return content
+
+
+def _with_preset(train: Mapping[str, Any], name: str, model: str | None) -> dict[str, Any]:
+    """A recipe's flags for train with a preset's in them; those of LoRA are left out where it is another method."""
+    presets = load_methods(model)["presets"]
+    if name not in presets:
+        raise InputError(f"no preset {name!r} in {METHODS}.yaml; choose from {', '.join(presets)}")
+    flags = presets[name]["train"]
+    kept = {flag: value for flag, value in train.items() if flags["method"] == "lora" or not flag.startswith("lora_")}
+    return {**kept, **flags}
 
 
 def _mapping(value: Any, path: Path, what: str) -> Mapping[Any, Any]:

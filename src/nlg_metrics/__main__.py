@@ -15,6 +15,7 @@ COMMANDS = {
     "compare": "is the difference between two systems more than chance?",
     "report": "one run or many as one HTML page: scores, curves, every output, where they differ",
     "paper_table": "seeds beside the published rows",
+    "methods": "tuning methods compared: a table with tests against LoRA and published rows, and a plot",
     "ablation_table": "length penalty × checkpoint × seed",
 }
 """Command → what it does; the module of that name in nlg_metrics.commands holds it."""

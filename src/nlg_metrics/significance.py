@@ -9,7 +9,7 @@ metric and system sees the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -167,6 +167,23 @@ def p_value(null_differences: Array, observed: float) -> float:
     """
     reach = abs(observed) * (1 - 1e-12) - 1e-15
     return float((np.count_nonzero(np.abs(null_differences) >= reach) + 1) / (len(null_differences) + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of several tests, corrected so that the chance of any false rejection stays below the level.
+
+    Holm 1979 (https://www.jstor.org/stable/4615733): the smallest is multiplied by the number of tests, the next by one
+    fewer, and so on; none comes out below a smaller one.
+
+    Returns:
+        The corrected values, in the order given.
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected, least = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = least
+    return corrected
 
 
 def _randomized(aggregate: Aggregate, first: Array, second: Array, trials: int, seed: int) -> Array:

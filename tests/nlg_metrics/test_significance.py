@@ -13,6 +13,7 @@ from nlg_metrics.significance import (
     bootstrap_interval,
     bootstrap_scores,
     check_draws,
+    holm,
     p_value,
     paired_test,
     resample_counts,
@@ -148,3 +149,14 @@ def test_more_draws_than_fit_are_refused_before_the_work() -> None:
             check_draws(draws, seed)
     with pytest.raises(InputError, match="give at most 250 "):
         resample_counts(1_000_000, 1000)
+
+
+def test_holm_by_hand() -> None:
+    """4·0.01, 3·0.02, 2·0.03, and 1·0.04, which may not fall below the one before it."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holm_of_one_test_changes_nothing() -> None:
+    assert holm([0.2]) == [0.2]

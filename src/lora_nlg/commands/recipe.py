@@ -1,4 +1,7 @@
-"""`lora-nlg recipe CORPUS [PART …]`: a corpus's recipe, or parts of it, as the scripts pass them on."""
+"""`lora-nlg recipe CORPUS [PART …]`: a corpus's recipe, or parts of it, as the scripts pass them on.
+
+`lora-nlg recipe methods` shows the tuning methods' presets alike.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import yaml
 
 from lora_nlg.commands.arguments import parse_arguments
 from lora_nlg.errors import InputError
-from lora_nlg.recipes import DEFAULT, Recipe, as_flags, load_recipe
+from lora_nlg.recipes import DEFAULT, METHODS, Recipe, as_flags, load_methods, load_recipe
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class RecipeArguments:
     """A variant of the recipe, such as paper or readme."""
     model: str | None = None
     """Model card of the base, for values that depend on it."""
+    preset: str | None = None
+    """A tuning method of scripts/recipes/methods.yaml in place of LoRA."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,12 +35,16 @@ def main(argv: Sequence[str]) -> int:
         argv,
         RecipeArguments,
         positionals={
-            "corpus": {"type": str, "help": "A file of scripts/recipes, without .yaml."},
+            "corpus": {"type": str, "help": "A file of scripts/recipes, without .yaml; or methods."},
             "part": {"nargs": "*", "help": "Sections (train) or values (global_batch, train.lr). Default: everything."},
         },
     )
     arguments: RecipeArguments = parsed.groups[0]
-    recipe = load_recipe(parsed.positionals["corpus"], arguments.variant, arguments.model)
+    corpus = parsed.positionals["corpus"]
+    if corpus == METHODS:
+        recipe = load_methods(arguments.model)
+    else:
+        recipe = load_recipe(corpus, arguments.variant, arguments.model, arguments.preset)
     parts = parsed.positionals["part"]
     if parts:
         print(" ".join(word for part in parts for word in _words(recipe, part)))
@@ -50,4 +59,6 @@ def _words(recipe: Recipe, part: str) -> list[str]:
         if not isinstance(value, dict) or name not in value:
             raise InputError(f"the recipe has no {part}; its parts are {', '.join(recipe)}, and SECTION.FLAG")
         value = value[name]
+    if isinstance(value, list):
+        return [str(one) for one in value]
     return as_flags(value) if isinstance(value, dict) else [str(value)]

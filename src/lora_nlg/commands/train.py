@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import torch
+
 from lora_nlg.batching import Example, Loader, Sampler, read_examples, validation_batches
 from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
 from lora_nlg.commands.memory import naming_what_to_lower
@@ -22,7 +24,7 @@ from lora_nlg.decoding.validation import GenerationValidation
 from lora_nlg.distributed import World, be_deterministic, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, read_hashed
-from lora_nlg.gpt2 import GPT2
+from lora_nlg.gpt2 import GPT2, FlatAttention
 from lora_nlg.locking import locked
 from lora_nlg.lora import pack_frozen
 from lora_nlg.methods import prepare
@@ -143,6 +145,9 @@ def _build_trainer(
         pack_frozen(model)
     model.transformer.gradient_checkpointing = run.gradient_checkpointing
     if run.compile:
+        # The lengths differ from batch to batch; compiled with the model, attention would be compiled anew for each.
+        # Not a decorator: it imports the compiler, which would double the time that every command takes to start.
+        FlatAttention.__call__ = torch.compiler.disable(FlatAttention.__call__)  # type: ignore[method-assign]
         model.transformer.compile(dynamic=True)
 
     on_cuda = world.device.type == "cuda"

@@ -163,8 +163,6 @@ class FlatAttention:
         rows = padded.reshape(self.B * self.L, *padded.shape[2:])
         return rows if self.is_rectangular else rows.index_select(0, self.slot_of_row)
 
-    # The lengths differ from batch to batch; a compiled model would be compiled anew for each.
-    @torch.compiler.disable
     def __call__(self, layer: int, qkv: Tensor, n_head: int) -> Tensor:
         """(T, 3*D) -> (T, D); see `Attention`."""
         if self._is_short(qkv):

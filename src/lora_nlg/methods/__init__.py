@@ -2,12 +2,14 @@
 
 To add one, write `methods/NAME.py` with one subclass of `Method` whose `name` is NAME. Nothing else has to know it:
 its fields become flags, its values go into adapter files and snapshots, and it trains, decodes, resumes and converts as
-the others do. docs/methods.md has a complete example.
+the others do. docs/methods.md has a complete example. Outside the package, the file may be in a folder that the environment
+variable LORA_NLG_METHODS names.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 
 from lora_nlg.errors import InputError
@@ -26,6 +28,9 @@ __all__ = [
     "prepare",
     "without_method",
 ]
+
+# Folders of methods that are not ours: their files are found as those here are.
+__path__.extend(filter(None, os.environ.get("LORA_NLG_METHODS", "").split(os.pathsep)))
 
 
 def _found() -> dict[str, type[Method]]:

@@ -119,8 +119,8 @@ class Method:
     def count(self, config: GPT2Config) -> int:
         """Parameters that train, on a base of this shape; nothing of its size is made."""
         model = self._sketch(config)
-        parameters = dict(model.named_parameters())
-        return sum(parameters[name].numel() for name in self.trained(model))
+        trained = self.trained(model)  # of a variant, buffers too
+        return sum(parameter.numel() for name, parameter in model.named_parameters() if name in trained)
 
     @property
     def keeps_base(self) -> bool:
