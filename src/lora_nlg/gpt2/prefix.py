@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -99,7 +100,8 @@ class MLPPrefix(Prefix):
 
     def forward(self, transformer: Transformer) -> Tensor:
         """See `Prefix.forward`; in fp32 whatever the model runs in."""
-        with torch.autocast(self.embedding.device.type, enabled=False):
+        device = self.embedding.device.type
+        with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
             rows: Tensor = self.mlp(self.embedding)
         return rows.view(self.length, self.n_layer, 2, -1).permute(1, 2, 0, 3)
 
