@@ -105,7 +105,7 @@ class _Layout:
 
 
 class _BatchedLoRA(torch.autograd.Function):
-    """`lora.functional` for N adapters on CUDA: as there, nothing is computed for W's gradient or copied to add an update."""
+    """`lora.functional` for N adapters at once, on CUDA: as there, no work for W's gradient or to copy an update."""
 
     @staticmethod
     def forward(

@@ -16,6 +16,7 @@ from lora_nlg.corpora.record import read_records
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.lora import FusedLinear, LoRASpec
+from lora_nlg.lora import batched as batched_module
 from lora_nlg.lora.batched import BatchedLinear, Rows
 from lora_nlg.sweep import Group, Member, SweepSettings, Trained, engine, train_group
 from lora_nlg.tokenizers import load_tokenizer
@@ -94,8 +95,13 @@ def test_each_member_equals_training_it_alone(
     assert len(ends) == len(MEMBERS), "members that can't be told apart test nothing"
 
 
-def test_the_batched_layer_is_n_layers() -> None:
-    """Outputs and gradients of three adapters of unequal rank on unequal numbers of rows, against three layers."""
+@pytest.mark.parametrize("function", ["_SeparateLoRA", "_BatchedLoRA"])
+def test_the_batched_layer_is_n_layers(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs and gradients of three adapters of unequal rank on unequal numbers of rows, against three layers.
+
+    Both ways: the CPU's, and CUDA's.
+    """
+    monkeypatch.setattr(batched_module, "_SeparateLoRA", getattr(batched_module, function))
     torch.manual_seed(0)
     base = torch.nn.Linear(12, 18)
     layers = []
