@@ -43,7 +43,8 @@ from lora_nlg.frozen import FrozenMatmul
 from lora_nlg.gpt2 import GPT2, SIZES, GPT2Config, empty_gpt2, lora_targets, named_config
 from lora_nlg.lora import LoRASpec, inject, mark_only_lora_as_trainable, pack_frozen
 from lora_nlg.sweep import Member, SweepSettings
-from lora_nlg.sweep.engine import graphed_gradient, group_step, make_group
+from lora_nlg.sweep.engine import graphed_gradient, group_step
+from lora_nlg.sweep.group import make_group
 from lora_nlg.tokenizers import load_tokenizer
 from lora_nlg.training import (
     EagerStep,
@@ -149,8 +150,8 @@ def together_step(
     base: GPT2, examples: dict[str, Example], dtype: DtypeName, device: torch.device, dropout: float, members: int
 ) -> Step:
     """One optimiser step of several runs that differ in their seed, in one forward pass; each on a batch of its own."""
-    settings = SweepSettings(max_step=10**6, lora_dropout=dropout, label_smooth=SMOOTH, dtype=dtype)
-    runs = [Member(RANK, ALPHA, "alpha/r", LR, seed) for seed in range(members)]
+    settings = SweepSettings(max_step=10**6, label_smooth=SMOOTH, dtype=dtype)
+    runs = [Member(RANK, ALPHA, "alpha/r", LR, seed, dropout=dropout) for seed in range(members)]
     group = make_group(deepcopy(base).requires_grad_(False).to(device), runs, settings)
     loss, rates = TargetLoss(SMOOTH), torch.full((members, 1), LR, device=device)
     graphed = graphed_gradient(group, loss)

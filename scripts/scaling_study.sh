@@ -11,7 +11,7 @@ sweep() {
     --train_data "${DATA:-data/sample}/train.jsonl" \
     --valid_data "${DATA:-data/sample}/valid.jsonl" --valid_examples 80 \
     --init_checkpoint "${BASE:-data/sample/base}" \
-    --lora_targets q,v --lora_dim 1,4,16 \
+    --lora_targets q+v --lora_dim 1,4,16 \
     --lr 3e-4,1e-3,3e-3,1e-2,3e-2 --scheduler linear --warmup_step 5 \
     --random_seed 1,2,3 \
     --train_batch_size 4 --max_step 50 --seq_len 128 --group 15 \

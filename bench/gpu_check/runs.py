@@ -215,7 +215,7 @@ def sweep(setting: Setting) -> None:
             "--lr", "1e-3", "--random_seed", "1,2", "--max_step", n, "--seq_len", "256",
             "--valid_examples", "32", "--group", group, "--lora_dropout", "0.1" if device != "cpu" else "0",
         )  # fmt: skip
-        rows = [json.loads(line) for line in (place / "results.jsonl").read_text().splitlines()]
+        rows = json.loads((place / "results.json").read_text())
         return {f"{row['r']}/{row['seed']}": row["valid_loss"] for row in rows}
 
     together, alone = results("together", "4", setting.name), results("alone", "1", setting.name)

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 Arguments = Callable[..., list[str]]
 
 
-def torchrun(arguments: list[str], *options: str) -> subprocess.Popen[str]:
+def torchrun(arguments: list[str], *options: str, command: str = "train") -> subprocess.Popen[str]:
     """Start `torchrun … -m lora_nlg train …` in a session of its own."""
-    command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "lora_nlg", "train", *arguments]
+    words = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "lora_nlg", command, *arguments]
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -28,7 +28,7 @@ def torchrun(arguments: list[str], *options: str) -> subprocess.Popen[str]:
         "PYTHONPATH": str(ROOT / "src"),
     }
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
     )
 
 

@@ -27,7 +27,7 @@ from lora_nlg.decoding.settings import Hypothesis
 from lora_nlg.fetching import Checksum, connect, fetch
 from lora_nlg.files import parse_json, read_json, read_jsonl, read_yaml
 from lora_nlg.recipes import as_flags, load_recipe
-from lora_nlg.sweep.results import read_results, write_table
+from lora_nlg.sweep.results import read_results, write_results, write_row, write_table
 from lora_nlg.training.tracking import JsonlTracker
 from nlg_metrics.__main__ import main as score
 from nlg_metrics.suites.suite import run as run_suite
@@ -73,12 +73,14 @@ def json_and_yaml(folder: Path) -> Iterator[list[Target]]:
         "train_data": "nowhere.jsonl", "work_dir": "run", "init_checkpoint": "nowhere", "lr": 0.001, "lora_dim": 4,
         "lora_targets": "q,v", "seq_len": 64,
     }  # fmt: skip
-    results = [
-        {"name": f"r{r}", "r": r, "alpha": 16.0, "rule": "alpha/r", "lr": 1e-3, "seed": 1, "scaling": 16 / r,
-        "diverged": False,
-         "valid_loss": 2.5, "train_loss": 2.4, "relative_update": 0.1, "update_norm": 1.0, "steps": 5}
+    rows = [
+        {"name": f"r{r}", "targets": "q+v", "r": r, "alpha": 16.0, "rule": "alpha/r", "dropout": 0.0, "lr": 1e-3,
+         "seed": 1, "scaling": 16 / r, "diverged": False, "bleu": 0.5, "valid_loss": 2.5, "train_loss": 2.4,
+         "best_loss": 2.4, "best_step": 3, "relative_update": 0.1, "update_norm": 1.0, "steps": 5}
         for r in (2, 4)
     ]  # fmt: skip
+    write_row(folder, rows[0])
+    (folder / "members/r4").mkdir(parents=True)
     (folder / "scripts/recipes").mkdir(parents=True)
     recipe = folder / "scripts/recipes/e2e.yaml"
 
@@ -102,7 +104,9 @@ def json_and_yaml(folder: Path) -> Iterator[list[Target]]:
         return lambda _: exit_status(main, [command, "--config", name])
 
     def sweep(_: bytes) -> str:
-        write_table(folder, read_results(folder))
+        results = read_results(folder)
+        write_results(folder, results)
+        write_table(folder, results)
         return ""
 
     def doctor(_: bytes) -> str:
@@ -121,7 +125,7 @@ def json_and_yaml(folder: Path) -> Iterator[list[Target]]:
         Target("train's config", folder / "t.yaml", yaml.safe_dump(training).encode(), YAML, replay("train", "t.yaml")),
         Target("recipe", recipe, (ROOT / "scripts/recipes/e2e.yaml").read_bytes(), YAML,
                lambda _: "" if as_flags(load_recipe("e2e", "paper", "gpt2.md")["train"]) else "no flags"),
-        Target("sweep results", folder / "results.jsonl", lines(*results), JSON_LINES, sweep),
+        Target("sweep results", folder / "members/r4/member.json", json.dumps(rows[1]).encode(), JSON, sweep),
         Target("doctor's data", folder / "data/train.jsonl", lines(*RECORDS), JSON_LINES, doctor),
     ]  # fmt: skip
 

@@ -106,7 +106,7 @@ def test_a_sweep_draws_on_its_own_device(base: Path, tmp_path: Path) -> None:
     words += ["--init_checkpoint", str(base), "--work_dir", str(tmp_path / "sweep"), "--lora_dim", "2", "--lr", "1e-2"]
     words += ["--random_seed", "1,2", "--max_step", "3", "--valid_examples", "4", "--lora_dropout", "0.5"]
     assert main(["sweep", *words, "--device", "cuda:1", "--seq_len", "128"]) == 0
-    rows = [json.loads(line) for line in (tmp_path / "sweep" / "results.jsonl").read_text().splitlines()]
+    rows = json.loads((tmp_path / "sweep" / "results.json").read_text())
     assert rows[0]["train_loss"] != rows[1]["train_loss"]
     assert torch.cuda.current_device() == 1
     torch.cuda.set_device(0)

@@ -122,13 +122,22 @@ def test_members_of_a_sweep_share_a_graph(dropout: float) -> None:
     base = empty_gpt2(CONFIG)
     base.reset_parameters()
     base.requires_grad_(False)
-    members = [Member(2, 4.0, "alpha/r", 1e-2, 1), Member(4, 4.0, "rslora", 3e-3, 2), Member(4, 8.0, "none", 1e-2, 2)]
+    members = [
+        Member(r, alpha, rule, lr, seed, dropout=dropout)
+        for r, alpha, rule, lr, seed in (
+            (2, 4.0, "alpha/r", 1e-2, 1),
+            (4, 4.0, "rslora", 3e-3, 2),
+            (4, 8.0, "none", 1e-2, 2),
+        )
+    ]
     data = random_examples(40), random_examples(9, seed=3)
 
     def trained(device: torch.device, mode: str) -> tuple[list[dict], list[dict]]:
-        settings = SweepSettings(max_step=12, train_batch_size=5, lora_dropout=dropout, cuda_graph=mode)
-        results, models = train_group(base.to(device), members, *data, settings)
-        return results, [{name: value.cpu() for name, value in lora_state_dict(model).items()} for model in models]
+        settings = SweepSettings(max_step=12, train_batch_size=5, cuda_graph=mode)
+        found = train_group(base.to(device), members, *data, settings)
+        adapters = [lora_state_dict(member.model) for member in found if member.model is not None]
+        states = [{name: value.cpu() for name, value in adapter.items()} for adapter in adapters]
+        return [member.row for member in found], states
 
     graph, eager = trained(CUDA, "true"), trained(CUDA, "false")
     assert graph[0] == eager[0]
@@ -159,7 +168,8 @@ def test_a_replayed_step_neither_waits_nor_launches_its_kernels(tmp_path: Path) 
 
 def test_one_run_and_three_in_one_step_run_few_kernels(tmp_path: Path) -> None:
     from lora_nlg.batching import Loader, Sampler, make_batch
-    from lora_nlg.sweep.engine import graphed_gradient, group_step, make_group
+    from lora_nlg.sweep.engine import graphed_gradient, group_step
+    from lora_nlg.sweep.group import make_group
     from lora_nlg.training import FilledStep, OptimisationSettings, TargetLoss, TrainingState
 
     examples = random_examples(16)
@@ -169,8 +179,8 @@ def test_one_run_and_three_in_one_step_run_few_kernels(tmp_path: Path) -> None:
     data = Loader(examples, Sampler([example.n_inputs for example in examples], 8, 0), fill=True).prepare(1)
     base = empty_gpt2(CONFIG)
     base.reset_parameters()
-    members = [Member(2, 4.0, "alpha/r", 1e-3, seed) for seed in range(3)]
-    group = make_group(base.requires_grad_(False).to(CUDA), members, SweepSettings(max_step=9, lora_dropout=0.2))
+    members = [Member(2, 4.0, "alpha/r", 1e-3, seed, dropout=0.2) for seed in range(3)]
+    group = make_group(base.requires_grad_(False).to(CUDA), members, SweepSettings(max_step=9))
     rates, loss = torch.full((3, 1), 1e-3, device=CUDA), TargetLoss()
     graphed = graphed_gradient(group, loss)
     batch = make_batch(examples[:8])

@@ -29,7 +29,7 @@ from lora_nlg.distributed import World, joined_world
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_hashed, read_json_object, write_json
 from lora_nlg.gpt2 import GPT2
-from lora_nlg.methods import METHODS, LoRA
+from lora_nlg.methods import LoRA
 from lora_nlg.progress import progress_bar
 from lora_nlg.run_folder import PREDICTIONS, predictions_lock
 from lora_nlg.sweep import (
@@ -56,7 +56,7 @@ from lora_nlg.sweep import (
 )
 from lora_nlg.sweep.generation import DATA
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
-from lora_nlg.weights.adapter import AdapterInfo, describe_base, describe_tokenizer
+from lora_nlg.weights.adapter import AdapterInfo, BaseInfo, TokenizerInfo, describe_base, describe_tokenizer
 from lora_nlg.weights.base import load_base
 from lora_nlg.weights.tensor_files import find_weights
 from nlg_metrics.suites.e2e import make_suite
@@ -75,7 +75,7 @@ class Sweep:
         arguments, settings: the flags.
         base: on `world.device`.
         tokenizer: its vocabulary.
-        info: base and vocabulary, for the adapters' descriptions.
+        described: base and vocabulary, for the adapters' descriptions.
         train, valid: examples.
         world: the ranks.
     """
@@ -84,7 +84,7 @@ class Sweep:
     settings: SweepSettings
     base: GPT2
     tokenizer: Tokenizer
-    info: AdapterInfo
+    described: tuple[BaseInfo, TokenizerInfo]
     train: Sequence[Example]
     valid: Sequence[Example]
     world: World
@@ -138,22 +138,21 @@ def _load(arguments: SweepArguments, settings: SweepSettings, world: World) -> t
             f"the base has {base.config.vocab_size} embeddings and {base.config.n_positions} positions; the vocabulary "
             f"has {tokenizer.vocab_size} ids and --seq_len is {arguments.seq_len}; neither may be more"
         )
-    described = describe_base(base, arguments.init_checkpoint)
+    described = describe_base(base, arguments.init_checkpoint), describe_tokenizer(tokenizer, vocabulary)
     (train, train_sha256), (valid, valid_sha256) = (
         read_hashed(file, partial(read_examples, file, tokenizer, arguments.seq_len)) for file in files
     )
     valid = valid[: arguments.valid_examples or None]
-    info = AdapterInfo(METHODS["full"](), described, describe_tokenizer(tokenizer, vocabulary))
     plan = {
         **settings.to_json(),
         "seq_len": arguments.seq_len,
         "valid_examples": len(valid),
-        "base": described.sha256,
+        "base": described[0].sha256,
         "vocabulary": tokenizer.sha256,
         "data": [train_sha256, valid_sha256],
     }
     base.requires_grad_(False)
-    return Sweep(arguments, settings, base.to(world.device), tokenizer, info, train, valid, world), plan
+    return Sweep(arguments, settings, base.to(world.device), tokenizer, described, train, valid, world), plan
 
 
 def _generation(sweep: Sweep, generate: GenerateArguments, search: BeamSettings) -> Generation:
@@ -230,7 +229,7 @@ def _training(sweep: Sweep, members: Sequence[Member], bar: tqdm[Any]) -> Task:
         for member, trained in zip(members, found, strict=True):
             if trained.model is not None:
                 place = member_folder(folder, member.name)
-                info = AdapterInfo(LoRA(member.specs()), sweep.info.base, sweep.info.tokenizer)
+                info = AdapterInfo(LoRA(member.specs()), *sweep.described)
                 config = train_config(member, sweep.arguments, sweep.settings, str(place))
                 write_member(place, trained, info, sweep.tokenizer, config)
         seconds = round((time.perf_counter() - start) / len(members), 2)

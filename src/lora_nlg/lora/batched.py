@@ -1,13 +1,15 @@
 """Several adapters on one frozen layer in one forward pass.
 
 The stream holds the rows of adapter 0, then those of adapter 1, and so on. The base product is one matrix product
-over all of them; the low-rank products are batched over adapters. Ranks may differ: they are padded with zeros to the
-largest, which stay zero (see `FusedLinear`). Shapes: N adapters, T rows, S rows of the adapter with the most, P
-adapted parts, R rank, D width in, W width of a part.
+over all of them. The low-rank products are batched over adapters on CUDA, where launching each would cost more than
+computing it. On the CPU, where padding would, each is its own, by the very functions of a layer alone, with its bits.
+Ranks may differ: they are padded with zeros to the largest, which stay zero (see `FusedLinear`). Shapes: N adapters,
+T rows, S rows of the adapter with the most, P adapted parts, R rank, D width in, W width of a part.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +19,7 @@ from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
 from lora_nlg.frozen import FrozenMatmul
-from lora_nlg.lora.functional import dropout_scale
+from lora_nlg.lora.functional import add_update_, dropout_scale, low_rank_gradient
 from lora_nlg.lora.layers import FusedLinear
 from lora_nlg.onednn import can_pack
 
@@ -73,6 +75,8 @@ class _Layout:
 
     def __init__(self, counts: Sequence[int], device: torch.device | str) -> None:
         self.counts = list(counts)
+        ends = list(itertools.accumulate(counts))
+        self.rows = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
         self.S = max(counts)
         self._slots: Tensor | None = None
         if min(counts) < self.S:
@@ -101,7 +105,7 @@ class _Layout:
 
 
 class _BatchedLoRA(torch.autograd.Function):
-    """`lora.functional` for N adapters: as there, nothing is computed for W's gradient or copied to add an update."""
+    """`lora.functional` for N adapters at once, on CUDA: as there, no work for W's gradient or to copy an update."""
 
     @staticmethod
     def forward(
@@ -139,6 +143,44 @@ class _BatchedLoRA(torch.autograd.Function):
         return grad_x, None, grad_A, grad_B, None, None
 
 
+class _SeparateLoRA(torch.autograd.Function):
+    """The same on the CPU: one base product, then what a layer alone does for each adapter's rows."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, keep: Tensor | None, lora_A: Tensor, lora_B: Tensor, layer: BatchedLinear, layout: _Layout
+    ) -> Tensor:
+        y = F.linear(x, layer.weight, layer.bias) if layer.matmul is None else layer.matmul.forward(x, layer.bias)
+        branch_input = x if keep is None else x * keep
+        saved = []
+        for n, rows in enumerate(layout.rows):
+            A, B = (factor.to(x.dtype) for factor in layer.own(n, lora_A, lora_B))
+            saved += [A, B, add_update_(y[rows], branch_input[rows], A, B, layer.slices[n])]
+        ctx.save_for_backward(branch_input, keep, *saved)
+        ctx.layer, ctx.layout = layer, layout
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        branch_input, keep, *saved = ctx.saved_tensors
+        layer = ctx.layer
+        grad_A, grad_B = torch.zeros_like(layer.lora_A), torch.zeros_like(layer.lora_B)
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = grad @ layer.weight if layer.matmul is None else layer.matmul.backward(grad)
+        for n, rows in enumerate(ctx.layout.rows):
+            A, B, low = saved[3 * n : 3 * n + 3]
+            own_B = torch.empty(B.shape)
+            grad_low = low_rank_gradient(grad[rows], low, B, layer.slices[n], own_B)
+            layer.put(n, grad_A, grad_B, grad_low.t() @ branch_input[rows], own_B)
+            if grad_x is not None and keep is None:
+                grad_x[rows].addmm_(grad_low, A)
+            elif grad_x is not None and keep is not None:
+                grad_x[rows].addcmul_(grad_low @ A, keep[rows])
+        return grad_x, None, grad_A, grad_B, None, None
+
+
 class BatchedLinear(nn.Linear):
     """A frozen linear layer with N adapters, each on its own rows.
 
@@ -160,13 +202,15 @@ class BatchedLinear(nn.Linear):
             super().__init__(first.in_features, first.out_features, bias=first.bias is not None)
         self.weight, self.bias = first.weight, first.bias
         self.matmul: FrozenMatmul | None = None
+        self.slices = [layer.slices for layer in layers]
         self.columns = [part.columns for part in first.slices]
         if any([part.columns for part in layer.slices] != self.columns for layer in layers):
             raise InputError("adapters trained together must adapt the same parts")
         if len({layer.dropout for layer in layers}) > 1:
             raise InputError("adapters trained together must share their dropout")
         self.rows, self.dropout = rows, first.dropout
-        N, P, R = len(layers), len(self.columns), max(layer.R for layer in layers)
+        self.ranks = [layer.R for layer in layers]
+        N, P, R = len(layers), len(self.columns), max(self.ranks)
         self.lora_A = nn.Parameter(torch.zeros(N, P * R, first.in_features, device=first.lora_A.device))
         self.lora_B = nn.Parameter(torch.zeros(N, P, first.width, R, device=first.lora_A.device))
         scaling = [[part.scaling for part in layer.slices] for layer in layers]
@@ -177,6 +221,18 @@ class BatchedLinear(nn.Linear):
     def pack_weight(self) -> None:
         """See `LoRALayer.pack_weight`."""
         self.matmul = FrozenMatmul(self.weight) if can_pack(self.weight) else None
+
+    def own(self, n: int, lora_A: Tensor, lora_B: Tensor) -> tuple[Tensor, Tensor]:
+        """A (P*r, D) and B (P*W, r) of one adapter of rank r without padding: as a layer alone has them."""
+        P, R, r = len(self.columns), lora_B.shape[3], self.ranks[n]
+        A = lora_A[n].view(P, R, -1)[:, :r].reshape(P * r, -1)
+        return A, lora_B[n, :, :, :r].reshape(-1, r)
+
+    def put(self, n: int, lora_A: Tensor, lora_B: Tensor, A: Tensor, B: Tensor) -> None:
+        """Copy one adapter's A and B to where `own` takes them from."""
+        P, R, r = len(self.columns), lora_B.shape[3], self.ranks[n]
+        lora_A[n].view(P, R, -1)[:, :r] = A.view(P, r, -1)
+        lora_B[n, :, :, :r] = B.view(P, -1, r)
 
     def _factors(self, n: int, layer: FusedLinear) -> list[tuple[Tensor, Tensor]]:
         """A and B of every part of one adapter, as views without padding."""
@@ -210,5 +266,6 @@ class BatchedLinear(nn.Linear):
         elif torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         keep = self.rows.dropout_scale(x, self.dropout) if self.training and self.dropout > 0 else None
-        y: Tensor = _BatchedLoRA.apply(x, keep, self.lora_A, self.lora_B, self, self.rows.of(x))
+        function = _SeparateLoRA if x.device.type == "cpu" else _BatchedLoRA
+        y: Tensor = function.apply(x, keep, self.lora_A, self.lora_B, self, self.rows.of(x))
         return y

@@ -7,6 +7,7 @@ to the columns it belongs to, and no (out, in) matrix is ever built.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,9 +34,7 @@ class _LoRALinear(torch.autograd.Function):
         A, B = lora_A.to(x.dtype), lora_B.to(x.dtype)
         branch_input = x if keep is None else x * keep
         y = F.linear(x, weight, bias) if matmul is None else matmul.forward(x, bias)
-        low = branch_input @ A.t()  # (T, P*R)
-        for part in slices:
-            y[:, part.columns].addmm_(low[:, part.ranks], B[part.rows].t(), alpha=part.scaling)
+        low = add_update_(y, branch_input, A, B, slices)
         keep_input = ctx.needs_input_grad[4]  # a frozen A (LoRA-FA) needs no input for its gradient
         ctx.save_for_backward(branch_input if keep_input else None, weight, A, B, low, keep)
         ctx.slices, ctx.matmul = slices, matmul
@@ -47,13 +46,8 @@ class _LoRALinear(torch.autograd.Function):
         (grad,) = grads
         branch_input, weight, A, B, low, keep = ctx.saved_tensors
         needs_x, _, needs_weight, needs_bias, needs_A, needs_B = ctx.needs_input_grad[:6]
-        grad_low = torch.empty_like(low)
         grad_B = torch.empty(B.shape, dtype=torch.float32, device=B.device) if needs_B else None
-        for part in ctx.slices:
-            columns = grad[:, part.columns]
-            grad_low[:, part.ranks] = (columns @ B[part.rows]).mul_(part.scaling)
-            if grad_B is not None:
-                torch.mul(columns.t() @ low[:, part.ranks], part.scaling, out=grad_B[part.rows])
+        grad_low = low_rank_gradient(grad, low, B, ctx.slices, grad_B)
         grad_A = (grad_low.t() @ branch_input).float() if needs_A else None
         grad_x = None
         if needs_x:
@@ -65,6 +59,47 @@ class _LoRALinear(torch.autograd.Function):
         grad_weight = grad.t() @ ctx.saved_x if needs_weight else None
         grad_bias = grad.sum(0) if needs_bias else None
         return grad_x, None, grad_weight, grad_bias, grad_A, grad_B, None, None
+
+
+def add_update_(y: Tensor, x: Tensor, A: Tensor, B: Tensor, slices: Sequence[Slice]) -> Tensor:
+    """Add the update's product to a layer's output in place.
+
+    Args:
+        y: the output so far, shape (T, D_out).
+        x: the branch's input, shape (T, D_in).
+        A, B: as `lora_linear`'s, of the type of x.
+        slices: where the update of each adapted part lies.
+
+    Returns:
+        x Aᵀ, shape (T, P*R).
+    """
+    low = x @ A.t()
+    for part in slices:
+        y[:, part.columns].addmm_(low[:, part.ranks], B[part.rows].t(), alpha=part.scaling)
+    return low
+
+
+def low_rank_gradient(
+    grad: Tensor, low: Tensor, B: Tensor, slices: Sequence[Slice], grad_B: Tensor | None = None
+) -> Tensor:
+    """What `add_update_` passes back.
+
+    Args:
+        grad: the gradient of its `y`, shape (T, D_out).
+        low: what it returned.
+        B, slices: what it was given.
+        grad_B: where the gradient of B goes, fp32. Default: None, it isn't wanted.
+
+    Returns:
+        The gradient of `low`, shape (T, P*R).
+    """
+    grad_low = torch.empty_like(low)
+    for part in slices:
+        columns = grad[:, part.columns]
+        grad_low[:, part.ranks] = (columns @ B[part.rows]).mul_(part.scaling)
+        if grad_B is not None:
+            torch.mul(columns.t() @ low[:, part.ranks], part.scaling, out=grad_B[part.rows])
+    return grad_low
 
 
 def dropout_scale(x: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:

@@ -18,7 +18,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`base/`, `train.jsonl` (48 pairs of unequal length) and `valid.jsonl`. Not to be written to."""
     folder = tmp_path_factory.mktemp("study")
     torch.manual_seed(0)
-    model = empty_gpt2(GPT2Config(n_layer=2, n_embd=48, n_head=3, vocab_size=330, n_positions=64))
+    model = empty_gpt2(GPT2Config(n_layer=2, n_embd=48, n_head=3, vocab_size=320, n_positions=64))
     model.reset_parameters()
     save_base(model, folder / "base")
     names = ["Anna", "Bea", "Carl", "Dora", "Emil", "Fay", "Gus", "Hana"]
