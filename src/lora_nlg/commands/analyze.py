@@ -168,6 +168,9 @@ def analyse(
         run = _open(arguments, place, run)
         base, identity = _base_of(run, arguments, label)
         updates = updates_of(run.model) if base is None else updates_between(run.model, base)
+        blocks = {own.layer for own in updates if own.layer is not None}
+        if arguments.layer is not None and arguments.layer not in blocks:
+            raise InputError(f"--layer {arguments.layer}: {label} has updates in {', '.join(map(str, sorted(blocks)))}")
         parts = parts_of(updates, weight_values.setdefault(identity, {}))
         entry = {
             "label": label,
@@ -215,7 +218,7 @@ def _base_of(run: Run, arguments: AnalyzeArguments, label: str) -> tuple[GPT2 | 
         raise InputError(
             f"{label} was trained as a whole: its update is the difference to its base, "
             f"{f'{recorded}, which is not there any more' if recorded else 'which it does not name'}; say where it is "
-            "with `init_checkpoint`"
+            "with --init_checkpoint"
         )
     base = load_base(place).eval()
     found = base_hash(base)
@@ -239,7 +242,7 @@ def _dial_of(
     if not factors:
         return {"dial": [], "dial_about": {}}
     if data is None:
-        notes.append(f"no dial of {label}: it names no validation data that is there; give `valid_data`")
+        notes.append(f"no dial of {label}: it names no validation data that is there; give --valid_data")
     elif run.info.bias != "none":
         notes.append(f"no dial of {label}: biases were trained with its update")
     else:
