@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,15 @@ def write_figures(folder: Path, study: Mapping[str, Any]) -> list[Path]:
     matplotlib.use("Agg")
     runs = study["runs"]
     drawn: dict[str, Callable[[], Any]] = {
-        "size": lambda: size_figure(runs),
-        "spectrum": lambda: spectrum_figure(runs),
-        "amplification": lambda: amplification_figure(runs),
+        "size": partial(size_figure, runs),
+        "spectrum": partial(spectrum_figure, runs),
+        "amplification": partial(amplification_figure, runs),
     }
     if any(run["dial"] for run in runs):
-        drawn = {"dial": lambda: dial_figure(runs), **drawn}
+        drawn = {"dial": partial(dial_figure, runs), **drawn}
     for number, pair in enumerate(study["similarity"], start=1):
         if pair["grids"]:
-            drawn[f"similarity-{number}"] = lambda pair=pair: similarity_figure(pair)
+            drawn[f"similarity-{number}"] = partial(similarity_figure, pair)
     return [_save(folder / f"{name}.png", draw()) for name, draw in drawn.items()]
 
 
@@ -68,21 +69,24 @@ def dial_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
     columns = 2 if len(turned) > 1 else 1
     figure, grid = _panels(len(measures), columns, 4.4, 3.0)
     for axes, name in zip(grid, measures, strict=True):
+        word, _, lowest = MEASURES[name]
         for axis, by_norm in zip(axes, (False, True), strict=False):
             for run in turned:
-                norm = whole_norm(run["parts"]) if by_norm else 1.0
-                points = [(p["factor"] * norm, p[name], p["factor"]) for p in run["dial"] if p.get(name) is not None]
-                xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
-                (line,) = axis.plot(xs, ys, marker="o", markersize=3.5, linewidth=1.2, label=run["label"])
-                trained = [(x, y) for x, y, factor in points if factor == 1]
-                axis.plot(
-                    *zip(*trained, strict=True), marker="*", markersize=12, color=line.get_color()
-                ) if trained else None
-            axis.set(xlabel="factor × ‖ΔW‖" if by_norm else "factor of ΔW (★ as trained)", ylabel=MEASURES[name][0])
-        _end_at(axes, [p[name] for run in turned for p in run["dial"] if p.get(name) is not None], MEASURES[name][2])
+                _draw_dial(axis, run, name, whole_norm(run["parts"]) if by_norm else 1.0)
+            axis.set(xlabel="factor × ‖ΔW‖" if by_norm else "factor of ΔW (★ as trained)", ylabel=word)
+        _end_at(axes, [point[name] for run in turned for point in run["dial"] if point.get(name) is not None], lowest)
     if len(turned) > 1:
         grid[0][0].legend(fontsize=7)
     return figure
+
+
+def _draw_dial(axis: Any, run: Mapping[str, Any], name: str, unit: float) -> None:
+    """One run's line of one measure, a star where the factor is 1; `unit` is what a factor of 1 is on the axis."""
+    points = {point["factor"]: point[name] for point in run["dial"] if point.get(name) is not None}
+    xs = [factor * unit for factor in points]
+    (line,) = axis.plot(xs, list(points.values()), marker="o", markersize=3.5, linewidth=1.2, label=run["label"])
+    if 1 in points:
+        axis.plot(unit, points[1], marker="*", markersize=12, color=line.get_color())
 
 
 def _end_at(axes: Sequence[Any], values: Sequence[float], lowest: bool) -> None:

@@ -170,6 +170,9 @@ def analyse(
         run = _open(arguments, place, run)
         base, identity = _base_of(run, arguments, label)
         updates = updates_of(run.model) if base is None else updates_between(run.model, base)
+        blocks = {own.layer for own in updates if own.layer is not None}
+        if arguments.layer is not None and arguments.layer not in blocks:
+            raise InputError(f"--layer {arguments.layer}: {label} has updates in {', '.join(map(str, sorted(blocks)))}")
         parts = parts_of(updates, weight_values.setdefault(identity, {}))
         entry = {
             "label": label,
@@ -221,7 +224,7 @@ def _base_of(run: Run, arguments: AnalyzeArguments, label: str) -> tuple[GPT2 | 
         raise InputError(
             f"{label} was trained as a whole: its update is the difference to its base, "
             f"{f'{recorded}, which is not there any more' if recorded else 'which it does not name'}; say where it is "
-            "with `init_checkpoint`"
+            "with --init_checkpoint"
         )
     base = load_base(place).eval()
     found = base_hash(base)
@@ -245,7 +248,7 @@ def _dial_of(
     if not factors:
         return {"dial": [], "dial_about": {}}
     if data is None:
-        notes.append(f"no dial of {label}: it names no validation data that is there; give `valid_data`")
+        notes.append(f"no dial of {label}: it names no validation data that is there; give --valid_data")
     elif base is None and (fixed := why_fixed(run.info.method)):
         notes.append(f"no dial of {label}: {fixed}")
     else:
@@ -293,7 +296,8 @@ def _measure(
         about |= {"contexts": min(dial.contexts, len({record.context for record in records})), "beam": dial.beam}
 
     def measure(model: GPT2) -> Mapping[str, float]:
-        loss, _ = LossValidation(model, batches, "fp32", world, TargetLoss())()
+        # A graph would be recorded for each factor and used once.
+        loss, _ = LossValidation(model, batches, "fp32", world, TargetLoss(), cuda_graph="false")()
         values = {"loss": loss["loss"]}
         if records:
             generation = GenerationValidation(

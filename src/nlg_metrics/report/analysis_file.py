@@ -65,9 +65,7 @@ def _of_run(path: Path, folder: Path) -> Analysis | None:
         labels = {run["label"] for run in entries}
         pairs = [pair for pair in value["similarity"] if labels & {*pair["runs"]}]
         for pair in pairs:
-            _ = [[float(number) for row in grid["phi"] for number in row] for grid in pair["grids"]]
-            _ = [(grid["part"], grid["matrix"], float(grid["chance"])) for grid in pair["grids"]]
-            _ = pair["layer"]
+            _check_pair(pair)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); run `lora-nlg analyze` again") from None
     return Analysis(path, entries[0], pairs) if entries else None
@@ -76,8 +74,22 @@ def _of_run(path: Path, folder: Path) -> Analysis | None:
 def _check(run: Mapping[str, Any]) -> None:
     """Look at what the page shows of a run."""
     _ = float(run["norm"])
+    if not run["parts"]:
+        raise ValueError("a run without parts")
     for part in run["parts"]:
-        _ = [part[name] for name in _PART], part["layer"]
-        _ = [part["amplification"][name] for name in _AMPLIFICATION]
+        _ = [part[name] for name in _PART], [part["amplification"][name] for name in _AMPLIFICATION]
+        if not isinstance(part["part"], str) or not isinstance(part["layer"], int | None):
+            raise TypeError("a part without a name or a layer")
     for point in run["dial"]:
         _ = float(point["factor"])
+
+
+def _check_pair(pair: Mapping[str, Any]) -> None:
+    _ = pair["layer"]
+    if len(pair["runs"]) != 2 or not all(isinstance(name, str) for name in pair["runs"]):
+        raise ValueError("a comparison is of two runs")
+    for grid in pair["grids"]:
+        _ = grid["part"], grid["matrix"], float(grid["chance"])
+        widths = {len([float(value) for value in row]) for row in grid["phi"]}
+        if len(widths) != 1 or 0 in widths:
+            raise ValueError("φ must be a table")

@@ -7,6 +7,7 @@ import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from nlg_metrics.report.studies import LOSS, Cell
 
@@ -55,17 +56,17 @@ def study_figure(groups: Mapping[str, Sequence[Cell]], x: str, columns: Sequence
     return file.getvalue()
 
 
-def _set_ticks(axis: object, x: str, values: Sequence[object]) -> None:
+def _set_ticks(axis: Any, x: str, values: Sequence[Any]) -> None:
     if x == "targets":
-        axis.set_xticks(range(len(values)), values)  # type: ignore[attr-defined]
+        axis.set_xticks(range(len(values)), values)
         return
-    axis.set_xscale("log", base=2 if x == "r" else 10)  # type: ignore[attr-defined]
+    axis.set_xscale("log", base=2 if x == "r" else 10)
     if x == "r":
-        axis.set_xticks(values, [str(value) for value in values])  # type: ignore[attr-defined]
-        axis.minorticks_off()  # type: ignore[attr-defined]
+        axis.set_xticks(values, [str(value) for value in values])
+        axis.minorticks_off()
 
 
-def _cut(axis: object, means: Sequence[float], name: str) -> None:
+def _cut(axis: Any, means: Sequence[float], name: str) -> None:
     """A loss that went wrong would flatten the rest: the axis ends at three times the best."""
     if name == LOSS and max(means) > 3 * min(means) > 0:
-        axis.set_ylim(0.95 * min(means), 3 * min(means))  # type: ignore[attr-defined]
+        axis.set_ylim(0.95 * min(means), 3 * min(means))

@@ -1,0 +1,153 @@
+"""`lora-nlg analyze` as a person runs it, on runs of the built-in sample: files, numbers, the report page, refusals."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from lora_nlg.__main__ import main
+from lora_nlg.analysis.tables import markdown
+from lora_nlg.lora import lora_layers
+from lora_nlg.weights import load_run
+from nlg_metrics.commands import report
+
+SAMPLE = Path(__file__).resolve().parents[3] / "data" / "sample"
+FIGURES = ("dial", "size", "spectrum", "amplification", "similarity-1")
+QUICK = [
+    "--valid_examples",
+    "6",
+    "--contexts",
+    "2",
+    "--beam",
+    "2",
+    "--eval_len",
+    "8",
+    "--scales",
+    "1,0,0.5",
+    "--device",
+    "cpu",
+]
+
+
+def train(folder: Path, *flags: str) -> None:
+    done = main(
+        ["train", "--train_data", str(SAMPLE / "train.jsonl"), "--valid_data", str(SAMPLE / "valid.jsonl"),
+         "--valid_examples", "6", "--init_checkpoint", str(SAMPLE / "base"), "--work_dir", str(folder),
+         "--max_step", "3", "--warmup_step", "1", "--train_batch_size", "2", "--eval_interval", "3", "--seq_len", "100",
+         "--lr", "0.01", "--tensorboard", "false", "--device", "cpu", *flags]
+    )  # fmt: skip
+    assert done == 0
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`r2`, `r4` and `full`, of three steps. `r2` and `r4` have been analysed together, into `analysis/`."""
+    folder = tmp_path_factory.mktemp("runs")
+    train(folder / "r2", "--lora_dim", "2", "--lora_alpha", "8")
+    train(folder / "r4", "--lora_dim", "4", "--lora_alpha", "8", "--random_seed", "2")
+    train(folder / "full", "--lora_dim", "0", "--lr", "0.001")
+    assert main(["analyze", str(folder / "r2"), str(folder / "r4"), *QUICK]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(runs: Path) -> dict:
+    return json.loads((runs / "analysis" / "analysis.json").read_text())
+
+
+def is_png(path: Path) -> bool:
+    """Whether a picture with something on it can be read back."""
+    image = pytest.importorskip("matplotlib.image").imread(path)
+    return image.shape[0] > 100 and image.shape[1] > 100 and image[..., :3].std() > 0.01
+
+
+def test_files(runs: Path, study: dict) -> None:
+    folder = runs / "analysis"
+    assert {path.name for path in folder.iterdir()} == {
+        "analysis.json",
+        "analysis.md",
+        *(f"{name}.png" for name in FIGURES),
+    }
+    assert all(is_png(folder / f"{name}.png") for name in FIGURES)
+    assert (folder / "analysis.md").read_text() == markdown(study)
+    assert [(run["label"], run["folder"]) for run in study["runs"]] == [("r2", "../r2"), ("r4", "../r4")]
+    assert study["notes"] == []
+
+
+def test_numbers_are_the_runs_own(runs: Path, study: dict) -> None:
+    """Norms as the layers give them; the loss at factor 1 as training measured it, at 0 one for both runs."""
+    for entry in study["runs"]:
+        model = load_run(runs / entry["label"]).model
+        norms = [float(layer.update_norm()) for layer in lora_layers(model).values()]
+        assert entry["norm"] == pytest.approx(math.sqrt(sum(norm**2 for norm in norms)), rel=1e-6)
+        for layer, own in enumerate(lora_layers(model).values()):
+            found = {part["part"]: part for part in entry["parts"] if part["layer"] == layer}
+            q = own.delta_weight()[:256].detach()
+            assert found["q"]["norm"] == pytest.approx(float(q.norm()), rel=1e-5)
+            assert found["q"]["singular_values"] == pytest.approx(
+                torch.linalg.svdvals(q)[: found["q"]["rank"]].tolist(), rel=1e-3
+            )
+        log = [json.loads(line) for line in (runs / entry["label"] / "metrics.jsonl").read_text().splitlines()]
+        validated = [line["loss"] for line in log if line["kind"] == "valid" and "loss" in line]
+        dial = {point["factor"]: point for point in entry["dial"]}
+        assert list(dial) == [0, 0.5, 1] and all(0 <= point["bleu"] <= 1 for point in dial.values())
+        assert dial[1]["loss"] == pytest.approx(validated[-1], rel=1e-5) and dial[1]["loss"] != dial[0]["loss"]
+        assert entry["dial_about"] == {
+            "data": str(SAMPLE / "valid.jsonl"), "examples": 6, "contexts": 2, "beam": 2,
+        }  # fmt: skip
+    first, second = (run["dial"][0] for run in study["runs"])
+    assert first == second  # the base
+    (pair,) = study["similarity"]
+    assert pair["runs"] == ["r2", "r4"] and pair["layer"] == 2 and len(pair["diagonals"]) == 4 * 2 * 2
+    assert {len(grid["phi"][0]) for grid in pair["grids"]} == {4} and {len(grid["phi"]) for grid in pair["grids"]} == {
+        2
+    }
+
+
+def test_the_report_has_a_section_of_it(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    assert report.main([str(runs / "r2"), str(runs / "r4"), "--out", str(out)]) == 0
+    page = out.read_text(encoding="utf-8")
+    assert '<section id="updates"' in page and "Validation loss over factor × ‖ΔW‖" in page and "by chance" in page
+    assert report.main([str(runs / "full"), "--out", str(out)]) == 0  # the study beside it doesn't speak of this run
+    assert '<section id="updates"' not in out.read_text(encoding="utf-8")
+
+
+def test_a_run_trained_as_a_whole_beside_an_adapter(runs: Path, tmp_path: Path, capsys) -> None:
+    """Its update is the difference to its base; the two are compared by ΔW itself. Without data there's no dial."""
+    out = tmp_path / "out"
+    moved = shutil.copytree(runs / "full", tmp_path / "full")  # config.yaml names data: taken away
+    (moved / "config.yaml").unlink()
+    assert main(["analyze", str(moved), str(runs / "r2"), "--out", str(out), "--scales", "", "--layer", "0"]) == 0
+    study = json.loads((out / "analysis.json").read_text())
+    entry = study["runs"][0]
+    assert entry["method"] == "full" and len(entry["parts"]) == 4 * 6 and entry["norm"] > 0 and entry["dial"] == []
+    (pair,) = study["similarity"]
+    assert {grid["matrix"] for grid in pair["grids"]} == {"V", "U"} and pair["layer"] == 0
+    assert not (out / "dial.png").exists() and "The dial" not in capsys.readouterr().out
+    assert main(["analyze", str(moved), "--out", str(out), "--scales", "0,1"]) == 0
+    assert "no dial of full: it names no validation data that is there; give --valid_data" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["r2", "r2"], "is given twice"),
+        (["r2", "--scales", "0,x"], "--scales must be numbers like 0,0.5,1, got '0,x'"),
+        (["r2", "--scales", "-1"], "--scales must be 0 (the base) or more, got -1"),
+        (["r2", "--contexts", "-1"], "--contexts must be at least 0, got -1"),
+        (["r2", "--out", "r2/config.yaml"], "is a file; name a folder"),
+        (["nowhere"], "no run at"),
+        (["full", "--init_checkpoint", "nowhere"], "say where it is with --init_checkpoint"),
+        (["r2", "--layer", "9"], "--layer 9"),
+    ],
+)
+def test_refusals(runs: Path, monkeypatch, capsys, flags: list[str], message: str) -> None:
+    monkeypatch.chdir(runs)
+    assert main(["analyze", *flags]) == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
