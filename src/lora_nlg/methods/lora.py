@@ -114,7 +114,8 @@ class LoRA(Method):
     def trained(self, model: GPT2) -> Collection[str]:
         """A and B, or B alone (LoRA-FA); what else the variant trains; biases if asked for."""
         frozen = frozen_projections(model) if self.freeze_a else set()
-        return set(lora_state_dict(model, self.bias)) - frozen
+        parameters = {name for name, _ in model.named_parameters()}  # and no buffers: PiSSA keeps its start in some
+        return (set(lora_state_dict(model, self.bias)) & parameters) - frozen
 
     def rates(self, model: GPT2) -> Mapping[str, float]:
         """LoRA+'s, if asked for."""
