@@ -67,17 +67,20 @@ lora-nlg methods --presets "$CORPUS" ${MODEL:+--model_card "$MODEL"} --init_chec
 
 # part FOLDER COMMAND …: runs a part's command, unless it is done or another process is at it, which `left` counts.
 part() {
-  local folder=$1 status=0
+  local folder=$1 status
   shift
   if [ -e "$folder/done" ]; then return; fi
   mkdir -p "$folder"
+  set +e
   (
+    set -e
     flock --nonblock 9 || exit 75
     if [ -e "$folder/done" ]; then exit 0; fi
     "$@"
     touch "$folder/done"
-  ) 9> "$folder/.part" &
-  wait $! || status=$?
+  ) 9> "$folder/.part"
+  status=$?
+  set -e
   if ((status == 75)); then left=$((left + 1)); elif ((status)); then exit "$status"; fi
 }
 

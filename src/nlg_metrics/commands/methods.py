@@ -70,8 +70,8 @@ def notes(methods: Sequence[Compared]) -> list[str]:
     said = ["± is the standard deviation over seeds."]
     if any(one.name == REFERENCE for one in methods):
         said.append(
-            "\\* differs from LoRA: paired bootstrap over segments, pooled over seeds, corrected for all comparisons of "
-            f"the table (Holm), p < {SIGNIFICANT}."
+            f"\\* differs from LoRA, p < {SIGNIFICANT}: paired bootstrap over segments, pooled over seeds, corrected "
+            "for all comparisons of the table (Holm)."
         )
     if any(one.rate_is_at_the_edge for one in methods):
         said.append("† the lowest or highest rate tried: a better one may lie beyond.")
