@@ -1,4 +1,4 @@
-"""The scripts that make tables of many runs: seeds beside the published rows, and the factorial behind 70.4.
+"""The scripts that make tables of many runs: seeds beside the published rows, the factorial behind 70.4, the methods.
 
 Real processes on the sample's base; what is tested is which checkpoint goes where, and that nothing is done twice.
 """
@@ -24,11 +24,11 @@ def script(workplace):
     folder, environment = workplace
     environment = {**environment, "NPROC": "1", "BASE": str(BASE), "ROOT": str(folder / "study")}
 
-    def run(name: str, *arguments: str) -> str:
+    def run(name: str, *arguments: str, status: int = 0, **values: str) -> str:
         done = subprocess.run(
-            ["bash", ROOT / "scripts" / name, *arguments], env=environment, capture_output=True, text=True
+            ["bash", ROOT / "scripts" / name, *arguments], env=environment | values, capture_output=True, text=True
         )
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.returncode == status, done.stderr[-3000:]
         return done.stdout + done.stderr
 
     run("prepare.sh", "e2e")
@@ -103,3 +103,23 @@ def test_every_cell_of_the_factorial_is_its_own_checkpoint_and_penalty(script, t
     assert script("ablation_704.sh", "1", *TRAIN).count("BLEU:") == 1
     assert lost.read_bytes() == before
     assert [path for path in times if path.stat().st_mtime_ns != times[path]] == [lost]
+
+
+@pytest.mark.slow
+def test_methods_are_compared_part_by_part(script, tmp_path):
+    """A rate that breaks the model counts as tried; what is done isn't done again; other settings are refused."""
+    study = tmp_path / "study"
+    values = {"METHODS": "bitfit", "GRID": "0.003 1e30", "GRID_STEPS": "3", "STEPS": "5", "TEST": "3", "BEAM": "2"}
+    shown = script("methods.sh", "e2e", "1", "--seq_len", "256", **values)
+    assert "| BitFit | **0.003: " in shown and "1e30: inf" in shown
+    assert len((study / "data" / "test.jsonl").read_text().splitlines()) == 3
+    assert [path.name for path in study.glob("bitfit/seed-1/scores.json")] == ["scores.json"]
+    assert not list(study.glob("rates/**/*.safetensors"))
+    assert "**BitFit**" in (study / "table.md").read_text() and "bitfit" in (study / "report.html").read_text()
+    config = (study / "bitfit" / "seed-1" / "config.yaml").read_text()
+    assert "\nlr: 0.003\n" in config and "\nmax_step: 5\n" in config and "\nmethod: bitfit\n" in config
+
+    again = script("methods.sh", "e2e", "1", "--seq_len", "256", **values)
+    assert "+ lora-nlg train" not in again and "+ lora-nlg decode" not in again
+    refused = script("methods.sh", "e2e", "1", "--seq_len", "256", status=2, **values | {"STEPS": "6"})
+    assert "was begun with other settings" in refused and "steps: 5" in refused

@@ -16,7 +16,7 @@ from lora_nlg.commands.train_arguments import METHOD_SETTINGS
 from lora_nlg.files import write_json
 from lora_nlg.gpt2 import GPT2, GPT2Config, named_config
 from lora_nlg.methods import METHODS, Method, method_named
-from lora_nlg.recipes import as_flags, load_methods, load_recipe
+from lora_nlg.recipes import load_methods, load_recipe
 from lora_nlg.weights.base import base_config
 from lora_nlg.weights.tensor_files import find_weights
 
@@ -68,9 +68,8 @@ def _presets(corpus: str, model: str | None, config: GPT2Config) -> Iterator[dic
         flags = dict(load_recipe(corpus, "paper", model, name)["train"])
         method = method_named(flags.pop("method"))
         own = {key: value for key, value in flags.items() if key in _fields(method)}
-        settings = parse_arguments("methods", "", as_flags(own), *METHOD_SETTINGS).groups
         said = {"name": name, "title": preset["title"], "method": method.name, "published": preset["published"]}
-        yield {**said, "settings": own, **_counts(_set(method, settings), config)}
+        yield {**said, "settings": own, **_counts(method.settings()(**own).method(), config)}
 
 
 def _fields(method: type[Method]) -> set[str]:
@@ -89,7 +88,9 @@ def _counts(method: Method, config: GPT2Config) -> dict[str, int]:
     with torch.device("meta"):
         model = GPT2(config)
         method.put_into(model, initialise=False)
-    return {"trained": method.count(config), "kept": method.stored(model)[0].count(config)}
+    names, kept = method.trained(model), method.stored(model)[0]
+    trained = sum(value.numel() for name, value in model.named_parameters() if name in names)
+    return {"trained": trained, "kept": trained if kept == method else kept.count(config)}
 
 
 def _table(listed: Sequence[dict[str, Any]], config: GPT2Config) -> str:

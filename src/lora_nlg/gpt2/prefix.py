@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -100,8 +99,8 @@ class MLPPrefix(Prefix):
 
     def forward(self, transformer: Transformer) -> Tensor:
         """See `Prefix.forward`; in fp32 whatever the model runs in."""
-        device = self.embedding.device.type
-        with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
+        kind = "cpu" if self.embedding.is_meta else self.embedding.device.type
+        with torch.autocast(kind, enabled=False):
             rows: Tensor = self.mlp(self.embedding)
         return rows.view(self.length, self.n_layer, 2, -1).permute(1, 2, 0, 3)
 

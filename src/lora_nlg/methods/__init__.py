@@ -2,8 +2,8 @@
 
 To add one, write `methods/NAME.py` with one subclass of `Method` whose `name` is NAME. Nothing else has to know it:
 its fields become flags, its values go into adapter files and snapshots, and it trains, decodes, resumes and converts as
-the others do. docs/methods.md has a complete example. Outside the package, the file may be in a folder that the environment
-variable LORA_NLG_METHODS names.
+the others do. docs/methods.md has a complete example. Outside the package, the file may be in a folder that the
+environment variable LORA_NLG_METHODS names.
 """
 
 from __future__ import annotations

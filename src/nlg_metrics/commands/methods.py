@@ -31,8 +31,10 @@ from nlg_metrics.report.published import COLUMNS
 from nlg_metrics.significance import check_draws
 
 
-def cell(score: Score, column: str) -> str:
+def cell(score: Score | None) -> str:
     """`mean ± deviation`, and a star where it differs from the reference."""
+    if score is None:
+        return "–"
     digits = 1 if score.mean >= 10 else 2 if score.mean >= 1 else 3
     shown = f"{score.mean:.{digits}f}"
     if score.deviation is not None:
@@ -50,7 +52,7 @@ def markdown(corpus: str, base: str, methods: Sequence[Compared], columns: Seque
         edge = " †" if one.rate_is_at_the_edge else ""
         rows.append([
             f"**{one.title}**", base, f"{one.trained:,}{kept}", f"{one.rate:g}{edge}",
-            *(cell(one.scores[column], column) for column in columns),
+            *(cell(one.scores.get(column)) for column in columns),
             f"{one.seconds_a_step:.3f}", f"{one.peak_memory_mib:,.0f}", _size(one.bytes_on_disk), f"ours, {seeds}",
         ])  # fmt: skip
         for row in published_rows(corpus, one):
@@ -68,8 +70,8 @@ def notes(methods: Sequence[Compared]) -> list[str]:
     said = ["± is the standard deviation over seeds."]
     if any(one.name == REFERENCE for one in methods):
         said.append(
-            "\\* differs from LoRA: paired bootstrap over segments, pooled over seeds, corrected for all comparisons of "
-            f"the table (Holm), p < {SIGNIFICANT}."
+            f"\\* differs from LoRA, p < {SIGNIFICANT}: paired bootstrap over segments, pooled over seeds, corrected "
+            "for all comparisons of the table (Holm)."
         )
     if any(one.rate_is_at_the_edge for one in methods):
         said.append("† the lowest or highest rate tried: a better one may lie beyond.")
@@ -101,8 +103,9 @@ def csv_text(base: str, methods: Sequence[Compared], columns: Sequence[str]) -> 
         "bytes_on_disk",
     ])  # fmt: skip
     for one in methods:
-        scores = [one.scores[column] for column in columns]
-        values = [value for score in scores for value in (score.mean, score.deviation, score.low, score.high, score.p)]
+        scores = [one.scores.get(column) for column in columns]
+        parts = [(it.mean, it.deviation, it.low, it.high, it.p) if it else (None,) * 5 for it in scores]
+        values = [value for part in parts for value in part]
         writer.writerow([
             one.name, one.title, base, one.trained, one.kept, one.rate, len(one.runs), *values,
             one.seconds_a_step, one.peak_memory_mib, one.bytes_on_disk,

@@ -70,7 +70,7 @@ class Compared:
         trained, kept: parameters that train, and of those that are kept.
         rates: learning rate, as it was written → validation loss of the short run; infinite where it diverged.
         runs: seed → its run.
-        scores: column → score.
+        scores: column → score; a column that isn't defined for a seed's outputs is absent.
     """
 
     name: str
@@ -183,12 +183,14 @@ def score_methods(methods: Sequence[Compared], corpus: str, data: Path, resample
     """
     outputs = {f"{one.name}/{seed}": run.predictions or "" for one in methods for seed, run in one.runs.items()}
     systems = {system.label: system for system in score_systems(data, outputs, corpus).systems}
-    columns = _columns(corpus, next(iter(systems.values())))
+    columns = _columns(corpus, list(systems.values()))
     drawn: dict[tuple[str, str], tuple[float, Array]] = {}
     for one in methods:
         seeds = [systems[f"{one.name}/{seed}"] for seed in one.runs]
         for column in columns:
-            results = [_result(corpus, column, system) for system in seeds]
+            results = [result for system in seeds if (result := _result(corpus, column, system))]
+            if len(results) < len(seeds):
+                continue
             scale = unit(corpus, column)
             aggregate = results[0].metric.aggregate
             pooled = np.mean([result.statistics for result in results], axis=0)
@@ -206,7 +208,10 @@ def _test(
 ) -> None:
     """Put the corrected p-values against the reference in place."""
     others = [one for one in methods if one.name != REFERENCE]
-    places = [(one, column) for one in others for column in columns]
+    places = [
+        (one, column) for one in others for column in columns
+        if (one.name, column) in drawn and (REFERENCE, column) in drawn
+    ]  # fmt: skip
     found = []
     for one, column in places:
         (value, scores), (reference, reference_scores) = drawn[one.name, column], drawn[REFERENCE, column]
@@ -217,25 +222,18 @@ def _test(
         one.scores[column] = Score(score.values, score.low, score.high, p)
 
 
-def _columns(corpus: str, system: System) -> list[str]:
+def _columns(corpus: str, systems: Sequence[System]) -> list[str]:
     """The papers' columns that were computed, and the names of the other metrics."""
-    papers = [column for column in COLUMNS[corpus] if _found(corpus, column, system)]
-    covered = set(KEYS[corpus].values())
-    return papers + [key for key in system.outcome.results if key not in covered]
+    papers = [column for column in COLUMNS[corpus] if any(_result(corpus, column, system) for system in systems)]
+    others = dict.fromkeys(key for system in systems for key in system.outcome.results)
+    return papers + [key for key in others if key not in KEYS[corpus].values()]
 
 
-def _found(corpus: str, column: str, system: System) -> Result | None:
+def _result(corpus: str, column: str, system: System) -> Result | None:
     metric, _, subset = column.partition(" ")
     name = SUBSETS.get(subset) if subset else None
     results: Mapping[str, Result] = system.outcome.subsets.get(name, {}) if name else system.outcome.results
     return results.get(KEYS[corpus].get(metric, column))
-
-
-def _result(corpus: str, column: str, system: System) -> Result:
-    result = _found(corpus, column, system)
-    if result is None:
-        raise InputError(f"{system.label} has no {column}; other runs have")
-    return result
 
 
 def _series(run: RunFiles, kind: str, name: str) -> list[float]:

@@ -30,7 +30,9 @@ def write_plot(path: Path, methods: Sequence[Compared], columns: Sequence[str]) 
     axes = list(grid.flat)
     for axis, column in zip(axes, columns, strict=False):
         for place, one in enumerate(methods):
-            score = one.scores[column]
+            score = one.scores.get(column)
+            if score is None:
+                continue
             bars = [[max(score.mean - score.low, 0.0)], [max(score.high - score.mean, 0.0)]]
             colour = pyplot.get_cmap("tab20")(place % 20)
             axis.errorbar([one.trained], [score.mean], bars, fmt="o", capsize=2, color=colour, label=one.title)

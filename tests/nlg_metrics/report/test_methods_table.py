@@ -1,4 +1,4 @@
-"""Compared methods: which rate is best, means over seeds, tests against LoRA, published rows; from folders written small."""
+"""Compared methods: the best rate, means over seeds, tests against LoRA, published rows; from folders written small."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.nlg_metrics.report.conftest import AREAS, e2e_records, write_lines
 
 from nlg_metrics.commands.methods import main
 from nlg_metrics.errors import InputError
 from nlg_metrics.report.methods import best_rate, read_methods, score_methods, tried_rates
 from nlg_metrics.report.published import PUBLISHED
+
+from .conftest import AREAS, e2e_records, write_lines
 
 METHODS = [
     {"name": "full", "title": "full fine-tuning", "published": ["full"], "trained": 4000, "kept": 4000},
