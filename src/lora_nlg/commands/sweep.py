@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lora_nlg.api.memory import naming_what_to_lower
 from lora_nlg.batching import Example, read_examples
-from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
-from lora_nlg.commands.memory import naming_what_to_lower
+from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.distributed import pick_device
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_hashed, read_json_object, write_json, write_jsonl
+from lora_nlg.files import existing_file, read_hashed, read_json_object, write_json, write_jsonl
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.progress import progress_bar
 from lora_nlg.sweep.engine import train_group

@@ -1,21 +1,23 @@
-"""The flags of `lora-nlg train` that are its own, and all groups together: checks across them, what of them a snapshot
-may differ in.
+"""What a training run is told: its data, base and place, and all groups together with the checks across them.
 
-Names are the predecessor's (microsoft/LoRA, examples/NLG) where it had them.
+Each dataclass is also a group of `train`'s flags. Names are the predecessor's (microsoft/LoRA, examples/NLG) where it
+had them.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
+
+import yaml
 
 from lora_nlg.decoding.validation import GenerationSettings
 from lora_nlg.errors import InputError
-from lora_nlg.training import AdapterSettings, LoopSettings, OptimisationSettings
+from lora_nlg.training import AdapterSettings, GraphMode, LoopSettings, OptimisationSettings
 
 
 @dataclass(frozen=True)
-class DataArguments:
+class DataSettings:
     """What to train on."""
 
     train_data: str
@@ -44,13 +46,13 @@ class DataArguments:
     def __post_init__(self) -> None:
         for name in ("seq_len", "train_batch_size", "grad_acc", "valid_batch_size"):
             if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+                raise InputError(f"`{name}` must be at least 1, got {getattr(self, name)}")
         if self.valid_examples < 0:
-            raise InputError(f"--valid_examples must be at least 0 (all), got {self.valid_examples}")
+            raise InputError(f"`valid_examples` must be at least 0 (all), got {self.valid_examples}")
 
 
 @dataclass(frozen=True)
-class ModelArguments:
+class ModelSettings:
     """The base."""
 
     init_checkpoint: str | None = None
@@ -70,9 +72,9 @@ class ModelArguments:
 
     def __post_init__(self) -> None:
         if (self.init == "random") == bool(self.init_checkpoint):
-            raise InputError("give the base with --init_checkpoint, or start from nothing with --init random")
+            raise InputError("give the base with `init_checkpoint`, or start from nothing with `init` random")
         if self.init == "random" and self.model_card is None:
-            raise InputError("--init random needs the size of the model: --model_card")
+            raise InputError("`init` random needs the size of the model: `model_card`")
 
     def sizes(self) -> dict[str, int]:
         """The sizes given by flag."""
@@ -81,7 +83,7 @@ class ModelArguments:
 
 
 @dataclass(frozen=True)
-class RunArguments:
+class RunSettings:
     """Where to, and on what."""
 
     work_dir: str
@@ -90,24 +92,23 @@ class RunArguments:
     """auto, cpu, cuda or cuda:N."""
     resume: Literal["auto", "restart"] = "auto"
     """auto continues from the newest sound snapshot in the run directory; restart begins again."""
-    tensorboard: bool = True
-    """Write TensorBoard events to tb/ in the run directory."""
+    report_to: str = "tensorboard"
+    """Where numbers go beside metrics.jsonl, comma-separated: tensorboard (events in tb/ of the run directory), wandb,
+    or a tracker that an installed package brings; none for none."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     pack_weights: bool = True
     """On the CPU, keep two more copies of the frozen weights, laid out for speed."""
-    cuda_graph: Literal["auto", "true", "false"] = "auto"
+    cuda_graph: GraphMode = "auto"
     """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
     compile: bool = False
     """Run the model through torch.compile."""
     deterministic: bool = False
     """On CUDA, take the kernels that give the same bits every time, where torch has them."""
-    print_recipe_diff: str | None = None
-    """e2e, webnlg or dart: only print how this run differs from the paper's row for that corpus."""
 
     def __post_init__(self) -> None:
         if not self.work_dir.strip():
-            raise InputError("--work_dir must name a folder, got an empty name")
+            raise InputError("`work_dir` must name a folder, got an empty name")
 
 
 NOT_IDENTITY = {
@@ -116,30 +117,40 @@ NOT_IDENTITY = {
     "valid_batch_size", "max_epoch", "max_step",  # the resolved number of steps counts
     "log_interval", "save_interval", "keep_last",
 }  # fmt: skip
-"""Arguments that may differ between a snapshot and the run that continues it, beside those of RunArguments."""
+"""Arguments that may differ between a snapshot and the run that continues it, beside those of RunSettings."""
 
 
 @dataclass(frozen=True)
-class Arguments:
+class TrainSettings:
     """All groups together."""
 
-    data: DataArguments
-    model: ModelArguments
+    data: DataSettings
+    model: ModelSettings
     adapter: AdapterSettings
     optimisation: OptimisationSettings
-    run: RunArguments
+    run: RunSettings
     loop: LoopSettings
     generation: GenerationSettings
 
     def __post_init__(self) -> None:
         if self.model.init == "random" and self.adapter.lora_dim > 0:
             raise InputError(
-                "--init random trains a new base: add --lora_dim 0 (LoRA on random weights that aren't kept is no use)"
+                "`init` random trains a new base: add `lora_dim` 0 (LoRA on random weights that aren't kept is no use)"
             )
         if self.loop.early_stop > 0 and self.data.valid_data is None:
-            raise InputError("--early_stop needs validation records: --valid_data")
+            raise InputError("`early_stop` needs validation records: `valid_data`")
         if self.generation.valid_bleu and self.data.valid_data is None:
-            raise InputError("--valid_bleu needs validation records: --valid_data")
+            raise InputError("`valid_bleu` needs validation records: `valid_data`")
+
+    def to_yaml(self) -> str:
+        """Every field that has a value, as `--config` reads it back.
+
+        `resume` is left out: the file is for continuing and replaying, and `restart` would empty the folder.
+        """
+        groups = (getattr(self, field.name) for field in fields(self))
+        values = {name: value for group in groups for name, value in asdict(group).items() if value is not None}
+        del values["resume"]
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
     def values(self) -> dict[str, Any]:
         """The arguments that say what is trained and how, by flag."""
@@ -148,10 +159,16 @@ class Arguments:
 
     def identity(self) -> dict[str, Any]:
         """The arguments that decide the run's numbers."""
-        # Snapshots of before there was --valid_examples know nothing of it.
+        # Snapshots of before there was valid_examples know nothing of it.
         absent = {name for name in ("valid_examples",) if not self.values()[name]}
         return {name: value for name, value in self.values().items() if name not in NOT_IDENTITY | absent}
 
     def recipe(self, world_size: int) -> dict[str, Any]:
         """The arguments the paper's table speaks of, for `recipes.recipe_diff`."""
         return {**self.values(), "global_batch": self.data.train_batch_size * self.data.grad_acc * world_size}
+
+
+GROUPS = (
+    DataSettings, ModelSettings, AdapterSettings, OptimisationSettings, RunSettings, LoopSettings, GenerationSettings,
+)  # fmt: skip
+"""The groups of `TrainSettings`, in its order."""
