@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import wandb
 
@@ -30,7 +31,7 @@ class WandbTracker:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         file = folder / WANDB_ID
-        run_id = file.read_text(encoding="utf-8").strip() if file.is_file() else wandb.util.generate_id()
+        run_id = file.read_text(encoding="utf-8").strip() if file.is_file() else uuid4().hex[:8]
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "lora-nlg"),
