@@ -152,6 +152,8 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
         return int(value) if int in plain else float(value)
     elif isinstance(value, Real) and float in plain:
         return float(value)
+    elif bool in plain and value in ("true", "false"):
+        return value == "true"
     elif isinstance(value, str | os.PathLike) and str in plain:
         return os.fspath(value)
     elif str in plain and isinstance(value, list | tuple):  # as the command line has it: separated by commas

@@ -17,7 +17,7 @@ from lora_nlg.training import find_trackers
 
 SAMPLE = Path(__file__).resolve().parents[3] / "data/sample"
 FAKE = r'''
-import json
+import json, os, signal
 
 class Lines:
     """Appends what it is told to a file beside the run's own."""
@@ -41,6 +41,17 @@ class Lines:
     def close(self):
         self.write("close")
         self.file.close()
+
+class Stop(Lines):
+    """Presses the stop button of a notebook in the second step of a run that begins."""
+
+    def __init__(self, folder, after, settings):
+        super().__init__(folder, after, settings)
+        self.begins = after == 0
+
+    def log(self, kind, step, values):
+        if self.begins and kind == "train" and step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
 '''
 
 
@@ -61,7 +72,7 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (site / "fake_lines.py").write_text(FAKE)
     (site / "fake_lines-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: fake-lines\nVersion: 1.0\n")
     (site / "fake_lines-1.0.dist-info/entry_points.txt").write_text(
-        "[lora_nlg.trackers]\nlines = fake_lines:Lines\nbroken = fake_lines:Nothing\n"
+        "[lora_nlg.trackers]\nlines = fake_lines:Lines\nbroken = fake_lines:Nothing\nstop = fake_lines:Stop\n"
     )
     monkeypatch.syspath_prepend(str(site))
 
@@ -110,20 +121,23 @@ def test_without_the_package_the_line_says_what_to_install(monkeypatch: pytest.M
         find_trackers("wandb")
 
 
+@pytest.mark.usefixtures("other_package")
 def test_wandb_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb", reason="needs wandb, an optional extra")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     folder = tmp_path / "run"
-    train(folder, report_to="wandb", max_step=2)
+    stopped = train(folder, report_to="wandb,stop", max_step=5)
+    assert stopped.outcome is not None and stopped.outcome.reason == "SIGINT" and stopped.outcome.step < 5
     name = (folder / WANDB_ID).read_text().strip()
     (first,) = (folder / "wandb").glob("offline-run-*")
     assert first.name.endswith(f"-{name}")
-    noted = next(first.glob("*.wandb")).read_bytes()
-    for word in (b"train/loss", b"speed/tokens_per_s", b"lora_alpha"):
-        assert word in noted
-    train(folder, report_to="wandb", max_step=2)
-    assert {path.name.rpartition("-")[2] for path in (folder / "wandb").glob("offline-run-*")} == {name}
-    assert len(list((folder / "wandb").glob("offline-run-*"))) == 2
+    finished = train(folder, report_to="wandb,stop", max_step=5)
+    assert finished.outcome is not None and finished.outcome.step == 5
+    parts = sorted((folder / "wandb").glob("offline-run-*"))
+    assert len(parts) == 2 and {part.name.rpartition("-")[2] for part in parts} == {name}
+    for part in parts:
+        noted = next(part.glob("*.wandb")).read_bytes()
+        assert all(word in noted for word in (b"train/loss", b"speed/tokens_per_s", b"lora_alpha"))
     train(folder, report_to="none", resume="restart")
     assert not (folder / WANDB_ID).exists(), "a run that begins again is another run"
