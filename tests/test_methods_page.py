@@ -39,7 +39,7 @@ def test_the_example_trains_and_decodes_as_any_method(lora_nlg, tmp_path):
     data.write_text("".join((SAMPLE / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:2]))
     common = ["--train_data", data, "--valid_data", data, "--init_checkpoint", SAMPLE / "base", "--work_dir", run]
     flags = ["--method", "mlp_adapter", "--mlp_adapter_dim", "4", "--max_step", "3", "--lr", "0.01"]
-    shown = lora_nlg("train", *common, *flags, "--warmup_step", "0", "--seq_len", "256", "--tensorboard", "false")
+    shown = lora_nlg("train", *common, *flags, "--warmup_step", "0", "--seq_len", "256", "--report_to", "none")
     assert "finished at step 3 of 3" in shown
     width, blocks = 256, 4
     assert f"{blocks * (2 * width * 4 + 4 + width):,} trainable parameters" in shown

@@ -45,7 +45,7 @@ def train_words(folder: Path, device: str, steps: int, *flags: str) -> list[str]
         "--warmup_step": "0",
         "--scheduler": "constant",
         "--lora_dropout": "0",
-        "--tensorboard": "false",
+        "--report_to": "none",
         "--log_interval": "10",
         **dict(zip(flags[::2], flags[1::2], strict=True)),
     }

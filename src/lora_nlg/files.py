@@ -303,3 +303,17 @@ def write_jsonl(path: str | Path, values: Iterable[Any]) -> int:
             file.write(json.dumps(value, ensure_ascii=False) + "\n")
             count += 1
     return count
+
+
+def existing_file(path: str, label: str) -> Path:
+    """The path of a prepared file, checked before long work.
+
+    Raises:
+        InputError: no such file, or a folder; begins with the label of what asked for it: `data`, or --data.
+    """
+    if Path(path).is_dir():
+        example = next((f", e.g. {file}" for file in sorted(Path(path).glob("*.jsonl"))), "")
+        raise InputError(f"{label}: {path} is a folder; give a .jsonl file in it{example}")
+    if not Path(path).is_file():
+        raise InputError(f"{label}: no file {path}; make it with `lora-nlg prepare`")
+    return Path(path)

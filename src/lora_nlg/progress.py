@@ -1,4 +1,4 @@
-"""The progress bars of long work: quick on a terminal, twice a minute where the output goes to a log file."""
+"""The progress bars of long work: quick on a terminal and in a notebook, twice a minute in a log file."""
 
 from __future__ import annotations
 
@@ -19,11 +19,22 @@ def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[
         **options: tqdm's.
 
     Returns:
-        The bar: twice a second on a terminal; elsewhere every 30 seconds, so that a batch job's log stays readable.
+        The bar: twice a second on a terminal and in a notebook, there as a widget where ipywidgets are installed;
+        elsewhere every 30 seconds, so that a batch job's log stays readable.
     """
-    interval = 0.5 if sys.stderr.isatty() else 30.0
+    notebook = in_notebook()
+    interval = 0.5 if notebook or sys.stderr.isatty() else 30.0
+    bar: type[tqdm[Any]] = tqdm
+    if notebook:
+        from tqdm.auto import tqdm as bar  # takes IPython to import
     # tqdm's monitor thread would otherwise shorten a long interval to ten seconds.
-    return tqdm(iterable, mininterval=interval, maxinterval=max(10.0, interval), dynamic_ncols=True, **options)
+    return bar(iterable, mininterval=interval, maxinterval=max(10.0, interval), dynamic_ncols=True, **options)
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a Jupyter notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return "IPKernelApp" in getattr(shell, "config", ())
 
 
 @contextmanager

@@ -22,8 +22,12 @@ TOKENIZER = "tokenizer"
 CONFIG = "config.yaml"
 """The resolved arguments, as `--config` reads them back."""
 METRICS, TENSORBOARD = "metrics.jsonl", "tb"
+WANDB_ID = "wandb-run-id"
+"""Names the wandb run that a resumed run continues."""
 SNAPSHOTS, SNAPSHOT_TENSORS, SNAPSHOT_DESCRIPTION = "snapshots", "state.safetensors", "snapshot.json"
 """Folder of the snapshots, and the two files of each."""
+RECORDS = "records"
+"""Folder of the data that a run was given in memory: an input, which a restart leaves alone."""
 BEST = "best"
 PREDICTIONS = "predictions.jsonl"
 ANALYSIS = "analysis"
@@ -38,7 +42,7 @@ _WHOLE_MODEL = ("model.safetensors", "config.json", "generation_config.json", MO
 _BEST_FILES = (ADAPTER, ADAPTER_DESCRIPTION, *(f"{MODEL}/{name}" for name in _WHOLE_MODEL))
 _OWN = {
     "": (
-        ADAPTER, ADAPTER_DESCRIPTION, CONFIG, METRICS, "predictions*.jsonl", "predictions*.config.json",
+        ADAPTER, ADAPTER_DESCRIPTION, CONFIG, METRICS, WANDB_ID, "predictions*.jsonl", "predictions*.config.json",
         "predictions*.jsonl.partial/rank-*.jsonl", "scores*.json", "report.html",
     ),
     MODEL: _WHOLE_MODEL,

@@ -8,8 +8,9 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from lora_nlg.__main__ import COMMANDS, main
-from lora_nlg.commands import decode, train_arguments
-from lora_nlg.commands.usage_errors import RENAMED
+from lora_nlg.api import decoding, train_settings
+from lora_nlg.api.fields import RENAMED
+from lora_nlg.commands import decode
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -97,7 +98,9 @@ def test_what_is_wrong_is_said_in_words(arguments, message, capsys):
 
 def test_every_other_name_leads_to_a_flag():
     """An alias of a flag that no command has would never be shown, and one that is a flag itself never asked for."""
-    classes = [value for module in (train_arguments, decode) for value in vars(module).values() if is_dataclass(value)]
+    classes = [
+        value for module in (train_settings, decoding, decode) for value in vars(module).values() if is_dataclass(value)
+    ]
     flags = {field.name for group in classes for field in fields(group)}
     targets = {target.partition(" ")[0] for targets in RENAMED.values() for target in targets}
     assert targets <= flags

@@ -47,7 +47,7 @@ def train(base: Path, tmp_path: Path):
 
     def run(name: str, device: str, steps: int = 5, *flags: str) -> list[float]:
         standard = ["--train_batch_size", "4", "--lr", "1e-2", "--warmup_step", "0", "--seq_len", "128"]
-        standard += ["--lora_dropout", "0", "--tensorboard", "false", "--log_interval", "100"]
+        standard += ["--lora_dropout", "0", "--report_to", "none", "--log_interval", "100"]
         words = ["--train_data", str(SAMPLE / "train.jsonl"), "--init_checkpoint", str(base), "--device", device]
         words += ["--work_dir", str(tmp_path / name), "--max_step", str(steps), *standard, *flags]
         assert main(["train", *words]) == 0

@@ -16,15 +16,15 @@ from lora_nlg.analysis.plots import write_figures
 from lora_nlg.analysis.results import FORMAT, RESULTS, TABLE, Place, as_json, compared, parts_of, whole_norm
 from lora_nlg.analysis.tables import markdown
 from lora_nlg.analysis.updates import Update, updates_between, updates_of
+from lora_nlg.api.decoding import CheckpointSettings, open_run
+from lora_nlg.api.memory import naming_what_to_lower
 from lora_nlg.batching import read_examples, validation_batches
-from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
-from lora_nlg.commands.decode import RunArguments, open_run
-from lora_nlg.commands.memory import naming_what_to_lower
+from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding.validation import GenerationSettings, GenerationValidation
 from lora_nlg.distributed import World, pick_device
 from lora_nlg.errors import InputError
-from lora_nlg.files import atomic_write, read_yaml, write_json
+from lora_nlg.files import atomic_write, existing_file, read_yaml, write_json
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.lora import adapted_layers
 from lora_nlg.methods import Method
@@ -196,7 +196,7 @@ def analyse(
 
 
 def _open(arguments: AnalyzeArguments, place: Path, before: Run | None) -> Run:
-    flags = RunArguments(
+    flags = CheckpointSettings(
         checkpoint=str(place),
         init_checkpoint=arguments.init_checkpoint,
         tokenizer=arguments.tokenizer,

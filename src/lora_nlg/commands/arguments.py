@@ -10,17 +10,16 @@ at least 1". `naming_flags`, around a command's `main`, turns it into `--beam`.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import Field, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 import yaml
 from jsonargparse import ArgumentParser, get_loader, set_loader, set_parsing_settings
 
+from lora_nlg.api.fields import check_value
 from lora_nlg.commands.usage_errors import explain
 from lora_nlg.errors import InputError
 from lora_nlg.files import LONGEST_VALUE, check_yaml
@@ -39,7 +38,6 @@ def _bounded_yaml(text: str) -> Any:
 
 
 set_loader("yaml", _bounded_yaml, (yaml.YAMLError, ValueError))
-_LARGEST = 2**53
 _FLAGS = {"base": "init_checkpoint", "tokenize": "tokenise"}
 """Fields whose flag has another name."""
 
@@ -59,21 +57,11 @@ def naming_flags() -> Iterator[None]:
         raise
 
 
-class Parsed:
-    """What a command line said.
+class Parsed(NamedTuple):
+    """What a command line said: an instance of each dataclass asked for, in order; the positional arguments by name."""
 
-    Attributes:
-        groups: an instance of each dataclass asked for, in order.
-        positionals: the positional arguments by name.
-        parser, namespace: jsonargparse's own, from which `yaml()` dumps the resolved arguments.
-    """
-
-    def __init__(self, parser: ArgumentParser, namespace: Any, groups: list[Any], positionals: dict[str, Any]):
-        self.parser, self.namespace, self.groups, self.positionals = parser, namespace, groups, positionals
-
-    def yaml(self) -> str:
-        """The resolved arguments as YAML, as `--config` reads them back."""
-        return self.parser.dump(self.namespace)
+    groups: list[Any]
+    positionals: dict[str, Any]
 
 
 def parse_arguments(
@@ -117,22 +105,12 @@ def parse_arguments(
         raise InputError(f"{problem} {hint}") from None
     instances = []
     for group in groups:
-        for field in fields(group):
-            if field.init and field.name not in skip:
-                _check_value(field, namespace[field.name])
         with naming_flags():
+            for field in fields(group):
+                if field.init and field.name not in skip:
+                    check_value(field, namespace[field.name])
             instances.append(group(**{name: namespace[name] for name in _flags(group, skip)}))
-    return Parsed(parser, namespace, instances, {name: namespace[name] for name in positionals or {}})
-
-
-def _check_value(field: Field[Any], value: Any) -> None:
-    """Refuse whole numbers that no tensor's size and no counter is, before they overflow somewhere; and no number."""
-    if isinstance(value, int) and abs(value) > _LARGEST:
-        raise InputError(f"--{field.name} {str(value)[:24]}… is out of range; whole numbers go up to {_LARGEST}")
-    if isinstance(value, float) and math.isnan(value):
-        raise InputError(f"--{field.name} must be a number, got nan")
-    if value is None and "None" not in str(field.type):  # `lr: null` in --config
-        raise InputError(f"--{field.name} must have a value, got null; leave the line out for the default")
+    return Parsed(instances, {name: namespace[name] for name in positionals or {}})
 
 
 def _flags(group: type, skip: Collection[str]) -> list[str]:
@@ -171,17 +149,3 @@ def _spell_out_booleans(argv: Sequence[str], groups: Sequence[type], stray: bool
         bare = value not in {"true", "false"} if stray else not value or value.startswith("--")
         spelled.append(f"{word}=true" if word in booleans and bare else word)
     return spelled
-
-
-def existing_file(path: str, flag: str) -> Path:
-    """The path of a prepared file, checked.
-
-    Raises:
-        InputError: no such file, or a folder; names the flag that asked for it.
-    """
-    if Path(path).is_dir():
-        example = next((f", e.g. {file}" for file in sorted(Path(path).glob("*.jsonl"))), "")
-        raise InputError(f"{flag}: {path} is a folder; give a .jsonl file in it{example}")
-    if not Path(path).is_file():
-        raise InputError(f"{flag}: no file {path}; make it with `lora-nlg prepare`")
-    return Path(path)

@@ -15,7 +15,11 @@ import torch
 
 from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.errors import InputError
+from lora_nlg.files import atomic_write, read_json_object
 from lora_nlg.gpt2 import GPT2, SIZES, GPT2Config, empty_gpt2, named_config
+from lora_nlg.hub.card import CardFacts, model_card
+from lora_nlg.hub.push import check_push, push_folder
+from lora_nlg.hub.record import read_run_record
 from lora_nlg.lora import lora_layers
 from lora_nlg.methods import METHODS, LoRA, without_method
 from lora_nlg.run_folder import TOKENIZER
@@ -28,6 +32,7 @@ from lora_nlg.weights.adapter import (
     save_adapter,
 )
 from lora_nlg.weights.base import copy_strictly, load_base, save_base
+from lora_nlg.weights.download import RECORD
 from lora_nlg.weights.identify import fitting, identify
 from lora_nlg.weights.loralib import LoralibCheckpoint, from_loralib, read_loralib, write_loralib
 from lora_nlg.weights.lowrank import LowRank, extract, insert
@@ -37,6 +42,7 @@ from lora_nlg.weights.peft_reference import peft_installed, peft_logits
 from lora_nlg.weights.run import find_tokenizer, load_model
 
 log = logging.getLogger(__name__)
+CARD = "README.md"
 EXACT = 1e-3
 """Largest logit difference a lossless conversion may show; fp32 rounding stays well below."""
 
@@ -45,9 +51,10 @@ EXACT = 1e-3
 class ConvertArguments:
     """What to convert to. What SOURCE is, is found out (see `lora-nlg inspect`)."""
 
-    to: Literal["adapter", "loralib", "peft", "merged"]
+    to: Literal["adapter", "loralib", "peft", "merged", "hub-folder"]
     """adapter: ours, from which `decode` works; loralib: a model.*.pt of microsoft/LoRA; peft: a folder for
-    PeftModel.from_pretrained; merged: one whole GPT-2 for transformers, CTranslate2 and others."""
+    PeftModel.from_pretrained; merged: one whole GPT-2 for transformers, CTranslate2 and others; hub-folder: the
+    PEFT adapter (or, --with_base, the merged model) with its vocabulary and a model card, as the Hub wants it."""
     out: str
     """Folder to write; for loralib the file."""
     init_checkpoint: str | None = None
@@ -63,7 +70,11 @@ class ConvertArguments:
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Type of a merged model's weights."""
     with_base: bool = False
-    """loralib: write the base too, as its end-of-run files have it."""
+    """loralib: write the base too, as its end-of-run files have it. hub-folder: write the merged model."""
+    base_name: str | None = None
+    """hub-folder: the base's name on the Hub. Default: where `download-gpt2` fetched it from."""
+    push: str | None = None
+    """hub-folder: upload it to this ORG/NAME of the Hub (HF_ENDPOINT), which needs a token (HF_TOKEN)."""
     allow_other_base: bool = False
     """Accept a base of equal shape with other values than the adapter was trained on."""
     allow_other_tokenizer: bool = False
@@ -96,10 +107,19 @@ def main(argv: Sequence[str]) -> int:
         raise InputError(f"--out {out} is a folder; for loralib, name a file such as {out / 'model.pt'}")
     if arguments.to != "loralib" and out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; for {arguments.to}, name a folder")
+    if arguments.to != "hub-folder" and (arguments.push or arguments.base_name):
+        raise InputError(f"--push and --base_name are for --to hub-folder, not {arguments.to}")
+    if arguments.push:
+        check_push(arguments.push)
     with moved_when_done(out) as place:
         source = read_source(Path(parsed.positionals["source"]), arguments, place)
         result = write(source, arguments, place)
+        if arguments.to == "hub-folder":
+            add_card(source, Path(parsed.positionals["source"]), arguments, place)
+        written = [path.name for path in place.iterdir()] if place.is_dir() else []
     print(result.replace(str(place), str(out)))
+    if arguments.push:
+        print(f"uploaded: {push_folder(out, arguments.push, written)}")
     return 0
 
 
@@ -279,13 +299,14 @@ def write(source: Source, arguments: ConvertArguments, out: Path) -> str:
     Raises:
         InputError: the format can't hold the source, or what was read back computes something else.
     """
-    if arguments.to == "merged":
+    if _writes_whole_model(source, arguments):
         file, difference = write_merged(out, source.model, source.tokenizer, arguments.dtype)
         return f"{file}: merged, {arguments.dtype}; largest logit difference to the unmerged model {difference:.3g}"
     fresh = without_method(source.model)
     plain, to_peft = probe_logits(fresh), 0.0
-    if arguments.to == "peft":
-        what = f"{save_peft(out, source.model, source.info.method, source.base_path)}: PEFT adapter"
+    if arguments.to in ("peft", "hub-folder"):
+        base = hub_base(source, arguments) if arguments.to == "hub-folder" else ""
+        what = f"{save_peft(out, source.model, source.info.method, base or source.base_path)}: PEFT adapter"
         load_peft(out, fresh)
         to_peft = _difference_to_peft(out, fresh)
     elif arguments.to == "loralib":
@@ -311,3 +332,44 @@ def write(source: Source, arguments: ConvertArguments, out: Path) -> str:
 def _low_rank(source: Source) -> LowRank:
     method = source.info.method
     return extract(source.model, method.bias if isinstance(method, LoRA) else "none")
+
+
+def _writes_whole_model(source: Source, arguments: ConvertArguments) -> bool:
+    for_hub = arguments.to == "hub-folder" and (arguments.with_base or source.info.method.is_whole)
+    return arguments.to == "merged" or for_hub
+
+
+def hub_base(source: Source, arguments: ConvertArguments) -> str:
+    """The base's name on the Hub: as given, or as `download-gpt2` noted it; empty where it isn't known."""
+    folder = Path(source.base_path) if Path(source.base_path).is_dir() else Path(source.base_path).parent
+    if arguments.base_name or not (folder / RECORD).is_file():
+        return arguments.base_name or ""
+    return str(read_json_object(folder / RECORD).get("repository", ""))
+
+
+def add_card(source: Source, path: Path, arguments: ConvertArguments, out: Path) -> None:
+    """Complete a folder for the Hub: vocabulary and model card.
+
+    Raises:
+        InputError: no vocabulary, or an adapter is to be pushed whose base nobody can fetch.
+    """
+    base, merged = hub_base(source, arguments), _writes_whole_model(source, arguments)
+    if source.tokenizer is None:
+        raise InputError(f"no vocabulary found for {path}; a folder for the Hub needs it: give --tokenizer")
+    if not base and not merged:
+        problem = f"{source.base_path} has no known name on the Hub, and the adapter is of no use without it"
+        if arguments.push:
+            raise InputError(f"{problem}; give --base_name, or --with_base to push the merged model")
+        log.info("note: %s; --base_name says it, --with_base writes the merged model", problem)
+    source.tokenizer.save(out)
+    facts = CardFacts(
+        name=arguments.push or Path(arguments.out).name,
+        base=base or source.base_path,
+        base_is_on_hub=bool(base),
+        method=source.info.method,
+        step=source.info.step,
+        merged=merged,
+        end_ids=source.tokenizer.end_ids,
+    )
+    with atomic_write(out / CARD) as file:
+        file.write(model_card(facts, read_run_record(path)))

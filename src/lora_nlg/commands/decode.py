@@ -3,101 +3,33 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
-from lora_nlg.commands.memory import naming_what_to_lower
-from lora_nlg.commands.wrong_weights import explained
+from lora_nlg.api.decoding import CheckpointSettings, TextSettings, make_decoder, open_run
+from lora_nlg.api.memory import naming_what_to_lower
+from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.corpora.record import Record, read_records
 from lora_nlg.decoding import (
     BeamSettings,
-    Decoder,
     Hypothesis,
     SamplingSettings,
     decode_records,
-    fold_for_decoding,
     remove_journals,
     write_predictions,
 )
-from lora_nlg.decoding.decoder import SEQ_LEN
 from lora_nlg.decoding.provenance import Hashed, describe, keep_other, write_config
 from lora_nlg.distributed import World, joined_world
-from lora_nlg.dtypes import DtypeName, named_dtype
 from lora_nlg.errors import InputError
-from lora_nlg.files import is_stream, read_hashed
+from lora_nlg.files import existing_file, is_stream, read_hashed
 from lora_nlg.locking import locked
-from lora_nlg.lora import adapted_layers
 from lora_nlg.run_folder import ADAPTER, PREDICTIONS, predictions_lock, ranked_predictions
-from lora_nlg.weights.run import Run, load_run, rescaled
+from lora_nlg.weights.run import Run
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunArguments:
-    """The model."""
-
-    checkpoint: str
-    """Run directory that `lora-nlg train` wrote, or any folder or adapter file it saved. Several, separated by
-    commas, are decoded in turn."""
-    init_checkpoint: str | None = None
-    """Where the base is. Default: where the run says it was."""
-    tokenizer: str | None = None
-    """Where the vocabulary is. Default: in the run, or beside the base."""
-    scale_factor: float = 1.0
-    """Multiplies the run's alpha/r: 0 is its base, 1 as trained, 2 twice the update."""
-    allow_other_base: bool = False
-    """Accept a base of equal shape with other values than the adapter was trained on."""
-    allow_other_tokenizer: bool = False
-    """Accept another vocabulary than the run was trained with."""
-    dtype: DtypeName = "fp32"
-    """What the model's body computes in; the output head stays fp32."""
-    device: str = "auto"
-    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
-    threads: int | None = None
-    """CPU threads. Default: torch's."""
-
-    def __post_init__(self) -> None:
-        most = max(64, 4 * (os.cpu_count() or 1))
-        if self.threads is not None and not 1 <= self.threads <= most:
-            raise InputError(f"--threads must lie in 1 … {most} on this machine, got {self.threads}")
-
-
-@dataclass(frozen=True)
-class TextArguments:
-    """The texts."""
-
-    eos_token_id: str | None = None
-    """End tokens besides <|endoftext|>, separated by commas. Default: the vocabulary's blank line or newline (628
-    for GPT-2)."""
-    seq_len: int = SEQ_LEN
-    """Tokens of context and answer together; longer contexts keep their last tokens."""
-    sample: bool = False
-    """True draws n_best samples for each context instead of searching."""
-
-    def __post_init__(self) -> None:
-        self.end_ids(eos_id=0)
-
-    def end_ids(self, eos_id: int) -> tuple[int, ...] | None:
-        """The end tokens of the flag and `<|endoftext|>`, whose id is given; None where they are the tokenizer's.
-
-        Raises:
-            InputError: the flag holds something else than ids.
-        """
-        if self.eos_token_id is None:
-            return None
-        try:
-            given = [int(part) for part in str(self.eos_token_id).split(",")]
-        except ValueError:
-            raise InputError(f"--eos_token_id must be ids like 628 or 628,198, got {self.eos_token_id!r}") from None
-        return tuple(dict.fromkeys([eos_id, *given]))
 
 
 @dataclass(frozen=True)
@@ -145,10 +77,10 @@ def main(argv: Sequence[str]) -> int:
         "decode",
         "Beam-search the contexts of a prepared file with a trained run; an interrupted decode goes on where it was.",
         argv,
-        RunArguments,
+        CheckpointSettings,
         DecodeArguments,
         BeamSettings,
-        TextArguments,
+        TextSettings,
         SamplingSettings,
         skip=["end_ids"],
     )
@@ -249,7 +181,7 @@ def unfinished(records: Sequence[Record], found: Mapping[str, list[Hypothesis]],
     )
 
 
-def _open_hashed(arguments: RunArguments, checkpoint: str, before: Run | None) -> tuple[Run, str]:
+def _open_hashed(arguments: CheckpointSettings, checkpoint: str, before: Run | None) -> tuple[Run, str]:
     """A run, and the SHA-256 of the adapter that was read; empty for a run without one."""
     adapter = Path(checkpoint) / ADAPTER if Path(checkpoint).is_dir() else Path(checkpoint)
     if not adapter.is_file():
@@ -257,7 +189,7 @@ def _open_hashed(arguments: RunArguments, checkpoint: str, before: Run | None) -
     return read_hashed(adapter, lambda: open_run(arguments, checkpoint, before))
 
 
-def split_checkpoints(arguments: RunArguments) -> list[str]:
+def split_checkpoints(arguments: CheckpointSettings) -> list[str]:
     """The runs that `--checkpoint` names.
 
     Raises:
@@ -275,65 +207,6 @@ def split_checkpoints(arguments: RunArguments) -> list[str]:
     if not checkpoints:
         raise InputError("--checkpoint: no run directory given")
     return checkpoints
-
-
-def open_run(arguments: RunArguments, checkpoint: str, before: Run | None = None) -> Run:
-    """The trained run that flags name; sets the number of threads on the way.
-
-    Args:
-        arguments: where things are.
-        checkpoint: the run.
-        before: as for `load_run`.
-    """
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    with explained(checkpoint, "--checkpoint"):
-        run = load_run(
-            checkpoint,
-            arguments.init_checkpoint,
-            arguments.tokenizer,
-            allow_other_base=arguments.allow_other_base,
-            allow_other_tokenizer=arguments.allow_other_tokenizer,
-            before=before,
-        )
-    return rescaled(run, arguments.scale_factor)
-
-
-def make_decoder(
-    run: Run,
-    arguments: RunArguments,
-    search: BeamSettings,
-    text: TextArguments,
-    sampling: SamplingSettings,
-    *,
-    world: World,
-    batch_size: int | None = 1,
-    share: Decoder | None = None,
-    cuda_graph: bool = True,
-) -> Decoder:
-    """A decoder for a run as flags ask for it, its LoRA layers merged into a copy where the type allows.
-
-    The main rank logs how many were merged and how many stay apart.
-    """
-    dtype = named_dtype(arguments.dtype)
-    model = fold_for_decoding(run.model, dtype)
-    adapted, apart = len(adapted_layers(run.model)), len(adapted_layers(model))
-    if adapted and world.is_main:
-        if apart < adapted:
-            log.info("the update is merged into a copy of %d layers for decoding", adapted - apart)
-        if apart:
-            log.info("the update is kept apart in %d layers, since %s would round it away", apart, arguments.dtype)
-    return Decoder(
-        model.to(world.device),
-        run.tokenizer,
-        replace(search, end_ids=text.end_ids(run.tokenizer.eos_id)),
-        batch_size=batch_size,
-        seq_len=text.seq_len,
-        dtype=dtype,
-        sampling=sampling if text.sample else None,
-        share=share,
-        cuda_graph=cuda_graph,
-    )
 
 
 def output_path(checkpoint: str, out: str | None, several: bool) -> Path:

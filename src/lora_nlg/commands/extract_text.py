@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lora_nlg.commands.arguments import existing_file, parse_arguments
+from lora_nlg.commands.arguments import parse_arguments
 from lora_nlg.corpora.record import Record, read_records, write_records
 from lora_nlg.errors import InputError
+from lora_nlg.files import existing_file
 
 
 @dataclass

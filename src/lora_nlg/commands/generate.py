@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import re
 import sys
 from collections.abc import Sequence
 
+from lora_nlg.api.decoding import CheckpointSettings, TextSettings, as_trained, make_decoder, open_run
+from lora_nlg.api.memory import naming_what_to_lower
 from lora_nlg.commands.arguments import naming_flags, parse_arguments
-from lora_nlg.commands.decode import RunArguments, TextArguments, make_decoder, open_run, split_checkpoints
-from lora_nlg.commands.memory import naming_what_to_lower
-from lora_nlg.corpora.e2e import linearise_mr
+from lora_nlg.commands.decode import split_checkpoints
 from lora_nlg.decoding import BeamSettings, SamplingSettings
 from lora_nlg.distributed import World, pick_device
 from lora_nlg.errors import InputError
-
-log = logging.getLogger(__name__)
-_BRACKETS = re.compile(r"\s*\w[\w ]*\[[^\[\]]*\]")
-"""How E2E's CSV begins a meaning representation: `name[Blue Spice]`."""
 
 
 @naming_flags()
@@ -34,9 +28,9 @@ def main(argv: Sequence[str]) -> int:
         "lora-nlg generate 'name : Blue Spice | Type : pub | area : riverside' --checkpoint runs/e2e --n_best 3; "
         "or one a line from standard input. E2E's own name[Blue Spice], eatType[pub] is understood.",
         argv,
-        RunArguments,
+        CheckpointSettings,
         BeamSettings,
-        TextArguments,
+        TextSettings,
         SamplingSettings,
         positionals={
             "context": {
@@ -87,16 +81,3 @@ def given_contexts(argument: str | None) -> list[str]:
     if not contexts:
         raise InputError("no meaning representation: the input is empty; give e.g. 'name : Blue Spice | Type : pub'")
     return contexts
-
-
-def as_trained(context: str) -> str:
-    """E2E's bracket form as prepared data writes it, which is said; anything else as it stands."""
-    if not _BRACKETS.match(context):
-        return context
-    try:
-        written = linearise_mr(context)
-    except InputError as error:
-        log.info("note: taken as it stands, since it is not E2E's bracket form: %s", error)
-        return context
-    log.info("note: read as: %s", written)
-    return written

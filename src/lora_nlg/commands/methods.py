@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from lora_nlg.api.train_settings import METHOD_SETTINGS
 from lora_nlg.commands.arguments import naming_flags, parse_arguments
-from lora_nlg.commands.train_arguments import METHOD_SETTINGS
 from lora_nlg.files import write_json
 from lora_nlg.gpt2 import GPT2, GPT2Config, named_config
 from lora_nlg.methods import METHODS, Method, method_named

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
-from lora_nlg.commands.decode import RunArguments, open_run, split_checkpoints
-from lora_nlg.commands.generate import as_trained
+from lora_nlg.api.decoding import CheckpointSettings, as_trained, open_run
+from lora_nlg.commands.arguments import naming_flags, parse_arguments
+from lora_nlg.commands.decode import split_checkpoints
 from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding import BeamSettings, SamplingSettings
 from lora_nlg.distributed import pick_device
 from lora_nlg.dtypes import named_dtype
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_json, read_yaml
+from lora_nlg.files import existing_file, read_json, read_yaml
 from lora_nlg.playground import Corpus, Playground, Question, SlotState, load_systems
 from lora_nlg.run_folder import CONFIG, PREDICTIONS, predictions_config
 from lora_nlg.weights.run import Run
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         "playground",
         "Try runs on a local page: ask them, turn alpha/r, rank anew, compare. Stops with Ctrl-C.",
         argv,
-        RunArguments,
+        CheckpointSettings,
         PlaygroundArguments,
     )
     run_arguments, arguments = parsed.groups
@@ -124,7 +124,7 @@ def e2e_states(context: str, text: str) -> list[SlotState] | None:
     return states + [SlotState(slot, value, "added") for slot, _, value in added]
 
 
-def shell_command(question: Question, arguments: RunArguments) -> str:
+def shell_command(question: Question, arguments: CheckpointSettings) -> str:
     """`lora-nlg generate` that gives a question's answer, all but its length penalty."""
     words = ["lora-nlg", "generate", question.context, "--checkpoint", question.system]
     words += _flags(replace(arguments, checkpoint="", scale_factor=question.factor), skip=["checkpoint"])
@@ -134,7 +134,7 @@ def shell_command(question: Question, arguments: RunArguments) -> str:
     return shlex.join(words)
 
 
-def _flags(settings: RunArguments | BeamSettings | SamplingSettings, skip: Sequence[str] = ()) -> list[str]:
+def _flags(settings: CheckpointSettings | BeamSettings | SamplingSettings, skip: Sequence[str] = ()) -> list[str]:
     """The fields that differ from their defaults."""
     words = []
     for own in fields(settings):

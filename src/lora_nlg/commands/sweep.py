@@ -19,15 +19,15 @@ from typing import Any
 
 from tqdm import tqdm
 
+from lora_nlg.api.memory import naming_what_to_lower
 from lora_nlg.batching import Example, read_examples
-from lora_nlg.commands.arguments import existing_file, naming_flags, parse_arguments
-from lora_nlg.commands.memory import naming_what_to_lower
+from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.commands.sweep_arguments import GenerateArguments, GridArguments, SweepArguments, train_config
 from lora_nlg.corpora.record import read_records, write_records
 from lora_nlg.decoding import BeamSettings
 from lora_nlg.distributed import World, joined_world
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_hashed, read_json_object, write_json
+from lora_nlg.files import existing_file, read_hashed, read_json_object, write_json
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.methods import LoRA
 from lora_nlg.progress import progress_bar

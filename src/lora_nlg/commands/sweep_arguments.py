@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lora_nlg.commands.arguments import parse_arguments
-from lora_nlg.commands.train_arguments import GROUPS
+from lora_nlg.api.fields import settings_from
+from lora_nlg.api.train_settings import GROUPS, TrainSettings
 from lora_nlg.errors import InputError
 from lora_nlg.sweep import Member, SweepSettings, expand_grid, parse_target_lists
 
@@ -116,9 +116,7 @@ def train_config(member: Member, arguments: SweepArguments, settings: SweepSetti
         "lr": member.lr,
         "random_seed": member.seed,
     }
-    parsed = parse_arguments("train", "", [f"--{name}={value}" for name, value in flags.items()], *GROUPS)
-    del parsed.namespace["resume"]  # as `train` leaves it out
-    return parsed.yaml()
+    return TrainSettings.of(*settings_from(GROUPS, flags)).to_yaml()
 
 
 def _parts(text: str) -> list[str]:

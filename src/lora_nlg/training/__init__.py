@@ -6,6 +6,7 @@ validate, save and stop (`Trainer`) know nothing of each other's insides.
 
 from lora_nlg.training.checkpoints import Checkpoints
 from lora_nlg.training.filled import FilledStep
+from lora_nlg.training.graphs import GraphMode, check_graph_mode
 from lora_nlg.training.loop import Trainer
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.meter import Meter
@@ -16,7 +17,15 @@ from lora_nlg.training.snapshots import Snapshot, latest_snapshot, load_snapshot
 from lora_nlg.training.state import TrainingState
 from lora_nlg.training.step import EagerStep, Step, batch_loss, prepare_precision
 from lora_nlg.training.stopping import Best
-from lora_nlg.training.tracking import JsonlTracker, TensorBoardTracker, Tracker, Trackers, make_tracker
+from lora_nlg.training.tracking import (
+    JsonlTracker,
+    OpenTracker,
+    TensorBoardTracker,
+    Tracker,
+    Trackers,
+    find_trackers,
+    open_trackers,
+)
 from lora_nlg.training.validation import LossValidation, Validation
 
 __all__ = [
@@ -30,10 +39,12 @@ __all__ = [
     "EagerStep",
     "FilledStep",
     "FlatParameters",
+    "GraphMode",
     "JsonlTracker",
     "LoopSettings",
     "LossValidation",
     "Meter",
+    "OpenTracker",
     "OptimisationSettings",
     "Outcome",
     "Schedule",
@@ -47,10 +58,12 @@ __all__ = [
     "TrainingState",
     "Validation",
     "batch_loss",
+    "check_graph_mode",
+    "find_trackers",
     "latest_snapshot",
     "load_snapshot",
     "make_optimizer",
-    "make_tracker",
+    "open_trackers",
     "parse_points",
     "prepare_precision",
     "save_snapshot",

@@ -8,7 +8,7 @@ from torch import Tensor
 from lora_nlg.batching import Batch, FilledBatch
 from lora_nlg.distributed import World
 from lora_nlg.gpt2 import GPT2, FilledAttention
-from lora_nlg.training.graphs import GraphedCalls
+from lora_nlg.training.graphs import GraphedCalls, GraphMode
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.settings import OptimisationSettings
 from lora_nlg.training.state import TrainingState
@@ -39,7 +39,7 @@ class FilledStep(EagerStep):
 
     Args:
         model, state, settings, world: as `EagerStep`'s.
-        cuda_graph: see `graphs.MODES`. Default: `auto`.
+        cuda_graph: see `graphs.GraphMode`. Default: `auto`.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class FilledStep(EagerStep):
         state: TrainingState,
         settings: OptimisationSettings,
         world: World,
-        cuda_graph: str = "auto",
+        cuda_graph: GraphMode = "auto",
     ) -> None:
         super().__init__(model, state, settings, world)
         obstacle = ""

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -19,8 +20,18 @@ from lora_nlg.batching import FilledBatch, Shape
 from lora_nlg.errors import InputError, first_line
 
 log = logging.getLogger(__name__)
-MODES = ("auto", "true", "false")
+GraphMode = Literal["auto", "true", "false"]
 """auto: graphs on CUDA, operations one by one where a capture fails; true: an error there; false: no graphs."""
+
+
+def check_graph_mode(mode: GraphMode, device: torch.device) -> None:
+    """Refuse graphs asked for where there can be none.
+
+    Raises:
+        InputError: they are, and the device isn't CUDA.
+    """
+    if mode == "true" and device.type != "cuda":
+        raise InputError(f"`cuda_graph` true needs a CUDA device, this is {device.type}; set it to auto")
 
 
 @dataclass
@@ -41,7 +52,7 @@ class GraphedCalls:
         work: takes a batch on `device`; it may neither wait for the device nor return anything: what it computes
             goes to tensors made before.
         device: where it computes. On the CPU it runs operation by operation.
-        mode: one of `MODES`.
+        mode: see `GraphMode`.
         generators: random generators of `device` that it draws from, besides the device's own.
         obstacle: why there can be no graph, if so.
 
@@ -56,7 +67,7 @@ class GraphedCalls:
         self,
         work: Callable[[FilledBatch], None],
         device: torch.device,
-        mode: str = "auto",
+        mode: GraphMode = "auto",
         generators: Sequence[torch.Generator] = (),
         obstacle: str = "",
     ) -> None:
@@ -65,8 +76,7 @@ class GraphedCalls:
         self.enabled = mode != "false" and device.type == "cuda"
         self.graphs = 0
         self._recorded: dict[Shape, _Recorded] = {}
-        if self.required and not self.enabled:
-            raise InputError(f"`cuda_graph` true needs a CUDA device, this is {device.type}; set it to auto")
+        check_graph_mode(mode, device)
         if self.enabled and obstacle:
             self._do_without(obstacle)
         if self.enabled:

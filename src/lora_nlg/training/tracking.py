@@ -1,4 +1,4 @@
-"""Where a run's numbers go: `metrics.jsonl` for scripts and TensorBoard for people, behind one protocol.
+"""Where a run's numbers go: `metrics.jsonl` for scripts; TensorBoard, wandb and others for people; one protocol.
 
 A line of `metrics.jsonl` is `{"kind": "train" | "valid" | "speed" | …, "step": …, …}`. Lines of a kind other than
 `speed` hold nothing that depends on the clock, so a resumed run writes the same bytes as an uninterrupted one.
@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
+from lora_nlg.errors import InputError, first_line
 from lora_nlg.files import atomic_write
 from lora_nlg.run_folder import METRICS, TENSORBOARD
 
@@ -157,13 +160,60 @@ class Trackers:
             tracker.close()
 
 
-def make_tracker(folder: Path, after: int, tensorboard: bool) -> Trackers:
-    """What a run directory records: `metrics.jsonl` and, if asked for, TensorBoard's events.
+OpenTracker = Callable[[Path, int, Mapping[str, Any]], Tracker]
+"""(the run directory, the last step whose numbers are kept, the run's settings by field) -> where numbers go."""
+GROUP = "lora_nlg.trackers"
+"""Entry points of this group, each an `OpenTracker`, are trackers by their names."""
+
+
+def _open_tensorboard(folder: Path, after: int, settings: Mapping[str, Any]) -> Tracker:
+    return TensorBoardTracker(folder / TENSORBOARD, after)
+
+
+def _open_wandb(folder: Path, after: int, settings: Mapping[str, Any]) -> Tracker:
+    from lora_nlg.training.wandb_tracker import WandbTracker
+
+    return WandbTracker(folder, settings)
+
+
+_BUILT_IN: dict[str, OpenTracker] = {"tensorboard": _open_tensorboard, "wandb": _open_wandb}
+
+
+def find_trackers(report_to: str) -> list[OpenTracker]:
+    """What opens the trackers that are asked for beside `metrics.jsonl`, found before anything else is done.
 
     Args:
-        folder: the run directory.
-        after: the last step whose lines are kept.
-        tensorboard: whether to write events too.
+        report_to: names, comma-separated: `tensorboard`, `wandb`, or what an installed package registers under
+            `lora_nlg.trackers`; `none` for none.
+
+    Raises:
+        InputError: an unknown name, or what it needs isn't installed.
     """
-    record = JsonlTracker(folder / METRICS, after)
-    return Trackers(record, TensorBoardTracker(folder / TENSORBOARD, after)) if tensorboard else Trackers(record)
+    names = list(dict.fromkeys(name.strip() for name in report_to.split(",") if name.strip()))
+    if names in ([], ["none"]):
+        return []
+    others = {point.name: point for point in entry_points(group=GROUP)}
+    found = []
+    for name in names:
+        if name not in _BUILT_IN and name not in others:
+            known = ", ".join([*_BUILT_IN, *others])
+            raise InputError(f"`report_to` knows no tracker {name!r}; choose from {known}, or none alone")
+        if name == "wandb" and find_spec("wandb") is None:
+            raise InputError("`report_to` wandb needs a package that isn't installed: pip install 'lora-nlg[wandb]'")
+        try:
+            found.append(_BUILT_IN[name] if name in _BUILT_IN else others[name].load())
+        except Exception as error:  # another package's code, at its import
+            raise InputError(f"`report_to` {name} can't be loaded: {first_line(error)}") from error
+    return found
+
+
+def open_trackers(found: Iterable[OpenTracker], folder: Path, after: int, settings: Mapping[str, Any]) -> Trackers:
+    """What a run directory records, and where else its numbers go.
+
+    Args:
+        found: see `find_trackers`.
+        folder: the run directory, whose `metrics.jsonl` there always is.
+        after: the last step whose numbers are kept.
+        settings: the run's, by field.
+    """
+    return Trackers(JsonlTracker(folder / METRICS, after), *(open_(folder, after, settings) for open_ in found))

@@ -17,6 +17,7 @@ from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.progress import progress_bar
 from lora_nlg.training.filled import FilledLoss
+from lora_nlg.training.graphs import GraphMode
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.step import batch_loss, precision
 
@@ -48,7 +49,7 @@ class LossValidation:
         dtype: see `prepare_precision`.
         world: ranks to share the work with.
         loss: without smoothing, so that perplexity means what it says.
-        cuda_graph: see `graphs.MODES`. Default: `auto`.
+        cuda_graph: see `graphs.GraphMode`. Default: `auto`.
     """
 
     model: GPT2
@@ -56,7 +57,7 @@ class LossValidation:
     dtype: str
     world: World
     loss: TargetLoss
-    cuda_graph: str = "auto"
+    cuda_graph: GraphMode = "auto"
     kind = "valid"
 
     @torch.no_grad()

@@ -39,7 +39,7 @@ def train(folder: Path, *flags: str) -> None:
         ["train", "--train_data", str(SAMPLE / "train.jsonl"), "--valid_data", str(SAMPLE / "valid.jsonl"),
          "--valid_examples", "6", "--init_checkpoint", str(SAMPLE / "base"), "--work_dir", str(folder),
          "--max_step", "3", "--warmup_step", "1", "--train_batch_size", "2", "--eval_interval", "3", "--seq_len", "100",
-         "--lr", "0.01", "--tensorboard", "false", "--device", "cpu", *flags]
+         "--lr", "0.01", "--report_to", "none", "--device", "cpu", *flags]
     )  # fmt: skip
     assert done == 0
 

@@ -19,7 +19,8 @@ import torch
 
 from lora_nlg import __version__
 from lora_nlg.__main__ import main
-from lora_nlg.commands.decode import RunArguments, split_checkpoints
+from lora_nlg.api.decoding import CheckpointSettings
+from lora_nlg.commands.decode import split_checkpoints
 from lora_nlg.corpora.record import Record, write_records
 from lora_nlg.decoding import BeamSettings, Decoder, Hypothesis, decode_contexts, decode_n_best, fold_for_decoding
 from lora_nlg.decoding.decoder import MOST_LOST
@@ -521,8 +522,8 @@ def test_a_runs_name_may_hold_commas(runs: Path, tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     one, two, plain = (str(tmp_path / name) for name in ("r=4,lr=2e-4", "a,b,c", "plain"))
     for given in ([one], [one, two], [plain, one, plain], [plain, two], [plain, str(tmp_path / "absent"), one]):
-        assert split_checkpoints(RunArguments(",".join(given))) == given
-    assert split_checkpoints(RunArguments(f" {plain} , {one} ")) == [plain, one]
+        assert split_checkpoints(CheckpointSettings(",".join(given))) == given
+    assert split_checkpoints(CheckpointSettings(f" {plain} , {one} ")) == [plain, one]
 
 
 def test_bf16_keeps_the_adapter_apart(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -40,7 +40,7 @@ def train(inputs: Path, out: Path, *flags: str) -> None:
         ["train", "--train_data", str(inputs / "train.jsonl"), "--init_checkpoint", str(inputs / "base"),
          "--tokenizer", str(inputs / "base"), "--work_dir", str(out), "--seq_len", "60", "--max_step", "6",
          "--warmup_step", "0", "--scheduler", "constant", "--lr", "1e-2", "--lora_alpha", "8", "--device", "cpu",
-         "--tensorboard", "false", *flags]
+         "--report_to", "none", *flags]
     )  # fmt: skip
     assert status == 0
 

@@ -93,7 +93,7 @@ def lora(recording: Recording) -> Case | None:
     variant = "pissa" if pissa else "dora" if any(X.endswith(".m") for X in own) else "lora"
     rates = recording.json["optimizer"].get("lr_of", {})
     ratio = max(rates.values()) / min(rates.values()) if rates else 1.0
-    method = LoRA({t: spec for t in targets}, variant, plus_ratio=ratio, freeze_a=not any("A" in X for X in trained))
+    method = LoRA(dict.fromkeys(targets, spec), variant, plus_ratio=ratio, freeze_a=not any("A" in X for X in trained))
     pieces: dict[str, list[Piece]] = {}
     for X, tensor in own.items():
         block, *part, leaf = X.split(".")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lora_nlg.__main__ import main
-from lora_nlg.commands.decode import RunArguments
+from lora_nlg.api.decoding import CheckpointSettings
 from lora_nlg.commands.generate import as_trained
 from lora_nlg.commands.playground import e2e_states, recorded_data, shell_command
 from lora_nlg.corpora.record import Record
@@ -78,7 +78,7 @@ def test_the_command_prints_the_answer(playground: Playground, runs: Path, capsy
     for question in ways:
         answer = playground.ask(replace(question, system="one"))
         for penalty in list(answer.rankings)[::10]:
-            command = [*shlex.split(shell_command(question, RunArguments(""))), "--length_penalty", str(penalty)]
+            command = [*shlex.split(shell_command(question, CheckpointSettings(""))), "--length_penalty", str(penalty)]
             assert command[0] == "lora-nlg" and main(command[1:]) == 0
             shown = [f"{score:8.4f}  {answer.hypotheses[index].text}" for index, score in answer.rankings[penalty]]
             assert capsys.readouterr().out == "".join(f"{line}\n" for line in shown)

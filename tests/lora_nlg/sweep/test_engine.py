@@ -43,7 +43,7 @@ def train_member(study: Path, out: Path, member: Member, *flags: str) -> None:
          "--init_checkpoint", str(study / "base"), "--work_dir", str(out), "--seq_len", "60", "--max_step", "12",
          "--train_batch_size", "5", "--scheduler", "linear", "--warmup_step", "2", "--lr", str(member.lr),
          "--lora_dim", str(member.r), "--lora_alpha", str(member.alpha), "--lora_scaling", member.rule,
-         "--random_seed", str(member.seed), "--eval_interval", "5", "--device", "cpu", "--tensorboard", "false",
+         "--random_seed", str(member.seed), "--eval_interval", "5", "--device", "cpu", "--report_to", "none",
          *flags]
     )  # fmt: skip
     assert status == 0

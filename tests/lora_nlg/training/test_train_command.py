@@ -17,8 +17,8 @@ import yaml
 from safetensors.torch import load_file
 
 from lora_nlg.__main__ import main
-from lora_nlg.commands.memory import naming_what_to_lower
-from lora_nlg.commands.train import selecting_bleu
+from lora_nlg.api.building import selecting_bleu
+from lora_nlg.api.memory import naming_what_to_lower
 from lora_nlg.decoding import decode_contexts
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2Config, empty_gpt2
@@ -63,7 +63,7 @@ def train(inputs: Path, work_dir: Path, *more: str, **changes: Any) -> int:
     flags: dict[str, Any] = {
         "train_data": inputs / "train.jsonl", "valid_data": inputs / "valid.jsonl", "init_checkpoint": inputs / "base",
         "seq_len": 64, "max_step": 6, "warmup_step": 1, "lr": 1e-2, "log_interval": 2, "work_dir": work_dir,
-        "tensorboard": "false", "device": "cpu", **changes,
+        "report_to": "none", "device": "cpu", **changes,
     }  # fmt: skip
     return main(["train", *(f"--{name}={value}" for name, value in flags.items() if value is not None), *more])
 
@@ -237,7 +237,7 @@ def test_a_finished_adapter_is_not_overwritten(
 
 def test_restart_leaves_nothing_of_the_old_run(inputs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    more = {"valid_bleu": "true", "generate_interval": 3, "valid_eval_len": 4, "tensorboard": "true"}
+    more = {"valid_bleu": "true", "generate_interval": 3, "valid_eval_len": 4, "report_to": "tensorboard"}
     assert train(inputs, run, **more) == 0
     for name in ("predictions.lp0.6.jsonl", "predictions.config.json", "scores.json", "notes.txt"):
         (run / name).write_text("old\n")
@@ -411,7 +411,7 @@ def test_out_of_memory_is_one_line(
     def fail(*_: object) -> None:
         torch.empty(2**55)
 
-    monkeypatch.setattr("lora_nlg.commands.train.read_examples", fail)
+    monkeypatch.setattr("lora_nlg.api.building.read_examples", fail)
     assert train(inputs, tmp_path / "run") == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert "error: out of memory on the CPU (no room for another 134,217,728.0 GiB); lower --train_batch_size" in error

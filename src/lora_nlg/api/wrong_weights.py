@@ -1,4 +1,4 @@
-"""When the weights a flag names can't be used: what they are instead, and what to do with them."""
+"""When the weights a field names can't be used: what they are instead, and what to do with them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lora_nlg.weights.identify import Identity, identify
 
 
 @contextmanager
-def explained(path: str | None, flag: str) -> Iterator[None]:
-    """Within the block a failure says what the path is and what to do, if it is something else than the flag takes.
+def explained(path: str | None, field: str) -> Iterator[None]:
+    """Within the block a failure says what the path is and what to do, if it is something else than the field takes.
 
     Args:
-        path: the value of the flag; None is not looked at.
-        flag: `--init_checkpoint`, which takes a base, or `--checkpoint`, which takes a run.
+        path: the value of the field; None is not looked at.
+        field: `init_checkpoint`, which takes a base, or `checkpoint`, which takes a run.
 
     Raises:
         InputError: what the block raised, or what the path is.
@@ -27,22 +27,22 @@ def explained(path: str | None, flag: str) -> Iterator[None]:
         if path is None or not Path(path).exists():
             raise
         identity = identify(path)
-        advice = (_to_base if flag == "--init_checkpoint" else _to_run)(identity, path)
+        advice = (_to_base if field == "init_checkpoint" else _to_run)(identity, path)
         if not advice:
             raise
-        wanted = "base" if flag == "--init_checkpoint" else "run"
-        raise InputError(f"{flag} {path} is not a {wanted}: it is a {identity.title}; {advice}") from None
+        wanted = "base" if field == "init_checkpoint" else "run"
+        raise InputError(f"`{field}` {path} is not a {wanted}: it is a {identity.title}; {advice}") from None
 
 
 def _to_base(identity: Identity, path: str) -> str:
     """What to do with a thing that is no base; nothing if it is one."""
     if identity.kind == "model" and identity.path != Path(path):
-        return f"give the model in it: --init_checkpoint {identity.path}"
+        return f"give the model in it: `init_checkpoint` {identity.path}"
     more = {"adapter": "", "loralib": " --lora_alpha A --init_checkpoint BASE", "peft": " --init_checkpoint BASE"}
     if identity.kind not in more:
         return ""
     command = f"lora-nlg convert {path} --to merged --out DIR{more[identity.kind]}"
-    return f"to train on from it: `{command}`, then --init_checkpoint DIR"
+    return f"to train on from it: `{command}`, then `init_checkpoint` DIR"
 
 
 def _to_run(identity: Identity, path: str) -> str:
@@ -51,4 +51,4 @@ def _to_run(identity: Identity, path: str) -> str:
     if identity.kind not in more:
         return ""
     command = f"lora-nlg convert {path} --to adapter --out DIR{more[identity.kind]}"
-    return f"to decode with it: `{command}`, then --checkpoint DIR"
+    return f"to decode with it: `{command}`, then `checkpoint` DIR"

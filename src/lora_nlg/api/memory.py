@@ -15,11 +15,11 @@ _SIGNS = re.compile(
 
 
 @contextmanager
-def naming_what_to_lower(flags: str) -> Iterator[None]:
+def naming_what_to_lower(fields: str) -> Iterator[None]:
     """Within it, also as a decorator, a lack of memory becomes an `InputError`.
 
     Args:
-        flags: what takes memory, in words, e.g. "--beam or --batch_size".
+        fields: what takes memory, in words, e.g. "`beam` or `batch_size`".
 
     Raises:
         InputError: out of memory, on the CPU or the GPU.
@@ -33,7 +33,7 @@ def naming_what_to_lower(flags: str) -> Iterator[None]:
         place = "GPU" if re.search("CUDA|CUBLAS|HIP", text) else "CPU"
         asked = re.search(r"allocate (\d[\d.]* ?[A-Za-z]+)", text)
         wanted = f" (no room for another {_readable(asked[1])})" if asked else ""
-        raise InputError(f"out of memory on the {place}{wanted}; lower {flags}") from None
+        raise InputError(f"out of memory on the {place}{wanted}; lower {fields}") from None
 
 
 def _readable(amount: str) -> str:

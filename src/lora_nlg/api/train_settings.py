@@ -1,7 +1,7 @@
-"""The flags of `lora-nlg train` that are its own, and all groups together: checks across them, what of them a snapshot
-may differ in.
+"""What a training run is told: its data, base and place, and all groups together with the checks across them.
 
-Names are the predecessor's (microsoft/LoRA, examples/NLG) where it had them.
+Each dataclass is also a group of `train`'s flags. Names are the predecessor's (microsoft/LoRA, examples/NLG) where it
+had them.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
+import yaml
+
 from lora_nlg.decoding.validation import GenerationSettings
 from lora_nlg.errors import InputError
 from lora_nlg.methods import METHODS, LoRASettings, Method
-from lora_nlg.training import LoopSettings, OptimisationSettings
+from lora_nlg.training import GraphMode, LoopSettings, OptimisationSettings
 
 
 @dataclass(frozen=True)
-class DataArguments:
+class DataSettings:
     """What to train on."""
 
     train_data: str
@@ -45,13 +47,13 @@ class DataArguments:
     def __post_init__(self) -> None:
         for name in ("seq_len", "train_batch_size", "grad_acc", "valid_batch_size"):
             if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+                raise InputError(f"`{name}` must be at least 1, got {getattr(self, name)}")
         if self.valid_examples < 0:
-            raise InputError(f"--valid_examples must be at least 0 (all), got {self.valid_examples}")
+            raise InputError(f"`valid_examples` must be at least 0 (all), got {self.valid_examples}")
 
 
 @dataclass(frozen=True)
-class ModelArguments:
+class ModelSettings:
     """The base."""
 
     init_checkpoint: str | None = None
@@ -71,9 +73,9 @@ class ModelArguments:
 
     def __post_init__(self) -> None:
         if (self.init == "random") == bool(self.init_checkpoint):
-            raise InputError("give the base with --init_checkpoint, or start from nothing with --init random")
+            raise InputError("give the base with `init_checkpoint`, or start from nothing with `init` random")
         if self.init == "random" and self.model_card is None:
-            raise InputError("--init random needs the size of the model: --model_card")
+            raise InputError("`init` random needs the size of the model: `model_card`")
 
     def sizes(self) -> dict[str, int]:
         """The sizes given by flag."""
@@ -82,7 +84,7 @@ class ModelArguments:
 
 
 @dataclass(frozen=True)
-class MethodArguments:
+class MethodSettings:
     """How the base is tuned."""
 
     method: Literal[tuple(METHODS)] = "lora"  # type: ignore[valid-type]
@@ -95,7 +97,7 @@ METHOD_SETTINGS = tuple(settings for one in METHODS.values() if fields(settings 
 
 
 @dataclass(frozen=True)
-class RunArguments:
+class RunSettings:
     """Where to, and on what."""
 
     work_dir: str
@@ -104,56 +106,50 @@ class RunArguments:
     """auto, cpu, cuda or cuda:N."""
     resume: Literal["auto", "restart"] = "auto"
     """auto continues from the newest sound snapshot in the run directory; restart begins again."""
-    tensorboard: bool = True
-    """Write TensorBoard events to tb/ in the run directory."""
+    report_to: str = "tensorboard"
+    """Where numbers go beside metrics.jsonl, comma-separated: tensorboard (events in tb/ of the run directory), wandb,
+    or a tracker that an installed package brings; none for none."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     pack_weights: bool = True
     """On the CPU, keep two more copies of the frozen weights, laid out for speed."""
-    cuda_graph: Literal["auto", "true", "false"] = "auto"
+    cuda_graph: GraphMode = "auto"
     """On CUDA, record a step's kernels and start them together: auto (where it can be done), true or false."""
     compile: bool = False
     """Run the model through torch.compile."""
     deterministic: bool = False
     """On CUDA, take the kernels that give the same bits every time, where torch has them."""
-    print_recipe_diff: str | None = None
-    """e2e, webnlg or dart: only print how this run differs from the paper's row for that corpus."""
 
     def __post_init__(self) -> None:
         if not self.work_dir.strip():
-            raise InputError("--work_dir must name a folder, got an empty name")
+            raise InputError("`work_dir` must name a folder, got an empty name")
 
 
-GROUPS = (
-    DataArguments, ModelArguments, MethodArguments, OptimisationSettings, RunArguments, LoopSettings,
-    GenerationSettings, *METHOD_SETTINGS,
-)  # fmt: skip
-"""All groups of flags, in the order of `Arguments.of`."""
 NOT_IDENTITY = {
     "train_data", "valid_data", "tokenizer", "init_checkpoint",  # their content counts, not their path
     "train_batch_size", "grad_acc",  # their product with the ranks counts
     "valid_batch_size", "max_epoch", "max_step",  # the resolved number of steps counts
     "log_interval", "save_interval", "keep_last",
 }  # fmt: skip
-"""Arguments that may differ between a snapshot and the run that continues it, beside those of RunArguments."""
+"""Arguments that may differ between a snapshot and the run that continues it, beside those of RunSettings."""
 
 
 @dataclass(frozen=True)
-class Arguments:
+class TrainSettings:
     """All groups together."""
 
-    data: DataArguments
-    model: ModelArguments
-    choice: MethodArguments
+    data: DataSettings
+    model: ModelSettings
+    choice: MethodSettings
     optimisation: OptimisationSettings
-    run: RunArguments
+    run: RunSettings
     loop: LoopSettings
     generation: GenerationSettings
     settings: tuple[Any, ...] = field(default_factory=lambda: (LoRASettings(),))
     """Of every method that has flags."""
 
     @classmethod
-    def of(cls, *groups: Any) -> Arguments:
+    def of(cls, *groups: Any) -> TrainSettings:
         """From an instance of each of `GROUPS`, in their order."""
         first = len(GROUPS) - len(METHOD_SETTINGS)
         return cls(*groups[:first], settings=tuple(groups[first:]))
@@ -164,17 +160,29 @@ class Arguments:
             if not isinstance(settings, own) and (changed := _changed(settings)):
                 of = next(name for name, one in METHODS.items() if one.settings() is type(settings))
                 raise InputError(
-                    f"--{changed[0]} is a setting of --method {of}; this run's method is {self.choice.method}"
+                    f"`{changed[0]}` is a setting of `method` {of}; this run's method is {self.choice.method}"
                 )
         if self.model.init == "random" and not self.method.is_whole:
             raise InputError(
-                "--init random trains a new base: add --method full (an adapter of random weights that aren't kept is "
+                "`init` random trains a new base: add `method` full (an adapter of random weights that aren't kept is "
                 "no use)"
             )
         if self.loop.early_stop > 0 and self.data.valid_data is None:
-            raise InputError("--early_stop needs validation records: --valid_data")
+            raise InputError("`early_stop` needs validation records: `valid_data`")
         if self.generation.valid_bleu and self.data.valid_data is None:
-            raise InputError("--valid_bleu needs validation records: --valid_data")
+            raise InputError("`valid_bleu` needs validation records: `valid_data`")
+
+    def to_yaml(self) -> str:
+        """Every field that has a value, as `--config` reads it back.
+
+        `resume` is left out: the file is for continuing and replaying, and `restart` would empty the folder.
+        """
+        groups = (
+            self.data, self.model, self.choice, self.optimisation, self.run, self.loop, self.generation, *self.settings
+        )  # fmt: skip
+        values = {name: value for group in groups for name, value in asdict(group).items() if value is not None}
+        del values["resume"]
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
     @property
     def method_settings(self) -> Any:
@@ -197,7 +205,7 @@ class Arguments:
 
     def identity(self) -> dict[str, Any]:
         """The arguments that decide the run's numbers."""
-        # Snapshots of before there was --valid_examples know nothing of it.
+        # Snapshots of before there was valid_examples know nothing of it.
         absent = {name for name in ("valid_examples",) if not self.values()[name]}
         return {name: value for name, value in self.values().items() if name not in NOT_IDENTITY | absent}
 
@@ -213,3 +221,10 @@ def _changed(settings: Any) -> list[str]:
         for one in fields(settings)
         if one.default is not MISSING and getattr(settings, one.name) != one.default
     ]
+
+
+GROUPS = (
+    DataSettings, ModelSettings, MethodSettings, OptimisationSettings, RunSettings, LoopSettings, GenerationSettings,
+    *METHOD_SETTINGS,
+)  # fmt: skip
+"""All groups of flags, in the order of `TrainSettings.of`."""
