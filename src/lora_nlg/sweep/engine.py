@@ -6,6 +6,7 @@ flags), because each of these is a function of its seed; only the order of addit
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from lora_nlg.training.graphs import GraphedCalls
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.step import dropout_seed, precision
 
+log = logging.getLogger(__name__)
 TAIL = 20
 """Steps whose mean is the training loss reported."""
 
@@ -86,6 +88,7 @@ def train_group(
     snapshot = None if folder is None else snapshot_file(folder, members)
     if snapshot is not None and snapshot.is_file():
         restore_group(group, snapshot)
+        log.info("a group of %d goes on after step %d", len(members), group.step)
     if bar is not None:
         bar.update(group.step * len(members))
     try:
