@@ -50,7 +50,9 @@ _OWN = {
     TOKENIZER: _VOCABULARY,
     SNAPSHOTS: ("step-*",),
     TENSORBOARD: ("events*",),
-    ANALYSIS: ("analysis.json", "analysis.md", "*.png"),
+    ANALYSIS: (
+        "analysis.json", "analysis.md", "dial.png", "size.png", "spectrum.png", "amplification.png", "similarity-*.png",
+    ),
 }  # fmt: skip
 """What a run writes: in its folder, and in each folder within."""
 _STEP = re.compile(r"step-(\d{8,})$")

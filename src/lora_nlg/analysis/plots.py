@@ -51,7 +51,7 @@ def _save(path: Path, figure: Any) -> Path:
     from matplotlib import pyplot
 
     with atomic_write(path, "wb") as file:
-        figure.savefig(file, dpi=100, format="png", bbox_inches="tight", metadata={"Software": None})
+        figure.savefig(file, dpi=100, format="png", metadata={"Software": None})
     pyplot.close(figure)
     return path
 
@@ -171,6 +171,8 @@ def spectrum_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
 
 def amplification_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
     """A row a run, a panel a part: the four norms of the paper's table 7 over the layers; their factor in the title."""
+    from matplotlib.ticker import LogLocator
+
     parts = list(dict.fromkeys(entry["part"] for run in runs for entry in run["parts"]))
     figure, grid = _panels(len(runs), len(parts), 3.6, 2.6)
     lines = {"update": "‖ΔW‖", "own": "‖UᵀWV‖, U, V of ΔW", "weight": "of W", "random": "random"}
@@ -186,6 +188,9 @@ def amplification_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
             factors = [f for entry in entries if (f := entry["amplification"]["factor"]) is not None]
             told = f", factor {min(factors):.2g} to {max(factors):.2g}" if factors else ""
             axis.set_yscale("log")
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.minorticks_off()
             axis.set_title(f"{run['label']}, {part}{told}", fontsize=8)
             axis.set(xlabel="layer")
     grid[0][0].legend(fontsize=6)

@@ -123,15 +123,16 @@ def test_a_run_trained_as_a_whole_beside_an_adapter(runs: Path, tmp_path: Path, 
     out = tmp_path / "out"
     moved = shutil.copytree(runs / "full", tmp_path / "full")  # config.yaml names data: taken away
     (moved / "config.yaml").unlink()
-    assert main(["analyze", str(moved), str(runs / "r2"), "--out", str(out), "--scales", "", "--layer", "0"]) == 0
+    flags = ["--out", str(out), "--scales", "0,1", "--contexts", "0", "--valid_examples", "2", "--layer", "0"]
+    assert main(["analyze", str(moved), str(runs / "r2"), *flags]) == 0
     study = json.loads((out / "analysis.json").read_text())
     entry = study["runs"][0]
     assert entry["method"] == "full" and len(entry["parts"]) == 4 * 6 and entry["norm"] > 0 and entry["dial"] == []
     (pair,) = study["similarity"]
     assert {grid["matrix"] for grid in pair["grids"]} == {"V", "U"} and pair["layer"] == 0
-    assert not (out / "dial.png").exists() and "The dial" not in capsys.readouterr().out
-    assert main(["analyze", str(moved), "--out", str(out), "--scales", "0,1"]) == 0
-    assert "no dial of full: it names no validation data that is there; give --valid_data" in capsys.readouterr().out
+    assert [set(point) for point in study["runs"][1]["dial"]] == [{"factor", "loss"}] * 2
+    printed = capsys.readouterr().out
+    assert "no dial of full: it names no validation data that is there; give --valid_data" in printed
 
 
 @pytest.mark.parametrize(
