@@ -15,7 +15,7 @@ from pathlib import Path
 from nlg_metrics.commands.wrapper import run_command
 from nlg_metrics.comparison import SIGNIFICANT
 from nlg_metrics.errors import InputError
-from nlg_metrics.files import read_json, write_text
+from nlg_metrics.files import read_json, read_lines, write_text
 from nlg_metrics.report.methods import (
     REFERENCE,
     RESAMPLES,
@@ -137,6 +137,8 @@ def run(options: argparse.Namespace) -> None:
     methods = read_methods(root)
     columns = score_methods(methods, options.corpus, root / "data" / "test.jsonl", options.resamples)
     shown = markdown(options.corpus, base, methods, columns)
+    if (root / "settings").is_file():  # what scripts/methods.sh was told
+        shown += "\n" + "".join(f"    {line}\n" for line in read_lines(root / "settings"))
     write_text(root / "table.md", shown)
     write_text(root / "table.csv", csv_text(base, methods, columns))
     write_plot(root / "table.svg", methods, [column for column in columns if column in COLUMNS[options.corpus]])
