@@ -21,6 +21,15 @@ from nlg_metrics.metrics.meteor.normalizer import normalized_words
 from nlg_metrics.metrics.meteor.resources import Resources
 
 Tool = Literal["e2e-metrics", "GenerationEval"]
+_LANGUAGES = {
+    "ar": "Arabic",
+    "cs": "Czech",
+    "cz": "Czech",
+    "de": "German",
+    "es": "Spanish",
+    "fr": "French",
+    "ru": "Russian",
+}
 _TRIMMED = "".join(map(chr, range(0x21)))  # what Java's `trim` removes
 _MOST_CANDIDATES = 1_000_000  # of a hypothesis and a reference: half a minute of search
 _BLOCK = 512  # segments matched together; bounds memory
@@ -37,9 +46,10 @@ class Meteor(Metric):
             nothing matches any other.
         folder: holds `meteor-1.5.jar` and `paraphrase-en.gz`; default: the pycocoevalcap package's.
         cache: folder for the index of the resources; default: `NLG_METRICS_CACHE` or the user's cache folder.
+        language: code of the texts' language; only "en" has resources.
 
     Raises:
-        InputError: unknown tool; the resources are not there; the index cannot be written.
+        InputError: unknown tool; another language; the resources are not there; the index cannot be written.
     """
 
     name = "METEOR"
@@ -49,7 +59,11 @@ class Meteor(Metric):
         tool: Tool = "e2e-metrics",
         folder: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
+        language: str = "en",
     ) -> None:
+        if language != "en":
+            name = _LANGUAGES.get(language, repr(language))
+            raise InputError(f"METEOR has no {name} resources here; pycocoevalcap's are English")
         if tool not in get_args(Tool):
             raise InputError(f"METEOR as {tool!r} runs it is unknown; choose from {', '.join(get_args(Tool))}")
         self._tool = tool
