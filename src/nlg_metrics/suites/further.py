@@ -47,3 +47,6 @@ FURTHER: Mapping[str, Callable[[str, Texts], Metric]] = {
     "bleurt": lambda model, texts: Bleurt(model),
 }
 """Name -> maker of a metric from the value after `=`, empty where none was given, and what is known of the texts."""
+
+ALIASES = {"bert": "bertscore"}
+"""eval.py's name of a metric -> ours."""

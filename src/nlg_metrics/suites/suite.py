@@ -12,7 +12,7 @@ from nlg_metrics.evaluation import Bootstrap, Result, from_statistics, labelled
 from nlg_metrics.metrics.base import Array, Metric, check_segments
 from nlg_metrics.metrics.padding import Unpadded, padded_rows
 from nlg_metrics.segments import Segments, read_segments, read_segments_and_lines
-from nlg_metrics.suites.further import FURTHER, Texts
+from nlg_metrics.suites.further import ALIASES, FURTHER, Texts
 
 PaddingTest = Callable[[Array, Sequence[Sequence[str]]], Array]
 """(statistics (N, K), references) → (N,) where a blank reference may be the one that counted."""
@@ -96,13 +96,14 @@ def parse_names(text: str, own: Sequence[str]) -> list[str]:
     names = []
     for given in filter(None, map(str.strip, text.split(","))):
         name, equals, value = given.partition("=")
-        if name.lower() not in spelt:
+        name = ALIASES.get(name.lower(), name.lower())
+        if name not in spelt:
             raise InputError(f"no metric {name!r}; there are {', '.join(spelt.values())}")
-        if equals and name.lower() not in FURTHER:
+        if equals and name not in FURTHER:
             raise InputError(f"{given}: {name} takes no value; of the metrics {', '.join(FURTHER)} do")
-        names.append(spelt[name.lower()] + equals + value)
+        names.append(spelt[name] + equals + value)
     if not names:
-        raise InputError(f"no metric named; there are {', '.join(spelt.values())}")
+        raise InputError(f"`metrics` names no metric; there are {', '.join(spelt.values())}")
     return names
 
 
