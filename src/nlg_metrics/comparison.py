@@ -94,13 +94,19 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def comparison_table(verdicts: Mapping[str, Comparison]) -> str:
-    """A line a metric: scores, difference with its interval, both p-values, and who is better at 0.05."""
-    headings = ["metric", "A", "B", "A-B", "95% interval", "p(bootstrap)", "p(randomization)", "better"]
+def comparison_table(verdicts: Mapping[str, Comparison], first: str = "A", second: str = "B") -> str:
+    """A line a metric: scores, difference with its interval, both p-values, and who is better at 0.05.
+
+    Args:
+        verdicts: from `compare_results`.
+        first, second: what the systems are called.
+    """
+    names = {"A": first, "B": second, "-": "-"}
+    interval, *_ = [f"{100 * verdict.test.interval.level:g}% interval" for verdict in verdicts.values()] or [""]
+    headings = ["metric", first, second, f"{first}-{second}", interval, "p(bootstrap)", "p(randomization)", "better"]
     rows = [headings]
     for verdict in verdicts.values():
         test = verdict.test
-        headings[4] = f"{100 * test.interval.level:g}% interval"
         rows.append(
             [
                 verdict.first.score.name,
@@ -110,10 +116,32 @@ def comparison_table(verdicts: Mapping[str, Comparison]) -> str:
                 f"[{test.interval.low:+.4f}, {test.interval.high:+.4f}]",
                 f"{test.bootstrap:.4f}",
                 f"{test.randomization:.4f}",
-                verdict.better,
+                names[verdict.better],
             ]
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
+    return _aligned(rows)
+
+
+def systems_table(systems: Mapping[str, Mapping[str, Result]]) -> str:
+    """A line a metric, a column a system: score and interval; `-` where a system has no score."""
+    keys = dict.fromkeys(key for results in systems.values() for key in results)
+    rows = [["metric", *systems]]
+    for key in keys:
+        name = next(results[key].score.name for results in systems.values() if key in results)
+        rows.append([name, *(_with_interval(results.get(key)) for results in systems.values())])
+    return _aligned(rows)
+
+
+def _with_interval(result: Result | None) -> str:
+    if result is None:
+        return "-"
+    value, interval = f"{result.score.value:.4f}", result.interval
+    return value if interval is None else f"{value} [{interval.low:.4f}, {interval.high:.4f}]"
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    """The first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
             cell.ljust(widths[column]) if column == 0 else cell.rjust(widths[column]) for column, cell in enumerate(row)

@@ -55,6 +55,7 @@ def evaluate(
     hypotheses: Sequence[str],
     references: Sequence[Sequence[str]],
     bootstrap: Bootstrap | None = None,
+    contexts: Sequence[str] = (),
 ) -> Result:
     """Score one system with one metric.
 
@@ -63,12 +64,13 @@ def evaluate(
         hypotheses: N texts.
         references: N lists of reference texts.
         bootstrap: how to make the interval; default 1,000 resamples, seed 12345, 95%.
+        contexts: N inputs, for a metric that needs them.
 
     Raises:
         InputError: the two have different lengths, are empty, or a segment has no reference.
     """
     check_segments(hypotheses, references)
-    return from_statistics(metric, metric.statistics(hypotheses, references), references, bootstrap)
+    return from_statistics(metric, metric.measure(hypotheses, references, contexts), references, bootstrap)
 
 
 def from_statistics(

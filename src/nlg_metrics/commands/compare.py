@@ -21,7 +21,7 @@ from nlg_metrics.metrics.base import VERSION
 from nlg_metrics.scores_file import file_record
 from nlg_metrics.significance import RESAMPLES, SEED, TRIALS, check_draws
 from nlg_metrics.suites import e2e
-from nlg_metrics.suites.suite import Suite
+from nlg_metrics.suites.suite import Suite, parse_names
 from nlg_metrics.suites.suite import run as run_suite
 from nlg_metrics.suites.webnlg import NAMES, STYLES
 
@@ -42,7 +42,8 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     add("-nr", "--num_refs", type=int, metavar="N", help="webnlg, dart: as in webnlg_dart.py")
     add_segments_flag(arguments)
     add("--style", choices=STYLES, help="webnlg, dart: as in webnlg_dart.py")
-    add("-m", "--metrics", default=",".join(NAMES), help="webnlg, dart: metrics (default %(default)s)")
+    add("-m", "--metrics", metavar="NAMES", help="as in the suite's own command (default: those of its table)")
+    add("-lng", "--language", default="en", help="webnlg: as in webnlg_dart.py")
     add("--ser", action="store_true", help="e2e with --data: slot error rate too")
     add("--json", metavar="FILE", help="write the table at full precision, with signatures and file hashes")
     add("--resamples", type=int, default=RESAMPLES, help="bootstrap resamples (default 1000)")
@@ -80,7 +81,12 @@ def run(options: argparse.Namespace) -> None:
         if value < 1:
             raise InputError(f"{flag} is {value}; it must be at least 1")
         check_draws(value, options.seed)
-    suite = e2e.make_suite(meteor_folder=options.meteor_data) if options.suite == "e2e" else suite_of(options)
+    if options.suite == "e2e":
+        names = parse_names(options.metrics or ",".join(e2e.METRICS), e2e.METRICS)
+        suite = e2e.make_suite(names, options.meteor_data)
+    else:
+        options.metrics = options.metrics or ",".join(NAMES)
+        suite = suite_of(options)
     (first, lacking), (second, also_lacking) = (score(options, suite, system) for system in (options.a, options.b))
     warn_unavailable({**lacking, **also_lacking})
     plan = Bootstrap(options.resamples, options.seed)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from nlg_metrics.commands.wrapper import (
     add_data_flags,
+    add_metrics_flag,
     add_output_flags,
     bootstrap_of,
     run_command,
@@ -24,7 +25,7 @@ from nlg_metrics.files import write_json, write_text
 from nlg_metrics.scores_file import file_record, score_record
 from nlg_metrics.segments import Segments
 from nlg_metrics.suites.e2e import METRICS, add_slot_error_rate, make_suite, segment_columns
-from nlg_metrics.suites.suite import Suite, SuiteResult
+from nlg_metrics.suites.suite import Suite, SuiteResult, parse_names
 from nlg_metrics.suites.suite import run as run_suite
 
 
@@ -70,6 +71,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     ours = arguments.add_argument_group("our files instead of REFERENCES (and OUTPUTS)")
     add_data_flags(ours)
     more = arguments.add_argument_group("more output")
+    add_metrics_flag(more, METRICS, METRICS)
     add_output_flags(more)
     more.add_argument(
         "--ser",
@@ -100,17 +102,17 @@ def read(options: argparse.Namespace, suite: Suite) -> tuple[Segments, dict[str,
     raise InputError("give REFERENCES and OUTPUTS, or --data and --predictions (or OUTPUTS); see --help")
 
 
-def show(outcome: SuiteResult, options: argparse.Namespace) -> None:
-    """Print the scores in the official tool's form."""
+def show(outcome: SuiteResult, names: Sequence[str], options: argparse.Namespace) -> None:
+    """Print the scores of the metrics named, and the slot error rate, in the official tool's form."""
     values = {name: f"{result.score.value:.4f}" for name, result in outcome.results.items()}
     if options.table:
         if options.header:
-            print("\t".join(["File", *METRICS]))
-        print("\t".join([options.outputs or options.predictions, *(values.get(m, "n/a") for m in METRICS)]))
+            print("\t".join(["File", *names]))
+        print("\t".join([options.outputs or options.predictions, *(values.get(m, "n/a") for m in names)]))
         warn_unavailable(outcome.unavailable)
         return
     print("SCORES:\n==============")
-    for name in METRICS:
+    for name in names:
         print(f"{name}: {values[name]}" if name in values else f"{name}: unavailable ({outcome.unavailable[name]})")
     if "SER" in values:
         print(f"SER: {values['SER']}")
@@ -133,7 +135,8 @@ def write_segment_table(path: str, segments: Segments, outcome: SuiteResult) -> 
 
 def run(options: argparse.Namespace) -> None:
     """Score, print and write."""
-    suite = make_suite(METRICS, options.meteor_data, options.perl, options.source_file)
+    names = parse_names(options.metrics, METRICS)
+    suite = make_suite(names, options.meteor_data, options.perl, options.source_file)
     segments, paths = read(options, suite)
     bootstrap = bootstrap_of(options)
     outcome = run_suite(suite, segments, bootstrap)
@@ -144,7 +147,7 @@ def run(options: argparse.Namespace) -> None:
     if options.segment_level:
         write_segment_table(options.segment_level, segments, outcome)
     else:
-        show(outcome, options)
+        show(outcome, names, options)
     write_outputs(options, suite.tool, segments, outcome, paths)
 
 

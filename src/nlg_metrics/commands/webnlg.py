@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from nlg_metrics.commands.wrapper import (
     add_data_flags,
+    add_metrics_flag,
     add_output_flags,
     bootstrap_of,
     run_command,
@@ -21,12 +22,13 @@ from nlg_metrics.errors import InputError
 from nlg_metrics.metrics.chrf import ChrF
 from nlg_metrics.scores_file import plain_values
 from nlg_metrics.segments import Segments
-from nlg_metrics.suites.suite import Suite, SuiteResult
+from nlg_metrics.suites.suite import Suite, SuiteResult, parse_names
 from nlg_metrics.suites.suite import run as run_suite
 from nlg_metrics.suites.text_files import unused_note
-from nlg_metrics.suites.webnlg import NAMES, NUM_REFS, STYLES, make_suite, parse_names
+from nlg_metrics.suites.webnlg import NAMES, NUM_REFS, OWN, STYLES, make_suite
 from nlg_metrics.suites.webnlg_files import reference_paths, table
 
+LANGUAGES = ("en", "ru")
 TITLES = {"bleu": "BLEU", "bleu_nltk": "BLEU NLTK", "meteor": "METEOR", "chrf++": "chrF++", "ter": "TER"}
 
 
@@ -47,13 +49,8 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="number of reference files (default 4); with --data, the most "
         "references of a segment to use (default: 6 in style lora, all in style raw)",
     )
-    add(
-        "-m",
-        "--metrics",
-        default=",".join(NAMES),
-        help="metrics (default %(default)s; bleu gives bleu_nltk too)",
-    )
-    add("-lng", "--language", default="en", help="language; only en")
+    add_metrics_flag(arguments, OWN, NAMES)
+    add("-lng", "--language", default="en", help="language of the texts, en or ru (default %(default)s)")
     add("-nc", "--ncorder", type=int, default=6, help="chrF++: longest character n-gram (default 6)")
     add("-nw", "--nworder", type=int, default=2, help="chrF++: longest word n-gram (default 2)")
     add("-b", "--beta", type=float, default=2.0, help="chrF++: weight of recall (default 2)")
@@ -75,12 +72,14 @@ def suite_of(options: argparse.Namespace, chrf: ChrF | None = None, sacrebleu: b
     """The scorer that the flags ask for; without `--style`, lora for our files and raw for the official tool's.
 
     Raises:
-        InputError: an unknown metric, or a number of references below 1.
+        InputError: an unknown metric or language, or a number of references below 1.
     """
     if options.num_refs is not None and options.num_refs < 1:
         raise InputError(f"-nr is {options.num_refs}; at least 1 reference is needed")
-    names, style = parse_names(options.metrics), options.style or ("lora" if options.data else "raw")
-    return make_suite(names, chrf, options.meteor_data, sacrebleu, style, options.num_refs)
+    if options.language not in LANGUAGES:
+        raise InputError(f"-lng is {options.language!r}; it must be one of {', '.join(LANGUAGES)}, as in eval.py")
+    names, style = parse_names(options.metrics, OWN), options.style or ("lora" if options.data else "raw")
+    return make_suite(names, chrf, options.meteor_data, sacrebleu, style, options.num_refs, options.language)
 
 
 def read(options: argparse.Namespace, suite: Suite) -> tuple[Segments, dict[str, str]]:
@@ -116,13 +115,11 @@ def show(outcome: SuiteResult) -> None:
         if key not in TITLES:
             print(f"{result.score.name}: {result.score.value:.4f}")
     for key, reason in outcome.unavailable.items():
-        say(f"{TITLES[key]}: unavailable ({reason})")
+        say(f"{TITLES.get(key, key)}: unavailable ({reason})")
 
 
 def run(options: argparse.Namespace) -> None:
     """Score, print and write."""
-    if options.language != "en":
-        raise InputError(f"-lng is {options.language!r}; only en is offered")
     suite = suite_of(options, ChrF(options.ncorder, options.nworder, options.beta), options.sacrebleu)
     segments, paths = read(options, suite)
     outcome = run_suite(suite, segments, bootstrap_of(options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,8 +13,15 @@ from nlg_metrics.files import escape_what_the_terminal_lacks, write_json, write_
 from nlg_metrics.scores_file import decoding_of, file_record, plain_values, scores_record, write_scores
 from nlg_metrics.segments import UNITS, Segments
 from nlg_metrics.significance import RESAMPLES, SEED, check_draws
+from nlg_metrics.suites.further import FURTHER
 from nlg_metrics.suites.suite import SuiteResult
 from nlg_metrics.suites.text_notes import text_notes
+
+
+def with_flags(parser: argparse.ArgumentParser, text: str) -> str:
+    """A message of the rooms below with each `field` that has a flag here turned into it."""
+    flags = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
+    return re.sub(r"`([a-z_]+)`", lambda match: flags.get(match[1], match[0]), text)
 
 
 def run_command(
@@ -25,7 +33,7 @@ def run_command(
     try:
         run(options)
     except (InputError, OSError) as error:
-        print(f"{parser.prog}: {one_line(str(error))}", file=sys.stderr)
+        print(f"{parser.prog}: {one_line(with_flags(parser, str(error)))}", file=sys.stderr)
         return 1
     except MemoryError:
         print(f"{parser.prog}: not enough memory for texts of this size; score fewer at a time", file=sys.stderr)
@@ -51,6 +59,17 @@ def add_segments_flag(group: argparse._ActionsContainer) -> None:
         default="contexts",
         help="with --data: contexts: references of equal contexts pooled; entries: every record by itself (default: "
         "contexts)",
+    )
+
+
+def add_metrics_flag(group: argparse._ActionsContainer, own: Sequence[str], default: Sequence[str]) -> None:
+    """Which metrics."""
+    group.add_argument(
+        "-m",
+        "--metrics",
+        default=",".join(default),
+        metavar="NAMES",
+        help=f"metrics, of {', '.join((*own, *FURTHER))} (default: %(default)s)",
     )
 
 

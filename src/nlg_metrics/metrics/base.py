@@ -101,19 +101,58 @@ class Metric(ABC):
         fields["version"] = VERSION
         return "|".join([self.name, *(f"{key}:{value}" for key, value in fields.items())])
 
-    def score(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """The corpus score.
+    def measure(
+        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]], contexts: Sequence[str] = ()
+    ) -> Array:
+        """`statistics`, for a caller that has the inputs too, which a `ContextMetric` needs.
+
+        Args:
+            hypotheses: N texts.
+            references: N lists of reference texts.
+            contexts: N inputs, or none.
+        """
+        return self.statistics(hypotheses, references)
+
+    def score(
+        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]], contexts: Sequence[str] = ()
+    ) -> Score:
+        """The corpus score; the arguments are those of `measure`.
 
         Raises:
-            InputError: the two have different lengths, or are empty.
+            InputError: hypotheses and references have different lengths, or are empty.
         """
         check_segments(hypotheses, references)
-        totals = self.statistics(hypotheses, references).sum(axis=0)
+        totals = self.measure(hypotheses, references, contexts).sum(axis=0)
         return Score(self.name, float(self.aggregate(totals)), self.parts(totals), self.signature(references))
 
     def segment_scores(self, statistics: Array) -> Array:
         """A score for each segment alone, (N, K) -> (N,). Default: `aggregate` of each row."""
         return self.aggregate(statistics)
+
+
+class ContextMetric(Metric):
+    """A metric that also sees what each text was made from. Subclasses give `compare` in place of `statistics`."""
+
+    @abstractmethod
+    def compare(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]], contexts: Sequence[str]) -> Array:
+        """Additive statistics, shape (N, K), of N hypotheses, their lists of references and their inputs."""
+
+    def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
+        return self.measure(hypotheses, references)
+
+    def measure(
+        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]], contexts: Sequence[str] = ()
+    ) -> Array:
+        """`compare`, after a check of the inputs.
+
+        Raises:
+            InputError: no inputs, or other than one for each hypothesis.
+        """
+        if not any(contexts):
+            raise InputError(f"{self.name} needs `contexts`, what each text was made from")
+        if len(contexts) != len(hypotheses):
+            raise InputError(f"{len(hypotheses)} hypotheses but {len(contexts)} `contexts`; they must be equal")
+        return self.compare(hypotheses, references, contexts)
 
 
 def check_segments(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from nlg_metrics.errors import InputError
 from nlg_metrics.metrics.base import Array, Metric
-from nlg_metrics.metrics.ngrams import Floats, Ints, Ngrams, count_ngrams
+from nlg_metrics.metrics.ngrams import Floats, Ints, Ngrams, count_ngrams, distinct
 
 MAX_ORDER = 4
 SIGMA = 6.0
@@ -70,7 +70,7 @@ def _cosines(table: Ngrams, segment_of: Ints, n_segments: int) -> Floats:
     """(R,) clipped tf-idf similarity of each reference to its segment's hypothesis, for one order."""
     first = int(np.searchsorted(table.sentence, n_segments))
     size = max(table.n_types, 1)
-    segments_with = np.unique(segment_of[table.sentence[first:]] * size + table.ngram[first:]) % size
+    segments_with = distinct(segment_of[table.sentence[first:]] * size + table.ngram[first:]) % size
     frequency = np.bincount(segments_with, minlength=size)
     weight = table.count * (np.log(float(n_segments)) - np.log(np.maximum(1.0, frequency)))[table.ngram]
     norm = np.sqrt(np.bincount(table.sentence, weight**2, minlength=len(segment_of)))

@@ -15,7 +15,8 @@ import numpy as np
 
 from nlg_metrics.metrics.base import Array, Metric
 from nlg_metrics.metrics.ngrams import BLEU_ORDERS, LENGTH, REFERENCE, bleu_statistics
-from nlg_metrics.tokenizers.nltk_words import WordTokenizer, default_tokenizer
+from nlg_metrics.tokenizers.nltk_words import default_tokenizer
+from nlg_metrics.tokenizers.words import Words
 
 
 class NltkBleu(Metric):
@@ -27,7 +28,7 @@ class NltkBleu(Metric):
 
     name = "BLEU NLTK"
 
-    def __init__(self, tokenizer: WordTokenizer | None = None) -> None:
+    def __init__(self, tokenizer: Words | None = None) -> None:
         """
         Args:
             tokenizer: default: the one all metrics share.

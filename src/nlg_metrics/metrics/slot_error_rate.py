@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nlg_metrics.errors import InputError
-from nlg_metrics.metrics.base import Array, Metric
+from nlg_metrics.metrics.base import Array, ContextMetric
 from nlg_metrics.metrics.e2e_slots import canonical, find_values, parse_context, place_key
 from nlg_metrics.segments import Segments
 
@@ -77,7 +77,7 @@ def _compare(errors: SlotErrors, slot: str, value: str | None, found: set[str]) 
     errors.added += [f"{slot}: {other}" for other in others if other != "restaurant"]
 
 
-class SlotErrorRate(Metric):
+class SlotErrorRate(ContextMetric):
     """(missing + wrong + added) / slots, over all outputs. Lower is better; 0 is perfect."""
 
     name = "SER"
@@ -87,16 +87,13 @@ class SlotErrorRate(Metric):
         """See `Metric.settings`."""
         return {"slots": "e2e", "realisations": "nlg_metrics.e2e_slots", "errors": "missing+wrong+added"}
 
-    def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
-        """(N, 4): missing, wrong, added, slots.
+    def compare(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]], contexts: Sequence[str]) -> Array:
+        """(N, 4): missing, wrong, added, slots. References take no part.
 
-        Args:
-            hypotheses: N outputs.
-            references: N lists of one text: the context.
+        Raises:
+            InputError: an output without context, or one that is not E2E's.
         """
-        return self.from_errors(
-            [slot_errors(group[0], text) for text, group in zip(hypotheses, references, strict=True)]
-        )
+        return self.from_errors(find_errors(contexts, hypotheses))
 
     def from_errors(self, errors: Sequence[SlotErrors]) -> Array:
         """`statistics` from errors found before."""
@@ -120,8 +117,7 @@ def find_errors(contexts: Sequence[str], hypotheses: Sequence[str]) -> list[Slot
     """
     if not all(contexts):
         raise InputError(
-            "slot error rate needs contexts: score with --data and --predictions, or a TSV/CSV of outputs with a "
-            "source column"
+            "slot error rate needs contexts: those of a data file, or a TSV/CSV of outputs with a source column"
         )
     return [slot_errors(context, text) for context, text in zip(contexts, hypotheses, strict=True)]
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from nlg_metrics.errors import InputError
 from nlg_metrics.metrics.base import Array, Metric
-from nlg_metrics.tokenizers.nltk_words import WordTokenizer, default_tokenizer
+from nlg_metrics.tokenizers.nltk_words import default_tokenizer
+from nlg_metrics.tokenizers.words import Words
 
 WORK_LIMIT, WORK_OF_A_SEGMENT = 3_000_000, 2000
 """Words looked at: so many, and so many more a segment, before TER is given up, after about five seconds. DART's and
@@ -44,7 +45,7 @@ class Ter(Metric):
     name = "TER"
     higher_is_better = False
 
-    def __init__(self, tokenizer: WordTokenizer | None = None) -> None:
+    def __init__(self, tokenizer: Words | None = None) -> None:
         """
         Args:
             tokenizer: default: the one all metrics share.

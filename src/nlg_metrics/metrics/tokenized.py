@@ -9,7 +9,7 @@ from nlg_metrics.metrics.base import Array, Metric, Preparation
 from nlg_metrics.tokenizers.ptb import PtbTokenizer
 
 if TYPE_CHECKING:  # the E2E suite needs no NLTK
-    from nlg_metrics.tokenizers.nltk_words import WordTokenizer
+    from nlg_metrics.tokenizers.words import Words
 
 Texts = tuple[list[str], list[list[str]]]
 """Hypotheses and references, their tokens joined by spaces."""
@@ -22,8 +22,8 @@ def coco_captions(hypotheses: Sequence[str], references: Sequence[Sequence[str]]
     return tokenizer.captions(hypotheses), [[next(flat) for _ in group] for group in references]
 
 
-def nltk_words(tokenizer: WordTokenizer) -> Preparation:
-    """The tokens of `word_tokenize`, as eval.py feeds METEOR; case and punctuation are kept."""
+def words(tokenizer: Words) -> Preparation:
+    """The tokens of `word_tokenize` or its like, as eval.py feeds METEOR; case and punctuation are kept."""
 
     def join(text: str) -> str:
         return " ".join(tokenizer.tokens(text))

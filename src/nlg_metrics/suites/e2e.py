@@ -37,10 +37,13 @@ def make_suite(
     """The scorer.
 
     Args:
-        names: which metrics, of `METRICS`.
+        names: which metrics, of `METRICS` and `further.FURTHER`.
         meteor_folder: METEOR's resources; default: the installed package pycocoevalcap.
         perl: BLEU and NIST of mteval-v13a.pl, which the tool runs without `-p`. Default: False.
         source_file: file of sources that a table of outputs is checked against.
+
+    Raises:
+        InputError: a name isn't one of those.
     """
     counts, captions = Shared(perl_mteval_counts if perl else mteval_counts), Shared(coco_captions)
     makers: dict[str, Callable[[], Metric]] = {
@@ -50,7 +53,7 @@ def make_suite(
         "ROUGE_L": lambda: Tokenized(RougeL(), captions),
         "CIDEr": lambda: Tokenized(Cider(), captions),
     }
-    metrics, unavailable = make_metrics({name: makers[name] for name in METRICS if name in names})
+    metrics, unavailable = make_metrics(names, makers)
     return Suite("e2e", metrics, unavailable, partial(e2e_files.load, source_path=source_file))
 
 

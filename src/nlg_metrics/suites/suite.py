@@ -12,6 +12,7 @@ from nlg_metrics.evaluation import Bootstrap, Result, from_statistics, labelled
 from nlg_metrics.metrics.base import Array, Metric, check_segments
 from nlg_metrics.metrics.padding import Unpadded, padded_rows
 from nlg_metrics.segments import Segments, read_segments, read_segments_and_lines
+from nlg_metrics.suites.further import ALIASES, FURTHER, Texts
 
 PaddingTest = Callable[[Array, Sequence[Sequence[str]]], Array]
 """(statistics (N, K), references) → (N,) where a blank reference may be the one that counted."""
@@ -81,13 +82,50 @@ class SuiteResult:
         return {**self.results, **{f"{key}_unpadded": result for key, result in self.unpadded.items()}}
 
 
-def make_metrics(makers: Mapping[str, Callable[[], Metric]]) -> tuple[dict[str, Metric], dict[str, str]]:
-    """The metrics, and of those that can't be made (METEOR without its resources) why."""
+def parse_names(text: str, own: Sequence[str]) -> list[str]:
+    """The metrics named in `-m bleu,meteor,parent=0.5`, spelt as the scorer spells them.
+
+    Args:
+        text: names and commas; case doesn't matter. What follows `=` is the metric's own: a model, a weight.
+        own: names of the scorer's own metrics; those of `further.FURTHER` are every scorer's.
+
+    Raises:
+        InputError: a name isn't one of them, or there is none.
+    """
+    spelt = {name.lower(): name for name in (*own, *FURTHER)}
+    names = []
+    for given in filter(None, map(str.strip, text.split(","))):
+        name, equals, value = given.partition("=")
+        name = ALIASES.get(name.lower(), name.lower())
+        if name not in spelt:
+            raise InputError(f"no metric {name!r}; there are {', '.join(spelt.values())}")
+        if equals and name not in FURTHER:
+            raise InputError(f"{given}: {name} takes no value; of the metrics {', '.join(FURTHER)} do")
+        names.append(spelt[name] + equals + value)
+    if not names:
+        raise InputError(f"`metrics` names no metric; there are {', '.join(spelt.values())}")
+    return names
+
+
+def make_metrics(
+    names: Sequence[str], own: Mapping[str, Callable[[], Metric]], texts: Texts | None = None
+) -> tuple[dict[str, Metric], dict[str, str]]:
+    """The metrics, and of those that can't be made (METEOR without its resources) why.
+
+    Args:
+        names: as `parse_names` gives them, in the order wanted.
+        own: name -> maker of the scorer's own metrics.
+        texts: how the texts are prepared, for the further metrics.
+
+    Raises:
+        InputError: a name isn't one of those.
+    """
     metrics: dict[str, Metric] = {}
     unavailable: dict[str, str] = {}
-    for key, make in makers.items():
+    for key in parse_names(",".join(names), list(own)):
+        name, _, value = key.partition("=")
         try:
-            metrics[key] = make()
+            metrics[key] = own[name]() if name in own else FURTHER[name](value, texts or Texts())
         except InputError as error:
             unavailable[key] = str(error)
     return metrics, unavailable
@@ -120,7 +158,7 @@ def run(suite: Suite, segments: Segments, bootstrap: Bootstrap | None = None) ->
 
     for key, metric in suite.metrics.items():
         try:
-            statistics = metric.statistics(hypotheses, references)
+            statistics = metric.measure(hypotheses, references, segments.contexts)
         except InputError as error:
             outcome.unavailable[key] = str(error)
             continue

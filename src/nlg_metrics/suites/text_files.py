@@ -4,20 +4,22 @@ Layouts of references: a file for each reference (`a.txt b.txt`, or `PREFIX` of 
 standing for a missing one; groups of lines with blank lines between segments; one reference a line; a table of sources
 and references (.tsv, .csv); JSON lines of `{"id", "references"}`. Hypotheses are one a line, or JSON lines of
 `{"id", "hypothesis"}`. The number of hypotheses decides between layouts, so nothing has to be told or guessed.
+Inputs, for metrics that need them, are in the table or the JSON lines, or in a file of their own, one a line; if that
+is a table file of PARENT's program, the others are read as that program reads them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nlg_metrics.errors import InputError
 from nlg_metrics.files import is_json_lines, read_lines
 from nlg_metrics.metrics.padding import without_blanks
 from nlg_metrics.segments import UNITS, Segments, read_predictions, read_segments, read_segments_and_lines
-from nlg_metrics.suites import e2e_files, webnlg_files
+from nlg_metrics.suites import e2e_files, parent_files, webnlg_files
 
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 
@@ -29,22 +31,25 @@ class Texts:
     Attributes:
         segments: hypotheses and references, paired.
         layout: how the references lay there, in words.
-        paths: the reference files.
+        paths: the reference files, and the file of inputs.
         note: a sentence on what else lies there and was not used, or empty.
+        tokenised: whether all tokens have blanks between them, as in the files of PARENT's program.
     """
 
     segments: Segments
     layout: str
     paths: list[Path]
     note: str
+    tokenised: bool = False
 
 
-def read_any(references: Sequence[str], hypotheses: str) -> Texts:
+def read_any(references: Sequence[str], hypotheses: str, tables: str | None = None) -> Texts:
     """Pair references of any layout with hypotheses.
 
     Args:
         references: one path or prefix, or a file for each reference.
         hypotheses: plain text or predictions.
+        tables: file of inputs, one a line.
 
     Raises:
         InputError: a file can't be used, or no layout gives as many segments as there are hypotheses; the message has
@@ -52,6 +57,24 @@ def read_any(references: Sequence[str], hypotheses: str) -> Texts:
     """
     paths = [path for given in references for path in _found(given)]
     note = unused_note(paths)
+    if tables is None:
+        return _paired(paths, hypotheses, note)
+    tokenised = parent_files.is_table_file(tables)
+    if tokenised and len(paths) == 1 and not is_json_lines(paths[0]):
+        segments = parent_files.read(paths[0], hypotheses, tables)
+        return Texts(segments, "one line a segment, tabs between them", [*paths, Path(tables)], note, tokenised)
+    found = _paired(paths, hypotheses, note)
+    contexts = read_lines(tables)
+    if len(contexts) != len(found.segments):
+        raise InputError(
+            f"{tables} has {len(contexts)} lines but there are {len(found.segments)} segments; they must be equal"
+        )
+    segments = replace(found.segments, contexts=contexts)
+    return replace(found, segments=segments, paths=[*found.paths, Path(tables)], tokenised=tokenised)
+
+
+def _paired(paths: list[Path], hypotheses: str, note: str) -> Texts:
+    """The segments of reference files and hypotheses."""
     if len(paths) > 1:
         texts = read_hypotheses(hypotheses)
         groups = webnlg_files.read_references(paths, len(texts), hypotheses)

@@ -23,15 +23,15 @@ from nlg_metrics.metrics.ngrams import REFERENCE
 from nlg_metrics.metrics.nltk_bleu import NltkBleu
 from nlg_metrics.metrics.sacrebleu_metrics import sacrebleu_metrics
 from nlg_metrics.metrics.ter import Ter
-from nlg_metrics.metrics.tokenized import Tokenized, nltk_words
+from nlg_metrics.metrics.tokenized import Tokenized, words
 from nlg_metrics.segments import Segments
+from nlg_metrics.suites.further import Texts
 from nlg_metrics.suites.suite import Suite, make_metrics
 from nlg_metrics.suites.webnlg_files import read_files, reference_paths
-from nlg_metrics.tokenizers.nltk_words import default_tokenizer
+from nlg_metrics.tokenizers.words import words_of
 
 NAMES = ("bleu", "meteor", "chrf++", "ter")  # -m's default, in the order of the table; bleu brings bleu_nltk
-ALLOWED = ("bleu", "bleu_nltk", "meteor", "chrf++", "ter")
-NOT_OFFERED = ("bert", "bertscore", "bleurt")
+OWN = ("bleu", "bleu_nltk", "meteor", "chrf++", "ter")
 STYLES = ("lora", "raw")
 NUM_REFS = 4
 LORA_REFERENCES = 6
@@ -65,23 +65,6 @@ def styled(segments: Segments, style: str, max_references: int | None = None) ->
     return cut.mapped(lora_text) if style == "lora" else cut
 
 
-def parse_names(text: str) -> list[str]:
-    """The metrics named in `-m bleu,meteor,chrf++,ter`.
-
-    Raises:
-        InputError: a name isn't one of `ALLOWED`.
-    """
-    names = [name.strip() for name in text.lower().split(",") if name.strip()]
-    for name in names:
-        if name in NOT_OFFERED:
-            raise InputError(f"{name} is not offered (it needs a downloaded model); -m takes {','.join(ALLOWED)}")
-        if name not in ALLOWED:
-            raise InputError(f"no metric {name!r}; -m takes {','.join(ALLOWED)}")
-    if not names:
-        raise InputError(f"-m names no metric; it takes {','.join(ALLOWED)}")
-    return names
-
-
 def make_suite(
     names: Sequence[str] = NAMES,
     chrf: ChrF | None = None,
@@ -89,31 +72,37 @@ def make_suite(
     sacrebleu: bool = False,
     style: str = "raw",
     num_refs: int | None = None,
+    language: str = "en",
 ) -> Suite:
     """The scorer.
 
     Args:
-        names: which metrics, from `ALLOWED`; bleu brings bleu_nltk.
+        names: which metrics, from `OWN` and `further.FURTHER`; bleu brings bleu_nltk.
         chrf: with other orders than 6 and 2.
         meteor_folder: METEOR's resources; default: the installed package pycocoevalcap.
         sacrebleu: add sacrebleu's BLEU, chrF++ and TER.
         style: see `styled`.
         num_refs: number of the official tool's reference files, default 4; the most references of a segment to use.
+        language: code of the texts' language.
 
     Raises:
-        InputError: sacrebleu asked for but not installed.
+        InputError: a name isn't one of those, or a library that was asked for is not installed.
     """
-    tokenizer = default_tokenizer()
-    words = nltk_words(tokenizer)
+    tokenizer = words_of(language)
+    prepare = words(tokenizer)
     makers: dict[str, Callable[[], Metric]] = {
         "bleu": MultiBleu,
         "bleu_nltk": lambda: NltkBleu(tokenizer),
-        "meteor": lambda: Tokenized(Meteor("GenerationEval", meteor_folder), words, input=tokenizer.signature),
+        "meteor": lambda: Tokenized(
+            Meteor("GenerationEval", meteor_folder, language=language), prepare, input=tokenizer.signature
+        ),
         "chrf++": lambda: chrf or ChrF(),
         "ter": lambda: Ter(tokenizer),
     }
     wanted = {*names, *(["bleu_nltk"] if "bleu" in names else [])}
-    metrics, unavailable = make_metrics({key: make for key, make in makers.items() if key in wanted})
+    ordered = [*(name for name in OWN if name in wanted), *(name for name in names if name not in OWN)]
+    texts = Texts(prepare=lora_text if style == "lora" else None, language=language)
+    metrics, unavailable = make_metrics(ordered, makers, texts)
     if sacrebleu:
         metrics.update(sacrebleu_metrics())
 

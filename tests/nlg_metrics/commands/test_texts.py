@@ -55,7 +55,7 @@ def test_every_layout_of_the_same_references_gives_the_same_scores(
     write("predictions.jsonl", [json.dumps({"id": n, "hypothesis": text}) for n, text in enumerate(HYPOTHESES)])
     found = {}
     for layout, arguments in {
-        "one file a reference (2 files)": ["ref0", "ref1", "hyps"],
+        "one file a reference (2 files)": ["ref0", "hyps", "-r", "ref1"],
         "one file a reference": ["ref", "hyps"],
         "groups with blank lines between them": ["grouped", "hyps"],
         "JSON lines, a hypothesis for each of its contexts": ["data.jsonl", "hyps"],
@@ -98,8 +98,11 @@ def test_ten_files_are_read_by_number_and_all_of_them(folder: Path) -> None:
     [
         (["absent", "hyps"], "no file absent, nor files absent0, absent1"),
         (["short", "hyps"], "hyps has 3 hypotheses, but short has 2 lines; they must be equal"),
-        (["short", "short", "hyps"], "hyps has 3 lines but short has 2; they must be equal"),
-        (["hyps", "hyps", "-m", "bleu,bertscore"], "no metric 'bertscore'; there are bleu"),
+        (["short", "hyps", "-r", "short"], "hyps has 3 lines but short has 2; they must be equal"),
+        (["hyps", "hyps", "-m", "bleu,blue"], "no metric 'blue'; there are bleu"),
+        (["hyps", "hyps", "-m", "bleu=1"], "bleu=1: bleu takes no value; of the metrics parent, coverage"),
+        (["hyps", "hyps", "--tables", "short"], "short has 2 lines but there are 3 segments"),
+        (["hyps", *["hyps"] * 27], "27 files to score; at most 26"),
         (["hyps", "hyps", "-m", ","], "--metrics names no metric"),
     ],
 )

@@ -162,10 +162,9 @@ REFUSED = [
     (["-R", "short", "-H", "hyps", "-nr", "1"], "hyps has 3 lines but .*short has 2; they must be equal"),
     (["-R", "refs", "-H", "longer", "-nr", "2"], "longer has 4 lines but .*refs0 has 3"),
     (["-R", "refs", "-H", "hyps", "-nr", "0"], "-nr is 0"),
-    (["-R", "refs", "-H", "hyps", "-m", "bleu,rouge"], "no metric 'rouge'; -m takes bleu,bleu_nltk,meteor"),
-    (["-R", "refs", "-H", "hyps", "-m", "bert"], "bert is not offered"),
-    (["-R", "refs", "-H", "hyps", "-m", ","], "-m names no metric"),
-    (["-R", "refs", "-H", "hyps", "-lng", "ru"], "-lng is 'ru'; only en"),
+    (["-R", "refs", "-H", "hyps", "-m", "bleu,rouge"], "no metric 'rouge'; there are bleu, bleu_nltk, meteor"),
+    (["-R", "refs", "-H", "hyps", "-m", ","], "--metrics names no metric"),
+    (["-R", "refs", "-H", "hyps", "-lng", "de"], "-lng is 'de'; it must be one of en, ru"),
     (["-R", "refs", "-H", "empty", "-nr", "2"], "empty is empty"),
     (
         ["-R", "refs", "-H", "ours", "-nr", "2"],

@@ -110,7 +110,7 @@ def test_realisations(text: str, slot: str, values: set[str]) -> None:
 
 def test_rate_is_errors_over_slots() -> None:
     metric = SlotErrorRate()
-    statistics = metric.statistics([TEXT, TEXT.replace("French", "Indian")], [[CONTEXT], [CONTEXT]])
+    statistics = metric.measure([TEXT, TEXT.replace("French", "Indian")], [["x"], ["x"]], [CONTEXT, CONTEXT])
     assert statistics.tolist() == [[0, 0, 0, 8], [0, 1, 0, 8]]
     assert metric.aggregate(statistics.sum(axis=0)) == pytest.approx(1 / 16)
     with pytest.raises(InputError, match="needs contexts"):

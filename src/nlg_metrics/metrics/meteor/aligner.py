@@ -27,15 +27,24 @@ class Match(NamedTuple):
     module: int
 
 
+class Span(NamedTuple):
+    """A match without its start in the reference, which is its place in a list of candidates."""
+
+    ref_length: int
+    hyp_start: int
+    hyp_length: int
+    module: int
+
+
 # A path of the beam. Paths are ranked by cost alone: covered words, then chunks, then distance, packed in one integer.
 # `used` has a bit for each reference word and, above them, each hypothesis word; `last_end` is where the last
 # match ended in the hypothesis if the previous reference word is matched, else -1; `position` is the reference word
-# the path has reached; `chosen` is a linked list of the matches taken, last one first.
+# the path has reached; `chosen` is a linked list of the matches taken, last one first, with their starts.
 _Path = tuple[int, int, int, int, "tuple | None"]
 _cost = itemgetter(0)
 
 
-def align(candidates: Sequence[Sequence[Match]], n_hyp: int) -> list[Match]:
+def align(candidates: Sequence[Sequence[Span]], n_hyp: int) -> list[Match]:
     """Choose the alignment METEOR chooses.
 
     Args:
@@ -47,13 +56,14 @@ def align(candidates: Sequence[Sequence[Match]], n_hyp: int) -> list[Match]:
     """
     n_ref = len(candidates)
     fixed, contested = _settle(candidates, n_hyp)
+    settled = [Match(position, *span) for position, span in enumerate(fixed) if span is not None]
     if not contested:
-        return [match for match in fixed if match is not None]
+        return settled
     # Widths: distance below, then chunks (no more than one a reference word), then coverage.
     chunk = 1 << (n_ref * (n_ref + n_hyp) * (1 + max(map(len, candidates)))).bit_length()
     covered = chunk << (n_ref + 2).bit_length()
 
-    used = sum(_mask(match, n_ref) for match in fixed if match is not None)
+    used = sum(_mask(position, span, n_ref) for position, span in enumerate(fixed) if span is not None)
     paths: list[_Path] = [(0, used, -1, 0, None)]
     inside_until = 0  # some path may be inside a contested match before this reference word
     position = 0
@@ -63,7 +73,7 @@ def align(candidates: Sequence[Sequence[Match]], n_hyp: int) -> list[Match]:
             del paths[BEAM:]
         if candidates[position] and fixed[position] is None:
             paths = _choose(paths, position, candidates[position], n_ref, chunk, covered)
-            inside_until = max(inside_until, *(position + match.ref_length for match in candidates[position]))
+            inside_until = max(inside_until, *(position + span.ref_length for span in candidates[position]))
             position += 1
         elif position < inside_until:
             paths = [
@@ -76,52 +86,52 @@ def align(candidates: Sequence[Sequence[Match]], n_hyp: int) -> list[Match]:
     paths.sort(key=_cost)
     del paths[BEAM:]
     best = min(paths, key=lambda path: path[0] + (chunk if path[2] != -1 else 0))  # the first of equals
-    chosen = [match for match in fixed if match is not None]
-    link = best[4]
+    chosen, link = settled, best[4]
     while link is not None:
-        link, match = link
-        chosen.append(match)
+        link, position, span = link
+        chosen.append(Match(position, *span))
     chosen.sort()
     return chosen
 
 
-def _settle(candidates: Sequence[Sequence[Match]], n_hyp: int) -> tuple[list[Match | None], bool]:
+def _settle(candidates: Sequence[Sequence[Span]], n_hyp: int) -> tuple[list[Span | None], bool]:
     """The matches none of whose words any other match touches, by reference word; and whether others are left."""
     n_ref = len(candidates)
     ref_coverage, hyp_coverage = [0] * n_ref, [0] * n_hyp
-    for matches in candidates:
-        for ref_start, ref_length, hyp_start, hyp_length, _ in matches:
-            for index in range(ref_start, ref_start + ref_length):
+    for position, spans in enumerate(candidates):
+        for ref_length, hyp_start, hyp_length, _ in spans:
+            ref_coverage[position] += 1
+            hyp_coverage[hyp_start] += 1
+            for index in range(position + 1, position + ref_length):
                 ref_coverage[index] += 1
-            for index in range(hyp_start, hyp_start + hyp_length):
+            for index in range(hyp_start + 1, hyp_start + hyp_length):
                 hyp_coverage[index] += 1
-    fixed: list[Match | None] = [None] * n_ref
+    fixed: list[Span | None] = [None] * n_ref
     contested = False
-    for position, matches in enumerate(candidates):
-        if not matches:
+    for position, spans in enumerate(candidates):
+        if not spans:
             continue
-        _, ref_length, hyp_start, hyp_length, _ = matches[0]
+        ref_length, hyp_start, hyp_length, _ = spans[0]
         if (
-            len(matches) == 1
+            len(spans) == 1
             and max(ref_coverage[position : position + ref_length]) == 1
             and max(hyp_coverage[hyp_start : hyp_start + hyp_length]) == 1
         ):
-            fixed[position] = matches[0]
+            fixed[position] = spans[0]
         else:
             contested = True
     return fixed, contested
 
 
-def _mask(match: Match, n_ref: int) -> int:
-    ref_start, ref_length, hyp_start, hyp_length, _ = match
-    return ((1 << ref_length) - 1) << ref_start | ((1 << hyp_length) - 1) << (n_ref + hyp_start)
+def _mask(position: int, span: Span, n_ref: int) -> int:
+    ref_length, hyp_start, hyp_length, _ = span
+    return ((1 << ref_length) - 1) << position | ((1 << hyp_length) - 1) << (n_ref + hyp_start)
 
 
-def _gain(match: Match) -> int:
+def _gain(span: Span) -> int:
     """Words covered on both sides; those not matched exactly count half, each side truncated to an integer."""
-    if match.module == EXACT:
-        return match.ref_length + match.hyp_length
-    return match.ref_length // 2 + match.hyp_length // 2
+    ref_length, _, hyp_length, module = span
+    return ref_length + hyp_length if module == EXACT else ref_length // 2 + hyp_length // 2
 
 
 def _skip(path: _Path, position: int, chunk: int) -> _Path:
@@ -130,7 +140,7 @@ def _skip(path: _Path, position: int, chunk: int) -> _Path:
 
 
 def _choose(
-    paths: list[_Path], position: int, matches: Sequence[Match], n_ref: int, chunk: int, covered: int
+    paths: list[_Path], position: int, spans: Sequence[Span], n_ref: int, chunk: int, covered: int
 ) -> list[_Path]:
     """Extend each path by each match that still fits, and by leaving the reference word unmatched.
 
@@ -139,17 +149,17 @@ def _choose(
     """
     options = [
         (
-            _mask(match, n_ref),
-            covered * _gain(match),
-            match.hyp_start,
-            match.hyp_start + match.hyp_length,
-            position + match.ref_length,
-            abs(position - match.hyp_start),
-            match,
+            _mask(position, span, n_ref),
+            covered * _gain(span),
+            span.hyp_start,
+            span.hyp_start + span.hyp_length,
+            position + span.ref_length,
+            abs(position - span.hyp_start),
+            span,
         )
-        for match in matches
+        for span in spans
     ]
-    if len(matches) > BEAM:
+    if len(spans) > BEAM:
         return _choose_of_many(paths, position, options, chunk)
     extended: list[_Path] = []
     append = extended.append
@@ -159,17 +169,17 @@ def _choose(
             append(path)
             continue
         broken = chunk if last_end != -1 else 0
-        for mask, gain, hyp_start, hyp_end, ref_end, distance, match in options:
+        for mask, gain, hyp_start, hyp_end, ref_end, distance, span in options:
             if not used & mask:
                 start = cost - gain if hyp_start == last_end else cost - gain + broken
-                append((start, used | mask, hyp_end, ref_end, (chosen, match)))
+                append((start, used | mask, hyp_end, ref_end, (chosen, position, span)))
                 cost += distance
         append((cost + broken, used, -1, position + 1, chosen))
     return extended
 
 
 def _choose_of_many(
-    paths: list[_Path], position: int, options: list[tuple[int, int, int, int, int, int, Match]], chunk: int
+    paths: list[_Path], position: int, options: list[tuple[int, int, int, int, int, int, Span]], chunk: int
 ) -> list[_Path]:
     """`_choose` for very repetitive text, without the paths that the beam is certain to drop.
 
@@ -184,13 +194,13 @@ def _choose_of_many(
             continue
         broken = chunk if last_end != -1 else 0
         room: dict[int, int] = {}
-        for mask, gain, hyp_start, hyp_end, ref_end, distance, match in options:
+        for mask, gain, hyp_start, hyp_end, ref_end, distance, span in options:
             if not used & mask:
                 if hyp_start == last_end:
-                    extended.append((cost - gain, used | mask, hyp_end, ref_end, (chosen, match)))
+                    extended.append((cost - gain, used | mask, hyp_end, ref_end, (chosen, position, span)))
                 elif (left := room.get(gain, BEAM)) > 0:
                     room[gain] = left - 1
-                    extended.append((cost - gain + broken, used | mask, hyp_end, ref_end, (chosen, match)))
+                    extended.append((cost - gain + broken, used | mask, hyp_end, ref_end, (chosen, position, span)))
                 cost += distance
         extended.append((cost + broken, used, -1, position + 1, chosen))
     return extended
@@ -199,8 +209,8 @@ def _choose_of_many(
 def _follow(
     paths: list[_Path],
     position: int,
-    candidates: Sequence[Sequence[Match]],
-    fixed: Sequence[Match | None],
+    candidates: Sequence[Sequence[Span]],
+    fixed: Sequence[Span | None],
     chunk: int,
     covered: int,
 ) -> tuple[list[_Path], int]:
@@ -215,16 +225,16 @@ def _follow(
     shared = 0
     last_end = None
     while position < n_ref and (not candidates[position] or fixed[position] is not None):
-        match = fixed[position]
-        if match is None:
+        span = fixed[position]
+        if span is None:
             shared += chunk if last_end not in (None, -1) else 0
             last_end = -1
             position += 1
         else:
-            shared += chunk if last_end not in (None, -1, match.hyp_start) else 0
-            shared += abs(position - match.hyp_start) - covered * _gain(match)
-            last_end = match.hyp_start + match.hyp_length
-            position += match.ref_length
+            shared += chunk if last_end not in (None, -1, span.hyp_start) else 0
+            shared += abs(position - span.hyp_start) - covered * _gain(span)
+            last_end = span.hyp_start + span.hyp_length
+            position += span.ref_length
     end = -1 if last_end is None else last_end
     followed: list[_Path] = [
         (cost + shared + (0 if old_end in (-1, continued) else chunk), used, end, position, chosen)

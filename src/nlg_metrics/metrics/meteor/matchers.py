@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlg_metrics.metrics.meteor.aligner import EXACT, PARAPHRASE, STEM, SYNONYM, Match
+from nlg_metrics.metrics.meteor.aligner import EXACT, PARAPHRASE, STEM, SYNONYM, Span
 from nlg_metrics.metrics.meteor.resources import PhraseTable
 from nlg_metrics.metrics.meteor.stemmer import stem
+from nlg_metrics.metrics.ngrams import distinct
 
 Words = tuple[str, ...]
-Candidates = list[list[Match]]
+Candidates = list[list[Span]]
 _Integers = NDArray[np.int64]
 _Occurrence = tuple[int, int, int]  # start, length, node of the phrase table
 
@@ -62,22 +63,20 @@ class WordMatcher:
             self._synsets_of[word] = synsets(word)
             for number in self._synsets_of[word]:
                 self._by_synset[number].add(word)
-        self._synonyms: dict[str, set[str]] = {}
+        self._related: dict[str, list[tuple[int, set[str]]]] = {}
 
-    def equal(self, word: str) -> set[str]:
-        """The word, and any that has the same hash."""
-        return self._by_hash[self._hash_of[word]]
+    def related(self, word: str) -> list[tuple[int, set[str]]]:
+        """For each one-word module the words it matches with this one, those of an equal hash by the first alone.
 
-    def same_stem(self, word: str) -> set[str]:
-        """Words with its stem, itself included."""
-        return self._by_stem[self._stem_hash_of[word]]
-
-    def synonyms(self, word: str) -> set[str]:
-        """Words that share a synonym set with it, itself included if it has any."""
-        found = self._synonyms.get(word)
+        Modules without any are left out.
+        """
+        found = self._related.get(word)
         if found is None:
-            found = set().union(*(self._by_synset[number] for number in self._synsets_of[word]))
-            self._synonyms[word] = found
+            equal = self._by_hash[self._hash_of[word]]
+            stems = self._by_stem[self._stem_hash_of[word]] - equal
+            synonyms = set().union(*(self._by_synset[number] for number in self._synsets_of[word])) - equal
+            modules = ((EXACT, equal), (STEM, stems), (SYNONYM, synonyms))
+            found = self._related[word] = [(module, others) for module, others in modules if others]
         return found
 
 
@@ -104,7 +103,7 @@ class PhraseMatcher:
             for words in set(group)
             for _, _, node in self._occurrences[words]
         ]
-        return np.unique(np.array(keys, np.int64))
+        return distinct(np.array(keys, np.int64))
 
     def segment(self, number: int, hypothesis: Words) -> dict[int, tuple[list[Any], list[Any]]]:
         """What the phrases of a segment's references may be aligned with.
@@ -144,53 +143,38 @@ class SegmentMatcher:
     """
 
     def __init__(self, words: WordMatcher, phrases: PhraseMatcher, number: int, hypothesis: Words) -> None:
-        self._words = words
         self._phrases = phrases
         self._hypothesis = hypothesis
         self._paraphrases = phrases.segment(number, hypothesis)
-        self._positions: defaultdict[str, list[int]] = defaultdict(list)
+        # The relations are symmetric: the hypothesis, shorter than its references together, is asked for them.
+        self._pairs: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for index, word in enumerate(hypothesis):
-            self._positions[word].append(index)
-        self._related: dict[str, list[tuple[int, int]]] = {}
+            for module, others in words.related(word):
+                for other in others:
+                    self._pairs[other].append((module, index))
+        self._related: dict[str, list[Span]] = {}
 
     def count(self, reference: Words) -> int:
         """How many candidates there are, found without listing them; an upper bound if the texts are identical."""
-        for word in set(reference) - self._related.keys():
-            self._related[word] = self._relate(word)
-        total = sum(len(self._related[word]) for word in reference)
+        total = sum(len(self._pairs.get(word, ())) for word in reference)
         for _, _, node in self._phrases.phrases(reference):
             total += sum(map(len, self._paraphrases.get(node, ())))
         return total
 
     def candidates(self, reference: Words) -> Candidates:
         """For each reference word, the matches that start there, in METEOR's order."""
-        identical = reference == self._hypothesis  # then METEOR matches exactly and does not look further
-        related = self._related
         candidates: Candidates = []
-        for start, word in enumerate(reference):
-            pairs = related.get(word)
-            if pairs is None:
-                pairs = related[word] = self._relate(word)
-            candidates.append(
-                [Match(start, 1, index, 1, module) for index, module in pairs if module == EXACT or not identical]
-            )
-        if self._paraphrases and not identical:
+        for word in reference:
+            spans = self._related.get(word)
+            if spans is None:
+                found = sorted(self._pairs.get(word, ()))
+                spans = self._related[word] = [Span(1, index, 1, module) for module, index in found]
+            candidates.append(spans)
+        if reference == self._hypothesis:  # then METEOR matches exactly and does not look further
+            return [[span for span in spans if span.module == EXACT] for spans in candidates]
+        if self._paraphrases:
             self._add_paraphrases(reference, candidates)
         return candidates
-
-    def _relate(self, word: str) -> list[tuple[int, int]]:
-        """(hypothesis position, module) of each one-word match of a reference word."""
-        words, positions = self._words, self._positions
-        equal = words.equal(word)
-        pairs = []
-        for module, others in (
-            (EXACT, equal),
-            (STEM, words.same_stem(word) - equal),
-            (SYNONYM, words.synonyms(word) - equal),
-        ):
-            here = positions.keys() & others
-            pairs += [(index, module) for index in sorted(index for other in here for index in positions[other])]
-        return pairs
 
     def _add_paraphrases(self, reference: Words, candidates: Candidates) -> None:
         backward: defaultdict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
@@ -198,12 +182,14 @@ class SegmentMatcher:
             spans = self._paraphrases.get(node)
             if spans is None:
                 continue
-            candidates[start] += [Match(start, length, i, n, PARAPHRASE) for i, n in spans[0]]
+            if spans[0]:  # a list of its own: those of one-word matches are shared
+                candidates[start] = candidates[start] + [Span(length, i, n, PARAPHRASE) for i, n in spans[0]]
             if spans[1]:
                 backward[start] += [(i, n, rank, length) for i, n, rank in spans[1]]
         for start, found in backward.items():
             # The tool walks the hypothesis here: by position, length and order in the table.
-            candidates[start] += [Match(start, length, i, n, PARAPHRASE) for i, n, _, length in sorted(found)]
+            added = [Span(length, i, n, PARAPHRASE) for i, n, _, length in sorted(found)]
+            candidates[start] = candidates[start] + added
 
 
 def _find_phrases(table: PhraseTable, sentences: Iterable[Words]) -> dict[Words, list[_Occurrence]]:
@@ -249,7 +235,7 @@ def _match_phrases(
         node, hypothesis node), by rank.
     """
     n_nodes = table.n_nodes
-    hyp_nodes, ref_nodes = np.unique(hyp % n_nodes), np.unique(ref % n_nodes)
+    hyp_nodes, ref_nodes = distinct(hyp % n_nodes), distinct(ref % n_nodes)
     # Pairs listed between any hypothesis phrase and any reference phrase of the block: few.
     forward = _listed(table, ref_nodes, hyp_nodes)
     backward = _listed(table, hyp_nodes, ref_nodes)

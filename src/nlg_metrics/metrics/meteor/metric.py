@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,11 +17,21 @@ from nlg_metrics.errors import InputError
 from nlg_metrics.metrics.base import Array, Metric, check_segments
 from nlg_metrics.metrics.meteor import scoring
 from nlg_metrics.metrics.meteor.aligner import align
+from nlg_metrics.metrics.meteor.bound import SLACK, highest_score, word_weights
 from nlg_metrics.metrics.meteor.matchers import PhraseMatcher, SegmentMatcher, WordMatcher, Words
 from nlg_metrics.metrics.meteor.normalizer import normalized_words
 from nlg_metrics.metrics.meteor.resources import Resources
 
 Tool = Literal["e2e-metrics", "GenerationEval"]
+_LANGUAGES = {
+    "ar": "Arabic",
+    "cs": "Czech",
+    "cz": "Czech",
+    "de": "German",
+    "es": "Spanish",
+    "fr": "French",
+    "ru": "Russian",
+}
 _TRIMMED = "".join(map(chr, range(0x21)))  # what Java's `trim` removes
 _MOST_CANDIDATES = 1_000_000  # of a hypothesis and a reference: half a minute of search
 _BLOCK = 512  # segments matched together; bounds memory
@@ -37,9 +48,10 @@ class Meteor(Metric):
             nothing matches any other.
         folder: holds `meteor-1.5.jar` and `paraphrase-en.gz`; default: the pycocoevalcap package's.
         cache: folder for the index of the resources; default: `NLG_METRICS_CACHE` or the user's cache folder.
+        language: code of the texts' language; only "en" has resources.
 
     Raises:
-        InputError: unknown tool; the resources are not there; the index cannot be written.
+        InputError: unknown tool; another language; the resources are not there; the index cannot be written.
     """
 
     name = "METEOR"
@@ -49,7 +61,11 @@ class Meteor(Metric):
         tool: Tool = "e2e-metrics",
         folder: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
+        language: str = "en",
     ) -> None:
+        if language != "en":
+            name = _LANGUAGES.get(language, repr(language))
+            raise InputError(f"METEOR has no {name} resources here; pycocoevalcap's are English")
         if tool not in get_args(Tool):
             raise InputError(f"METEOR as {tool!r} runs it is unknown; choose from {', '.join(get_args(Tool))}")
         self._tool = tool
@@ -127,20 +143,29 @@ class Meteor(Metric):
         phrase_matcher = PhraseMatcher(self._resources.phrases, hypotheses, references)
         functions = self._resources.function_words
         is_function = {words: [word in functions for word in words] for words in sentences}
+        weights = {words: word_weights(is_function[words]) for words in sentences}
         rows = []
         for number, (hypothesis, group) in enumerate(zip(hypotheses, references, strict=True)):
             matcher = SegmentMatcher(word_matcher, phrase_matcher, number, hypothesis)
-            best, best_score = None, -1.0
-            for reference in dict.fromkeys(group):  # a repeated reference cannot beat itself
+            bounded = []
+            for order, reference in enumerate(dict.fromkeys(group)):  # a repeated reference cannot beat itself
                 if len(hypothesis) * len(reference) > _MOST_CANDIDATES // 100:
                     _check_size(first + number + 1, hypothesis, reference, matcher.count(reference))
-                matches = align(matcher.candidates(reference), len(hypothesis))
+                found = matcher.candidates(reference)
+                bounded.append(
+                    (-highest_score(found, weights[hypothesis], weights[reference]), order, reference, found)
+                )
+            bounded.sort(key=itemgetter(0))
+            best: tuple[float, int, list[float]] | None = None  # minus the score, the reference's place, the statistics
+            for bound, order, reference, found in bounded:
+                if best is not None and bound > best[0] + SLACK:
+                    break
+                matches = align(found, len(hypothesis))
                 row = scoring.segment_statistics(is_function[hypothesis], is_function[reference], matches)
-                value = scoring.score(row)
-                if value > best_score:
-                    best, best_score = row, value
+                ranked = (-scoring.score(row), order, row)
+                best = ranked if best is None else min(best, ranked)
             assert best is not None, "a segment without references passed the check"
-            rows.append(best)
+            rows.append(best[2])
         return rows
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlg_metrics.metrics.meteor.aligner import EXACT, PARAPHRASE, STEM, SYNONYM, Match, align
+from nlg_metrics.metrics.meteor.aligner import EXACT, PARAPHRASE, STEM, SYNONYM, Match, Span, align
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ def counted(path: Path, match: Match) -> Path:
         position=match.ref_start + match.ref_length,
         last_end=match.hyp_start + match.hyp_length,
     )
+
+
+def aligned(candidates: list[list[Match]], n_hyp: int) -> list[Match]:
+    return align([[Span(*match[1:]) for match in matches] for matches in candidates], n_hyp)
 
 
 def align_by_definition(candidates: list[list[Match]], beam: int = 40) -> list[Match]:
@@ -133,7 +137,7 @@ def random_candidates(seed: int, n_hyp: int, n_ref: int, per_word: float, longes
 )
 def test_equals_the_definition(seed: int, n_hyp: int, n_ref: int, per_word: float, longest: int) -> None:
     candidates = random_candidates(seed, n_hyp, n_ref, per_word, longest)
-    assert align(candidates, n_hyp) == align_by_definition(candidates)
+    assert aligned(candidates, n_hyp) == align_by_definition(candidates)
 
 
 @pytest.mark.parametrize(("n_hyp", "n_ref"), [(60, 5), (8, 50), (42, 12)])
@@ -144,7 +148,7 @@ def test_equals_the_definition_on_one_word_repeated(n_hyp: int, n_ref: int) -> N
         [Match(j, 1, i, 1, rng.choice([EXACT, EXACT, STEM])) for i in range(n_hyp) if rng.random() < 0.95]
         for j in range(n_ref)
     ]
-    assert align(candidates, n_hyp) == align_by_definition(candidates)
+    assert aligned(candidates, n_hyp) == align_by_definition(candidates)
 
 
 def test_the_beam_changes_alignments() -> None:
@@ -158,11 +162,11 @@ def test_the_beam_changes_alignments() -> None:
 
 def test_uncontested_matches_are_kept_and_contested_ones_must_pay_for_their_chunk() -> None:
     stems = [[Match(0, 1, 0, 1, STEM)]]
-    assert align(stems, 1) == stems[0]
-    assert align([[Match(0, 1, 0, 1, STEM), Match(0, 1, 0, 1, SYNONYM)]], 1) == []
+    assert aligned(stems, 1) == stems[0]
+    assert aligned([[Match(0, 1, 0, 1, STEM), Match(0, 1, 0, 1, SYNONYM)]], 1) == []
     exact = Match(0, 1, 0, 1, EXACT), Match(2, 1, 2, 1, EXACT)
     between = [Match(1, 1, 1, 1, STEM), Match(1, 1, 1, 1, SYNONYM)]
-    assert align([[exact[0]], between, [exact[1]]], 3) == [exact[0], between[0], exact[1]]
+    assert aligned([[exact[0]], between, [exact[1]]], 3) == [exact[0], between[0], exact[1]]
 
 
 def test_no_candidates() -> None:
