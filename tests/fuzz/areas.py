@@ -22,6 +22,7 @@ from lora_nlg.__main__ import main
 from lora_nlg.commands.doctor import path_checks
 from lora_nlg.corpora.prepare import prepare_corpus
 from lora_nlg.corpora.record import read_records, write_records
+from lora_nlg.corpora.release import Reading
 from lora_nlg.decoding.journal import Journal
 from lora_nlg.decoding.settings import Hypothesis
 from lora_nlg.fetching import Checksum, connect, fetch
@@ -209,7 +210,9 @@ def corpora(folder: Path) -> Iterator[list[Target]]:
     def prepare(corpus: str, form: str, raw: Path):
         def read(_: bytes) -> str:
             out = raw / "out"
-            split = prepare_corpus(corpus, raw, out, form, tokenize=corpus == "e2e").manifest["splits"]["train"]
+            split = prepare_corpus(corpus, raw, out, Reading(form=form, tokenize=corpus == "e2e")).manifest["splits"][
+                "train"
+            ]
             records = read_records(out / "train.jsonl")
             kept = sum(len(record.references) for record in records) if corpus == "e2e" else len(records)
             reasons = split["left_out"]["reasons"].items()

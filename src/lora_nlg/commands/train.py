@@ -85,8 +85,8 @@ def _train(arguments: Arguments, yaml: str, world: World) -> int:
         logging.getLogger("lora_nlg").setLevel(logging.ERROR)
     folder = Path(run.work_dir)
     model, tokenizer, info = _load_base(arguments)
-    train, train_sha256 = _read(data.train_data, tokenizer, data)
-    valid, valid_sha256 = _read(data.valid_data, tokenizer, data) if data.valid_data else ([], "none")
+    train, train_sha256 = _read(data.train_data, tokenizer, data, model)
+    valid, valid_sha256 = _read(data.valid_data, tokenizer, data, model) if data.valid_data else ([], "none")
     valid = valid[: data.valid_examples or None]
     hashes = {"train_data (sha256)": train_sha256, "valid_data (sha256)": valid_sha256}
     trainer = _build_trainer(arguments, model, tokenizer, info, train, valid, hashes, world)
@@ -113,9 +113,10 @@ def _fit(trainer: Trainer, arguments: Arguments, yaml: str, tokenizer: Tokenizer
     return outcome.exit_code
 
 
-def _read(path: str, tokenizer: Tokenizer, data: DataArguments) -> tuple[list[Example], str]:
+def _read(path: str, tokenizer: Tokenizer, data: DataArguments, model: GPT2) -> tuple[list[Example], str]:
     """The examples of a prepared file, and the SHA-256 of what they were read from."""
-    return read_hashed(path, lambda: read_examples(path, tokenizer, data.seq_len, data.obj))
+    longest = data.longest(model.config.n_positions)
+    return read_hashed(path, lambda: read_examples(path, tokenizer, longest, data.obj))
 
 
 def _build_trainer(
@@ -246,7 +247,7 @@ def _validations(
             tokenizer,
             read_records(data.valid_data),
             settings=arguments.generation,
-            seq_len=data.seq_len,
+            seq_len=data.longest(step.model.config.n_positions),
             score=selecting_bleu,
             world=step.world,
         )

@@ -49,7 +49,7 @@ def read(split: str, source: Source, reading: Reading | None = None) -> Release:
     """
     release, reading = Release(source), reading or Reading()
     for file in source.files:
-        for place, triples, texts in _xml(file) if source.form == "xml" else _table(file, source.form, reading):
+        for place, triples, texts in _xml(file) if source.form == "xml" else _table(file, source.form, reading, split):
             release.entries += 1
             _add(release, split, file, place, triples, texts)
     return release
@@ -89,12 +89,12 @@ def _xml(file: Path) -> Iterator[_Entry]:
         yield f"line {entry.line}", triples, [(text.text, f"line {text.line}") for text in entry.texts]
 
 
-def _table(file: Path, form: str, reading: Reading) -> Iterator[_Entry]:
+def _table(file: Path, form: str, reading: Reading, split: str) -> Iterator[_Entry]:
     for row in reading.open(file, form).rows:
         entry = row.values
         try:
             triples = [_three_strings(triple) for triple in entry["tripleset"]]
-            if entry.get("annotations") is not None:
+            if entry.get("annotations") is not None or not (split == "test" or {"target", "references"} & entry.keys()):
                 found = [annotation["text"] for annotation in rows(entry["annotations"], "annotations")]
             else:
                 found = gem_texts(entry)

@@ -100,7 +100,7 @@ def _rows(table: Rows, release: Release, split: str, tokenize: bool) -> Iterator
         raise InputError(
             f"{table.file} is not the E2E release: its first line must name one column of meaning representations "
             f"({' or '.join(sorted(_MEANINGS))}) and one of texts ({', '.join(sorted(_TEXTS))}), not "
-            f"{', '.join(table.columns)[:60]!r}"
+            f"{','.join(table.columns)[:60]!r}"
         )
     (meaning,) = columns_called(table.columns, _MEANINGS)
     # In a CSV a list is but a text.
@@ -111,26 +111,24 @@ def _rows(table: Rows, release: Release, split: str, tokenize: bool) -> Iterator
     found = []
     for row in table.rows:
         release.entries += 1
-        problem, texts = row.problem, []
+        problem, context, texts = row.problem, "", list[str]()
         if not problem:
             try:
                 texts = [clean(json_string(text)) for text in _texts(row.values, used)]
                 context = linearise_mr(json_string(row.values[meaning]))
-            except (AttributeError, KeyError, TypeError, InputError) as error:
-                problem = (
-                    str(error) if isinstance(error, InputError) else f"not E2E's ({type(error).__name__}: {error})"
-                )
+            except InputError as error:
+                problem = str(error)
+            except (AttributeError, KeyError, TypeError) as error:
+                problem = f"no row of E2E's ({type(error).__name__}: {error})"
         release.texts += sum(map(bool, texts))
-        if problem:
-            release.leave_out(table.file, row.place, "row", problem)
-        else:
+        if not problem:
             release.note_controls(table.file, row.place, [v for v in row.values.values() if isinstance(v, str)])
-            found.append((row.place, context, texts))
-    blind = split == "test" and not any(text for _, _, texts in found for text in texts)
-    for place, context, texts in found:
+        found.append((row.place, problem, context, texts))
+    blind = split == "test" and not any(text for _, _, _, texts in found for text in texts)
+    for place, problem, context, texts in found:
         kept = [text for text in texts if text]
-        if used and not kept and not blind:
-            release.leave_out(table.file, place, "row", "empty text")
+        if problem or (used and not kept and not blind):
+            release.leave_out(table.file, place, "row", problem or "empty text")
             continue
         for _ in range(len(texts) - len(kept) if kept else 0):
             release.leave_out(table.file, place, "text", "empty")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lora_nlg.corpora.formats import SUFFIXES, Rows, column_called, columns_called, plain_name
+from lora_nlg.corpora.formats import SUFFIXES, Row, Rows, column_called, columns_called, plain_name
 from lora_nlg.corpora.release import Corpus, Item, Reading, Release, Source, clean, linearise, pooled
 from lora_nlg.corpora.triples_xml import split_triple
 from lora_nlg.errors import InputError
@@ -79,48 +79,45 @@ def read_rows(table: Rows, release: Release, split: str, reading: Reading) -> li
     used = {*columns.context, *columns.text, columns.id, columns.category}
     if unused := [name or "(unnamed)" for name in table.columns if name not in used]:
         release.notes.append(f"  columns not used in {table.file.name}: {', '.join(unused)}")
-    found = list(_items(table, release, columns))
-    blind = split == "test" and not any(item.texts for _, item in found)
-    for place, item in found:
-        if not item.texts and not blind:
-            release.leave_out(table.file, place, "row", "empty text")
-    return [item for _, item in found if item.texts or blind]
-
-
-def _items(table: Rows, release: Release, columns: _Columns) -> Iterator[tuple[str, Item]]:
-    for row in table.rows:
+    found = [(row.place, *_item(row, table, release, columns)) for row in table.rows]
+    blind = split == "test" and not any(item.texts for _, item, _ in found if item)
+    items = []
+    for place, item, problem in found:
         release.entries += 1
-        if row.problem or not isinstance(row.values, Mapping):
-            release.leave_out(table.file, row.place, "row", row.problem or "no object with columns")
-            continue
-        values = row.values
-        cells = [_texts(values.get(column)) for column in columns.text]
-        if columns.first_text:
-            cells = [next((texts for texts in cells if any(texts or ())), [])]
-        texts = [text for listed in cells for text in listed]
-        release.texts += sum(map(bool, texts))
-        context = _context(values, columns.context)
-        used = [values.get(column) for column in [*columns.context, *columns.text]]
-        release.note_controls(table.file, row.place, [value for value in used if isinstance(value, str)])
-        if not context:
-            missing = [column for column in columns.context if column not in values]
-            why = f"no {missing[0]!r}" if missing else f"nothing in {', '.join(columns.context)}"
-            release.leave_out(table.file, row.place, "row", why)
-            continue
-        kept = list(filter(None, texts))
-        for _ in range(len(texts) - len(kept) if kept else 0):
-            release.leave_out(table.file, row.place, "text", "empty")
-        listed = any(isinstance(_structure(values.get(column)), list) for column in columns.text)
-        yield (
-            row.place,
-            Item(
-                context,
-                kept,
-                _plain(values.get(columns.id)) or None if columns.id else None,
-                _plain(values.get(columns.category)) or None if columns.category else None,
-                listed,
-            ),
-        )
+        if item is None or not (item.texts or blind):
+            release.leave_out(table.file, place, "row", problem or "empty text")
+        else:
+            items.append(item)
+            if problem:
+                release.leave_out(table.file, place, "text", problem)
+    return items
+
+
+def _item(row: Row, table: Rows, release: Release, columns: _Columns) -> tuple[Item | None, str]:
+    """What a row says, and what is wrong with it or with one of its texts."""
+    values = row.values
+    if row.problem or not isinstance(values, Mapping):
+        return None, row.problem or "no object with columns"
+    cells = [_texts(values.get(column)) for column in columns.text]
+    if columns.first_text:
+        cells = [next((texts for texts in cells if any(texts)), [])]
+    texts = [text for cell in cells for text in cell]
+    kept = [text for text in texts if text]
+    release.texts += len(kept)
+    used = [values.get(column) for column in [*columns.context, *columns.text]]
+    release.note_controls(table.file, row.place, [value for value in used if isinstance(value, str)])
+    context = _context(values, columns.context)
+    if not context:
+        missing = [column for column in columns.context if column not in values]
+        return None, f"no {missing[0]!r}" if missing else f"nothing in {', '.join(columns.context)}"
+    item = Item(
+        context,
+        kept,
+        _plain(values.get(columns.id)) or None if columns.id else None,
+        _plain(values.get(columns.category)) or None if columns.category else None,
+        apart=any(isinstance(_structure(values.get(column)), list) for column in columns.text),
+    )
+    return item, "empty" if kept and len(kept) < len(texts) else ""
 
 
 def _fits(names: Collection[str], reading: Reading) -> bool:

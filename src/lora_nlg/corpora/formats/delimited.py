@@ -57,7 +57,7 @@ def read_delimited(
     encoding = encoding_of(path, encoding)
     sample = _sample(path, encoding)
     if not sample.strip():
-        raise InputError(f"{path} is empty")
+        return Rows(path, "empty", [], [])
     whole = len(sample) < _SAMPLE
     tried = [
         (fit, character, name)
@@ -163,7 +163,8 @@ def _quotings(given: str, sample: str, delimiter: str) -> list[str]:
         names.append("backslash")
     if re.search(rf"^'[^'\n]*'{re.escape(delimiter)}", sample, re.MULTILINE):
         names.append("single")
-    return [*names, "none"] if '"' in sample else names
+    # Where commas part columns, quotes are there for the commas; a quote that is never closed is damage.
+    return [*names, "none"] if '"' in sample and delimiter in "\t|" else names
 
 
 def _fit(

@@ -77,7 +77,7 @@ def _entries(path: Path, value: Any) -> list[Any]:
             keys = dict.fromkeys(key for column in value.values() for key in column)
             value = [{name: column.get(key) for name, column in value.items()} for key in keys]
         else:
-            value = [value]
+            value = [value] if value else []
     if not isinstance(value, list) or not value:
-        raise InputError(f"{path} holds no entries: it must be a list of objects, or one object a line")
+        raise InputError(f"{path} holds no entries: it must be a list of them, or one object a line")
     return value
