@@ -15,7 +15,8 @@ else
   echo "usage: $0 $names ${USAGE:-[flags]}, or $0 DATA=FOLDER ${USAGE:-[flags]} for records of your own" >&2
   exit 2
 fi
-RUN=${RUN:-runs/$CORPUS} DATA=${DATA:-data/$CORPUS} RAW=${RAW:-data/raw/$CORPUS} RECIPE=${RECIPE:-default}
+export RUN=${RUN:-runs/$CORPUS} DATA=${DATA:-data/$CORPUS} RAW=${RAW:-data/raw/$CORPUS}
+RECIPE=${RECIPE:-default}
 # BASE alone is any GPT-2 with its config.json; MODEL alone is a released size.
 if [ -z "${BASE:-}" ]; then BASE=pretrained/${MODEL:=gpt2.md}; fi
 

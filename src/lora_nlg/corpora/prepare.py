@@ -184,7 +184,8 @@ def _relative(file: Path, raw: Path) -> str:
 def _messages(
     manifest: dict[str, Any], releases: dict[str, Release], corpus: Corpus, out: Path, reading: Reading
 ) -> list[str]:
-    messages = []
+    parts = manifest.get("split", {}).get("parts", [])
+    messages = [f"parted by context, {manifest['split']['shares']}: {', '.join(parts)}"] if parts else []
     for split in SPLITS:
         if split not in releases:
             looked = looked_for(corpus, split, reading.lang)
@@ -192,13 +193,7 @@ def _messages(
             messages.append(f"{split}: not found (looked for {looked}){stale}")
             continue
         entry, release = manifest["splits"][split], releases[split]
-        files = [source["file"] for source in entry["sources"]]
-        name = files[0] if len(files) == 1 else f"{len(files)} files under {Path(files[0]).parts[0]}/"
-        seen = f" ({entry['seen']:,} seen)" if "seen" in entry else ""
-        messages.append(
-            f"{split}: {entry['entries']:,} entries and {entry['texts']:,} texts in {name} → "
-            f"{entry['records']:,} records{seen}, {entry['contexts']:,} contexts, {entry['references']:,} references"
-        )
+        messages.append(f"{split}: {_found(entry, divided=split in parts)}")
         if not entry["references"]:
             messages.append(f"  no texts: inputs only, {entry['records']:,} to decode and none to score")
         messages += release.notes + left_out_messages(release.left_out)
@@ -219,6 +214,18 @@ def _messages(
         plain = ", ".join(split for split, done in tokenised.items() if not done)
         messages.append(f"note: {plain} is untokenised and the rest is tokenised; set `tokenize` to make them alike")
     return messages
+
+
+def _found(entry: dict[str, Any], divided: bool) -> str:
+    """What a split's files hold and what became of it; of a part of a training set, what is in it."""
+    files = [source["file"] for source in entry["sources"]]
+    folder = Path(files[0]).parts[0] if len(Path(files[0]).parts) > 1 else "."
+    name = files[0] if len(files) == 1 else f"{len(files)} files under {folder}/"
+    seen = f" ({entry['seen']:,} seen)" if "seen" in entry else ""
+    became = f"{entry['records']:,} records{seen}, {entry['contexts']:,} contexts, {entry['references']:,} references"
+    if divided:
+        return f"{became} of {name}"
+    return f"{entry['entries']:,} entries and {entry['texts']:,} texts in {name} → {became}"
 
 
 def left_out_messages(left_out: list[LeftOut]) -> list[str]:

@@ -33,7 +33,7 @@ _SAID = {
     "single": "single quotes",
     "none": "no quoting",
 }
-_SAMPLE = 1 << 20
+_SAMPLE = 1 << 18
 _LONGEST_LINE = 1 << 24
 
 
@@ -60,18 +60,14 @@ def read_delimited(
         return Rows(path, "empty", [], [])
     whole = len(sample) < _SAMPLE
     tried = [
-        (fit, character, name)
+        (_fit(sample, whole, character, QUOTINGS[name], wanted), character, name)
         for character in _delimiters(delimiter)
         for name in _quotings(quoting, sample, character)
-        if (fit := _fit(sample, whole, character, QUOTINGS[name], wanted)) is not None
     ]
-    if tried:
-        # The first of equals: `max` keeps the order of the tables above.
-        _, character, name = max(tried, key=lambda one: one[0])
-    else:
-        character, name = _delimiters(delimiter)[0], _quotings(quoting, sample, ",")[0]
+    # The first of equals: `max` keeps the order of the tables above.
+    _, character, name = max(tried, key=lambda one: one[0])
     dialect = {"delimiter": character, "strict": True, **QUOTINGS[name]}
-    header = next(_rows(path, encoding, dialect))[1]
+    _, header = next(_rows(path, encoding, dialect))
     columns = [column.strip() for column in header]
     between = next((word for word, known in DELIMITERS.items() if known == character), repr(character))
     quotes = _SAID[name] if name != "double" or '"' in sample else "no quotes"
@@ -93,7 +89,7 @@ def encoding_of(path: Path, given: str = AUTO) -> str:
         head = file.read(4096)
     if given != AUTO:
         try:
-            b"".decode(given)
+            "a".encode(given)
             name = codecs.lookup(given).name
         except (LookupError, ValueError):
             raise InputError(f"`encoding` {given!r} is none; give utf-8, utf-16, cp1252 or the like") from None
@@ -158,9 +154,7 @@ def _quotings(given: str, sample: str, delimiter: str) -> list[str]:
         if given not in QUOTINGS:
             raise InputError(f"`quoting` is {given!r}; it must be one of {', '.join([AUTO, *QUOTINGS])}")
         return [given]
-    names = ["double"]
-    if '\\"' in sample:
-        names.append("backslash")
+    names = ["backslash", "double"] if '\\"' in sample else ["double"]
     if re.search(rf"^'[^'\n]*'{re.escape(delimiter)}", sample, re.MULTILINE):
         names.append("single")
     # Where commas part columns, quotes are there for the commas; a quote that is never closed is damage.
@@ -169,19 +163,23 @@ def _quotings(given: str, sample: str, delimiter: str) -> list[str]:
 
 def _fit(
     sample: str, whole: bool, delimiter: str, quoting: dict[str, Any], wanted: Wanted | None
-) -> tuple[bool, bool, float] | None:
-    """How well a sample is read so: the wanted columns, several columns, the part of rows as wide as the first."""
+) -> tuple[bool, bool, float]:
+    """How well a sample is read so: the wanted columns, several columns, the part of rows as wide as the first.
+
+    One that is no CSV so fits worse than any that is.
+    """
     found: list[Sequence[str]] = []
+    broken = False
     try:
         found.extend(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter, strict=True, **quoting))
     except csv.Error as error:
-        if whole or "end of data" not in str(error):
-            return None
+        broken = whole or "end of data" not in str(error)
     rows = [row for row in (found if whole else found[:-1]) if row]
     if not rows:
-        return None
+        return False, False, -1.0
     alike = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
-    return wanted is not None and wanted([name.strip() for name in rows[0]]), len(rows[0]) > 1, alike
+    names = [name.strip() for name in rows[0]]
+    return wanted is not None and wanted(names), len(names) > 1, alike - broken
 
 
 def _rows(path: Path, encoding: str, dialect: dict[str, Any]) -> Iterator[tuple[int, list[str]]]:
