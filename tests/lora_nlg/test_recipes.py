@@ -179,6 +179,34 @@ def test_flags():
 
 
 @pytest.mark.parametrize(
+    ("sets", "valid"), [(["train"], False), (["train", "valid"], True)], ids=["train alone", "train and valid"]
+)
+@pytest.mark.parametrize("word", [True, False], ids=["word", "variable"])
+def test_records_of_ones_own_are_trained_by_the_tables_recipe(tmp_path, sets, valid, word):
+    """DATA alone names them, as a word or a variable; what is not there is not asked for."""
+    stub = tmp_path / "lora-nlg"
+    stub.write_text(f'#!/bin/sh\n[ "$1" = recipe ] && exec "{sys.executable}" -m lora_nlg "$@"\necho "$@"\n')
+    stub.chmod(0o755)
+    data = tmp_path / "my data"
+    data.mkdir()
+    for name in sets:
+        (data / f"{name}.jsonl").touch()
+    done = subprocess.run(
+        ["bash", "scripts/train.sh", *([f"DATA={data}"] if word else []), "--max_epoch", "1"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(PATH=f"{tmp_path}{os.pathsep}{environment()['PATH']}", **({} if word else {"DATA": str(data)})),
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"train --train_data {data}/train.jsonl" in done.stdout
+    assert (f"--valid_data {data}/valid.jsonl" in done.stdout) == valid
+    assert ("training without validation" in done.stderr) != valid
+    assert "--warmup_step 0.05 --max_epoch 5 --seq_len 0 --eval_interval 0" in done.stdout
+    assert "--work_dir runs/my data --max_epoch 1" in done.stdout
+
+
+@pytest.mark.parametrize(
     ("name", "flags", "values", "said"),
     [
         (
