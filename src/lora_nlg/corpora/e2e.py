@@ -12,11 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lora_nlg.corpora.exports import gem_texts
-from lora_nlg.corpora.formats import Rows, columns_called, plain_name
+from lora_nlg.corpora.formats import Rows, columns_called, decoded, plain_name
 from lora_nlg.corpora.release import TABLES, Corpus, Item, Places, Reading, Release, Source, clean, json_string, pooled
 from lora_nlg.corpora.tokenize import TOKENIZERS
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_text
 
 PLACES: Places = {
     "train": {"text": ["train.txt"], "csv": ["trainset.csv", "train-fixed.no-ol.csv", "train.csv"]},
@@ -64,15 +63,15 @@ def read(split: str, source: Source, reading: Reading | None = None) -> Release:
     items: list[Item] = []
     for path in source.files:
         if source.form == "text":
-            items += _lines(path, release, split)
+            items += _lines(path, decoded(path, reading.encoding), release, split)
         else:
             items += _rows(reading.open(path, source.form, _has_columns), release, split, reading.tokenize)
     release.records = pooled(split, items)
     return release
 
 
-def _lines(path: Path, release: Release, split: str) -> Iterator[Item]:
-    lines = read_text(path).removesuffix("\n").split("\n")
+def _lines(path: Path, text: str, release: Release, split: str) -> Iterator[Item]:
+    lines = text.removesuffix("\n").split("\n")
     completed = any(clean(line.partition("||")[2]) for line in lines)
     barred = any("||" in line for line in lines)
     blind = split == "test" and not completed and (barred or all(" : " in line for line in lines))

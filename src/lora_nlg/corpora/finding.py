@@ -15,8 +15,8 @@ _WORDS = {
     "test": {"test", "testing", "testset"},
 }
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
-_NO_DATA = re.compile(r"^\.|^semantic-parsing|instance-types\.json$")
-"""Hidden files, and of WebNLG 2020 the other task's and what is read beside the test set."""
+_NO_DATA = re.compile(r"^\.|^semantic-parsing|instance-types\.json$|^(dataset_info|dataset_dict|state)\.json$")
+"""Hidden files; of WebNLG 2020 the other task's, and what is read beside the test set; what `datasets` saves beside."""
 _MAGIC = {"parquet": (b"PAR1", b"ARROW1"), "xml": (b"<", b"\xef\xbb\xbf<"), "json": (b"[", b"{")}
 
 

@@ -126,7 +126,7 @@ def _fits(names: Collection[str], reading: Reading) -> bool:
     wanted = [*reading.context, *reading.text]
     if not wanted:
         return bool(columns_called(names, _CONTEXTS))
-    return any(name in names for name in wanted)
+    return not {plain_name(name) for name in wanted}.isdisjoint(map(plain_name, names))
 
 
 def _chosen(table: Rows, reading: Reading, split: str) -> _Columns:

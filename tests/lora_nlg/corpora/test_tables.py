@@ -202,6 +202,8 @@ def test_several_columns_of_texts_ids_and_categories(tmp_path):
         (b'context,text\na,"b\n', Reading(), r"line \d: not CSV .*; `quoting` none takes quotes for characters"),
         (b"context,text\na,\xe9\n", Reading(), "is not UTF-8 text .about line 2.; say its `encoding`, such as cp1252"),
         (b"context,text\n" + b"abc,def\n" * 40_000 + b"\xe9,b\n", Reading(), "is not UTF-8 text .about line [34]"),
+        (b"PK\x03\x04\xff\xff", Reading(), "is not UTF-8 text but a workbook or another zip archive; save the sheet"),
+        (b"\x1f\x8b\xff\xff", Reading(), "is not UTF-8 text but compressed; gunzip it"),
         (b"context,text\na,b\n", Reading(encoding="klingon"), "`encoding` 'klingon' is none"),
         (b"context,text\na,b\n", Reading(encoding="rot13"), "`encoding` 'rot13' is none"),
         (b"context,text\na,b\n", Reading(delimiter="::"), "`delimiter` '::' is no character"),
@@ -292,16 +294,17 @@ def test_a_split_takes_what_is_missing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "splits"),
+    ("names", "splits", "count"),
     [
-        (["train.csv", "dev.csv", "test.csv"], {"train", "valid", "test"}),
-        (["my_training_data.tsv", "validation.json", "test-set.jsonl"], {"train", "valid", "test"}),
-        (["data/train-00000-of-00002.json", "data/train-00001-of-00002.json"], {"train"}),
-        (["train/0000.json", "train/0001.json", "test/0000.json"], {"train", "test"}),
-        (["restaurants.csv"], {"train"}),
+        (["train.csv", "dev.csv", "test.csv"], {"train", "valid", "test"}, 3),
+        (["my_training_data.tsv", "validation.json", "test-set.jsonl"], {"train", "valid", "test"}, 3),
+        (["data/train-00000-of-00002.json", "data/train-00001-of-00002.json"], {"train"}, 2),
+        (["train/0000.json", "train/0001.json", "test/0000.json"], {"train", "test"}, 3),
+        (["train/0000.json", "train/state.json", "train/dataset_info.json", "dataset_dict.json"], {"train"}, 1),
+        (["restaurants.csv"], {"train"}, 1),
     ],
 )
-def test_files_are_found_by_their_names(tmp_path, names, splits):
+def test_files_are_found_by_their_names(tmp_path, names, splits, count):
     for number, name in enumerate(names):
         path = tmp_path / "raw" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -309,7 +312,7 @@ def test_files_are_found_by_their_names(tmp_path, names, splits):
         path.write_text(json.dumps(rows) if "json" in name else "context,text\nc,x\n")
     manifest = prepare_corpus("table", tmp_path / "raw", tmp_path / "out").manifest
     assert manifest["splits"].keys() == splits
-    assert sum(part["records"] for part in manifest["splits"].values()) == len(names)
+    assert sum(part["records"] for part in manifest["splits"].values()) == count
 
 
 def test_two_files_for_one_split_are_not_guessed(tmp_path):

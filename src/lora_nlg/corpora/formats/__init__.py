@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_nlg.corpora.formats.arrow import read_arrow
-from lora_nlg.corpora.formats.delimited import AUTO, DELIMITERS, QUOTINGS, read_delimited
+from lora_nlg.corpora.formats.delimited import AUTO, DELIMITERS, QUOTINGS, decoded, read_delimited
 from lora_nlg.corpora.formats.json_entries import read_json_entries
 from lora_nlg.corpora.formats.rows import Row, Rows, Wanted, column_called, columns_called, plain_name
 
@@ -50,6 +50,7 @@ __all__ = [
     "Wanted",
     "column_called",
     "columns_called",
+    "decoded",
     "open_rows",
     "plain_name",
 ]

@@ -108,6 +108,14 @@ def encoding_of(path: Path, given: str = AUTO) -> str:
 def not_text(path: Path, encoding: str, line: int) -> InputError:
     """The message for a file that is not in the encoding."""
     name = encoding.upper().removesuffix("-SIG")
+    with open(path, "rb") as file:
+        head = file.read(4)
+    for begins, what, instead in (
+        (b"PK\x03\x04", "a workbook or another zip archive", "save the sheet as CSV"),
+        (b"\x1f\x8b", "compressed", "gunzip it"),
+    ):
+        if head.startswith(begins):
+            return InputError(f"{path} is not {name} text but {what}; {instead}")
     return InputError(f"{path} is not {name} text (about line {line}); say its `encoding`, such as cp1252")
 
 
@@ -129,14 +137,32 @@ def lines_of(path: Path, encoding: str) -> Iterator[str]:
             raise not_text(path, encoding, number + 1) from None
 
 
+def decoded(path: Path, encoding: str = AUTO) -> str:
+    """All of a text file, its line ends made `\\n`.
+
+    Raises:
+        InputError: it can't be read, or is no text in the encoding.
+    """
+    check_readable(path)
+    encoding = encoding_of(path, encoding)
+    try:
+        return path.read_text(encoding)
+    except UnicodeError as error:
+        raise not_text(path, encoding, _line_of(error)) from None
+
+
+def _line_of(error: UnicodeError) -> int:
+    """About the line of what can't be decoded."""
+    before: bytes = getattr(error, "object", b"")[: getattr(error, "start", 0)]
+    return before.count(b"\n") + 1
+
+
 def _sample(path: Path, encoding: str) -> str:
     with open(path, encoding=encoding, newline="") as file:
         try:
             return file.read(_SAMPLE)
         except UnicodeError as error:
-            start = getattr(error, "start", 0)
-            before: bytes = getattr(error, "object", b"")[:start]
-            raise not_text(path, encoding, before.count(b"\n") + 1) from None
+            raise not_text(path, encoding, _line_of(error)) from None
 
 
 def _delimiters(given: str) -> list[str]:

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from lora_nlg.corpora.formats.delimited import AUTO, encoding_of, lines_of, not_text
+from lora_nlg.corpora.formats.delimited import AUTO, decoded, encoding_of, lines_of
 from lora_nlg.corpora.formats.rows import Row, Rows
 from lora_nlg.errors import InputError
 from lora_nlg.files import check_readable, parse_json
@@ -35,7 +35,7 @@ def read_json_entries(path: Path, encoding: str = AUTO) -> Rows:
     if _is_object(first) and next(lines, None) is not None:
         said, entries = "JSON lines", _lines(path, encoding)
     else:
-        listed = _entries(path, _whole(path, encoding))
+        listed = _entries(path, parse_json(decoded(path, encoding), str(path)))
         said, entries = "JSON", (Row(f"entry {number}", entry) for number, entry in enumerate(listed, start=1))
     # The columns are those of the first entries; the others may lack some and have more.
     begun = list(islice(entries, _FIRST))
@@ -54,14 +54,6 @@ def _lines(path: Path, encoding: str) -> Iterator[Row]:
     for number, line in enumerate(lines_of(path, encoding), start=1):
         if line.strip():
             yield Row(f"line {number}", parse_json(line, f"{path}, line {number}"))
-
-
-def _whole(path: Path, encoding: str) -> Any:
-    try:
-        text = path.read_text(encoding)
-    except UnicodeError:
-        raise not_text(path, encoding, 1) from None
-    return parse_json(text, str(path))
 
 
 def _entries(path: Path, value: Any) -> list[Any]:
