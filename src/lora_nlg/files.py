@@ -32,6 +32,8 @@ DEEPEST = 64
 """Lists and objects in one another that a JSON or YAML text may hold; what this project writes needs ten."""
 LONGEST_VALUE = 8192
 """Characters of a flag's value or a value in YAML: twice the longest path."""
+LARGEST_FILE = 1 << 30
+"""Bytes of a file that is read into memory; the largest corpus here has 25 MB."""
 _LONGEST_YAML = 1 << 20
 _LONGEST_NUMBER = 40
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
@@ -259,20 +261,36 @@ def read_yaml(path: str | Path) -> Any:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
+def check_readable(path: str | Path) -> None:
+    """Refuse what can't be read to its end, before it is begun.
+
+    Raises:
+        InputError: the file is absent, a folder, a device, or larger than `LARGEST_FILE`; the message names it.
+    """
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        raise InputError(f"no file {path}") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise InputError(f"{path} is a folder, not a file")
+    if stat.S_ISCHR(found.st_mode):  # /dev/zero never ends
+        raise InputError(f"{path} is a device, not a file")
+    if found.st_size > LARGEST_FILE:
+        raise InputError(
+            f"{path} has {found.st_size / 2**30:,.1f} GiB; files of up to {LARGEST_FILE / 2**30:g} GiB are read; is it "
+            "the right file? If so, part it"
+        )
+
+
 def read_text(path: str | Path) -> str:
     """A UTF-8 text file's content, a byte order mark dropped.
 
     Raises:
-        InputError: the file is absent, is a folder or a device, or is not UTF-8; the message names it.
+        InputError: the file is absent, is a folder, a device or too large, or is not UTF-8; the message names it.
     """
+    check_readable(path)
     try:
-        if stat.S_ISCHR(os.stat(path).st_mode):  # /dev/zero never ends
-            raise InputError(f"{path} is a device, not a file")
         return Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"no file {path}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder, not a file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); convert it first") from None
 

@@ -8,7 +8,7 @@ scripts score every entry. Both are offered, and `Segments.unit` says which one 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Segments:
         contexts: the linearised meaning representations; empty strings for plain files.
         seen: whether the segment's category occurs in training (WebNLG); None where that is unknown.
         unit: "contexts", "entries" or "lines" (plain files).
+        parts: the part of its test set each segment is in, as the data file says it (WebNLG 2020), or None; may be
+            empty where none says so.
     """
 
     ids: list[str]
@@ -37,6 +39,7 @@ class Segments:
     contexts: list[str]
     seen: list[bool | None]
     unit: str
+    parts: list[str | None] = field(default_factory=list)
 
     @classmethod
     def of_lines(
@@ -63,10 +66,11 @@ class Segments:
             chosen(self.contexts),
             chosen(self.seen),
             self.unit,
+            chosen(self.parts) if self.parts else [],
         )
 
     def subsets(self) -> dict[str, list[bool]]:
-        """Masks of length N for "seen" and "unseen"; empty where the corpus has no such notion.
+        """Masks of length N for "seen", "unseen" and the named parts; empty where the corpus has no such notion.
 
         A subset without any segment is left out.
         """
@@ -74,20 +78,22 @@ class Segments:
             "seen": [value is True for value in self.seen],
             "unseen": [value is False for value in self.seen],
         }
+        for part in dict.fromkeys(self.parts):
+            masks |= {part: [value == part for value in self.parts]} if part is not None else {}
         return {name: mask for name, mask in masks.items() if any(mask)}
 
     def mapped(self, text: Callable[[str], str]) -> Segments:
         """A copy with `text` applied to every hypothesis and reference (lower-casing, detokenizing)."""
         references = [[text(reference) for reference in group] for group in self.references]
         hypotheses = [text(hypothesis) for hypothesis in self.hypotheses]
-        return Segments(self.ids, hypotheses, references, self.contexts, self.seen, self.unit)
+        return replace(self, hypotheses=hypotheses, references=references)
 
 
 def read_segments(data: str | Path, predictions: str | Path, unit: str = "contexts") -> Segments:
     """Pair a data file with a predictions file.
 
     Args:
-        data: JSON lines of `{"id", "context", "references", "seen"}`; `seen` may be absent.
+        data: JSON lines of `{"id", "context", "references", "seen", "subset"}`; the last two may be absent.
         predictions: JSON lines of `{"id", "hypothesis"}`, one for every entry of `data`, in any order.
         unit: "contexts" pools entries with the same context, in order of first occurrence; "entries" keeps
             them apart. An entry without a context is never pooled.
@@ -156,9 +162,18 @@ def _grouped(records: list[dict[str, Any]], unit: str, data: str | Path) -> Segm
             segments.references.append([])
             segments.contexts.append(record["context"])
             segments.seen.append(record["seen"])
-        elif segments.seen[at] != record["seen"]:
-            segments.seen[at] = None
+            segments.parts.append(record["subset"])
+        else:
+            if segments.seen[at] != record["seen"]:
+                segments.seen[at] = None
+            if segments.parts[at] != record["subset"]:
+                segments.parts[at] = None
         segments.references[at].extend(record["references"])
+    if not any(segments.references):
+        raise InputError(
+            f"{data} has no references: a blind test set, of which nothing can be scored; its texts are in the "
+            "predictions, one for each input, in order"
+        )
     for id_, references in zip(segments.ids, segments.references, strict=True):
         if not references:
             raise InputError(f"{data}: entry {id_!r} has no reference; leave it out of the scoring or give it one")
@@ -179,11 +194,14 @@ def _read_records(path: str | Path) -> list[dict[str, Any]]:
             raise InputError(f'{where}: "context" must be a string, not {type(context).__name__}')
         if seen is not None and not isinstance(seen, bool):
             raise InputError(f'{where}: "seen" must be true, false or null, not {seen!r}')
+        subset = value.get("subset")
+        if subset is not None and not isinstance(subset, str):
+            raise InputError(f'{where}: "subset" must be a string or null, not {subset!r}')
         id_ = str(value["id"])
         if id_ in ids:
             raise InputError(f"{where}: id {id_!r} occurs twice; ids must be unique within a file")
         ids.add(id_)
-        records.append({"id": id_, "context": context, "references": references, "seen": seen})
+        records.append({"id": id_, "context": context, "references": references, "seen": seen, "subset": subset})
     if not records:
         raise InputError(f"{path} holds no record")
     return records

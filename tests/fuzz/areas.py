@@ -22,6 +22,7 @@ from lora_nlg.__main__ import main
 from lora_nlg.commands.doctor import path_checks
 from lora_nlg.corpora.prepare import prepare_corpus
 from lora_nlg.corpora.record import read_records, write_records
+from lora_nlg.corpora.release import Reading
 from lora_nlg.decoding.journal import Journal
 from lora_nlg.decoding.settings import Hypothesis
 from lora_nlg.fetching import Checksum, connect, fetch
@@ -208,12 +209,17 @@ def corpora(folder: Path) -> Iterator[list[Target]]:
         ("webnlg", "json", "train.json", json.dumps(webnlg).encode(), JSON),
         ("dart", "json", "train.json", json.dumps(dart).encode(), JSON),
         ("dart", "xml", "train.xml", benchmark.encode(), XML),
+        ("table", "csv", "train.csv", table.encode(), TEXT),
+        ("table", "json", "train.jsonl", lines(*RECORDS), JSON_LINES),
     ]
 
     def prepare(corpus: str, form: str, raw: Path):
         def read(_: bytes) -> str:
             out = raw / "out"
-            split = prepare_corpus(corpus, raw, out, form, tokenize=corpus == "e2e").manifest["splits"]["train"]
+            prepared = prepare_corpus(corpus, raw, out, Reading(form=form, tokenize=corpus == "e2e"))
+            split = prepared.manifest["splits"]["train"]
+            if corpus == "table":  # a cell may come to list several texts, or none
+                return "" if len(read_records(out / "train.jsonl")) <= split["entries"] else "more records than rows"
             records = read_records(out / "train.jsonl")
             kept = sum(len(record.references) for record in records) if corpus == "e2e" else len(records)
             reasons = split["left_out"]["reasons"].items()

@@ -64,7 +64,7 @@ def test_the_papers_row(corpus):
 
 
 def test_every_recipe_is_of_a_corpus_that_can_be_prepared():
-    assert set(recipe_names()) == set(BY_CORPUS) < set(CORPORA)
+    assert set(recipe_names()) == {*BY_CORPUS, "table"} < set(CORPORA)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_differences_come_in_the_recipes_order():
 
 
 def test_unknown_corpora_variants_and_silent_runs_are_refused():
-    with pytest.raises(InputError, match=r"no recipe 'totto'.*choose from dart, e2e, webnlg"):
+    with pytest.raises(InputError, match=r"no recipe 'totto'.*choose from dart, e2e, table, webnlg"):
         recipe_diff("totto", {})
     with pytest.raises(InputError, match="no variant 'papers'; choose from default, paper, readme"):
         load_recipe("e2e", "papers")
@@ -179,6 +179,34 @@ def test_flags():
 
 
 @pytest.mark.parametrize(
+    ("sets", "valid"), [(["train"], False), (["train", "valid"], True)], ids=["train alone", "train and valid"]
+)
+@pytest.mark.parametrize("word", [True, False], ids=["word", "variable"])
+def test_records_of_ones_own_are_trained_by_the_tables_recipe(tmp_path, sets, valid, word):
+    """DATA alone names them, as a word or a variable; what is not there is not asked for."""
+    stub = tmp_path / "lora-nlg"
+    stub.write_text(f'#!/bin/sh\n[ "$1" = recipe ] && exec "{sys.executable}" -m lora_nlg "$@"\necho "$@"\n')
+    stub.chmod(0o755)
+    data = tmp_path / "my data"
+    data.mkdir()
+    for name in sets:
+        (data / f"{name}.jsonl").touch()
+    done = subprocess.run(
+        ["bash", "scripts/train.sh", *([f"DATA={data}"] if word else []), "--max_epoch", "1"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(PATH=f"{tmp_path}{os.pathsep}{environment()['PATH']}", **({} if word else {"DATA": str(data)})),
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"train --train_data {data}/train.jsonl" in done.stdout
+    assert (f"--valid_data {data}/valid.jsonl" in done.stdout) == valid
+    assert ("training without validation" in done.stderr) != valid
+    assert "--warmup_step 0.05 --max_epoch 5 --seq_len 0 --eval_interval 0" in done.stdout
+    assert "--work_dir runs/my data --max_epoch 1" in done.stdout
+
+
+@pytest.mark.parametrize(
     ("name", "flags", "values", "said"),
     [
         (
@@ -191,9 +219,9 @@ def test_flags():
         ("train.sh", ["webnlg"], {"NPROC": "2", "NODES": "2"}, "RENDEZVOUS: set it to HOST:PORT"),
         ("run.sh", ["e2e", "--work_dir", "x"], {}, "name the run with RUN=..., not with --work_dir"),
         ("decode.sh", ["e2e"], {"RECIPE": "papers"}, "has no variant 'papers'; choose from default, paper, readme"),
-        ("eval.sh", ["squad"], {}, "no recipe 'squad' in scripts/recipes; choose from dart, e2e, webnlg"),
-        ("train.sh", ["--max_epoch", "1"], {}, "usage: scripts/train.sh dart|e2e|webnlg [flags]"),
-        ("run_seeds.sh", [], {}, "scripts/run_seeds.sh dart|e2e|webnlg N [flags for train]"),
+        ("eval.sh", ["squad"], {}, "no recipe 'squad' in scripts/recipes; choose from dart, e2e, table, webnlg"),
+        ("train.sh", ["--max_epoch", "1"], {"DATA": ""}, "usage: scripts/train.sh dart|e2e|table|webnlg [flags], or"),
+        ("run_seeds.sh", [], {"DATA": ""}, "scripts/run_seeds.sh dart|e2e|table|webnlg N [flags for train], or"),
         ("run_seeds.sh", ["e2e"], {}, "give the number of seeds: scripts/run_seeds.sh e2e N [flags for train]"),
         ("run_seeds.sh", ["e2e", "1"], {}, "valid.jsonl, which chooses the best epoch (RECIPE=readme takes the last)"),
         ("run_seeds.sh", ["e2e", "1"], {"RECIPE": "readme"}, "test.jsonl, which is decoded and scored; make it with"),
@@ -212,7 +240,7 @@ def test_scripts_say_what_is_wrong_before_anything_runs(tmp_path, name, flags, v
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=environment(PATH=path, DATA=str(tmp_path), **values),
+        env=environment(**{"PATH": path, "DATA": str(tmp_path), **values}),
     )
     assert done.returncode in (1, 2)
     assert said in done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from lora_nlg.api.train_settings import DataSettings, ModelSettings, TrainSettings
+from lora_nlg.api.train_settings import ModelSettings, TrainSettings
 from lora_nlg.api.wrong_weights import explained
 from lora_nlg.batching import Example, Loader, Sampler, read_examples, validation_batches
 from lora_nlg.corpora.record import read_records
@@ -37,9 +37,9 @@ from lora_nlg.weights.tensor_files import find_weights
 from nlg_metrics.metrics.bleu import ClippedBleu
 
 
-def read_data(path: str, tokenizer: Tokenizer, data: DataSettings, window: int) -> tuple[list[Example], str]:
-    """The examples of a prepared file, none longer than the window, and the SHA-256 of what they were read from."""
-    return read_hashed(path, lambda: read_examples(path, tokenizer, min(data.seq_len, window), data.obj))
+def read_data(path: str, tokenizer: Tokenizer, longest: int, obj: str) -> tuple[list[Example], str]:
+    """The examples of a prepared file, cut to the longest that may be, and the SHA-256 of what they were read from."""
+    return read_hashed(path, lambda: read_examples(path, tokenizer, longest, obj))
 
 
 def build_trainer(
@@ -170,7 +170,7 @@ def _validations(
             tokenizer,
             read_records(data.valid_data),
             settings=settings.generation,
-            seq_len=data.seq_len,
+            seq_len=data.longest(step.model.config.n_positions),
             score=selecting_bleu,
             world=step.world,
         )

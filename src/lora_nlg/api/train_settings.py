@@ -28,7 +28,7 @@ class DataSettings:
     tokenizer: str | None = None
     """Vocabulary: folder or file. Default: the one beside --init_checkpoint."""
     seq_len: int = 512
-    """Longest input in tokens; longer examples lose their end."""
+    """Longest input in tokens; longer examples lose their end. 0 takes the data's longest, up to the model's most."""
     obj: Literal["clm", "jlm"] = "clm"
     """Loss on the completion (clm) or on every token (jlm)."""
     train_batch_size: int = 8
@@ -45,11 +45,15 @@ class DataSettings:
     """Batches to sort by length together, so that similar lengths share a batch; 0 mixes freely."""
 
     def __post_init__(self) -> None:
-        for name in ("seq_len", "train_batch_size", "grad_acc", "valid_batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        for name, least in (("seq_len", 0), ("train_batch_size", 1), ("grad_acc", 1), ("valid_batch_size", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
         if self.valid_examples < 0:
             raise InputError(f"`valid_examples` must be at least 0 (all), got {self.valid_examples}")
+
+    def longest(self, n_positions: int) -> int:
+        """Tokens of the longest input, for a model of so many positions."""
+        return self.seq_len or n_positions
 
 
 @dataclass(frozen=True)

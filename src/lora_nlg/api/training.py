@@ -59,8 +59,9 @@ def _train(settings: TrainSettings, world: World) -> Outcome:
     window = info.method.window(model.config)
     if data.seq_len > window:
         log.info("%s leaves %d positions for text; longer examples lose their end", info.method, window)
-    train, train_sha256 = read_data(data.train_data, tokenizer, data, window)
-    valid, valid_sha256 = read_data(data.valid_data, tokenizer, data, window) if data.valid_data else ([], "none")
+    longest = min(window, data.longest(model.config.n_positions))
+    train, train_sha256 = read_data(data.train_data, tokenizer, longest, data.obj)
+    valid, valid_sha256 = read_data(data.valid_data, tokenizer, longest, data.obj) if data.valid_data else ([], "none")
     valid = valid[: data.valid_examples or None]
     hashes = {"train_data (sha256)": train_sha256, "valid_data (sha256)": valid_sha256}
     trainer = build_trainer(settings, model, tokenizer, info, train, valid, hashes, world)

@@ -173,6 +173,7 @@ def path_checks(path: Path, base: str | None) -> Iterator[Check]:
     if splits:
         for file in splits:
             yield from _record_checks(file)
+        yield from _folder_checks(path, [file.stem for file in splits])
         return
     try:
         identity = identify(path)
@@ -222,6 +223,34 @@ def _record_checks(file: Path) -> Iterator[Check]:
             f"{len(wordless):,} records have a reference without a word (first: id {wordless[0]!r}); take these texts "
             "out: they teach the model to say nothing, and the scorers can't use them",
         )
+
+
+def _folder_checks(folder: Path, present: Sequence[str]) -> Iterator[Check]:
+    """What a folder lacks, what that means, and contexts that stand in more than one of its sets."""
+    parts = "`lora-nlg prepare --split 80/10/10` parts a training set by context"
+    lacking = {
+        "train": "nothing to train on",
+        "valid": f"training has no validation loss and no best adapter; {parts}",
+        "test": f"nothing to decode and to score; {parts}",
+    }
+    for split, text in lacking.items():
+        if split not in present:
+            yield Check(str(folder / f"{split}.jsonl"), "note", f"none: {text}")
+    contexts: dict[str, set[str]] = {}
+    for split in present:
+        try:
+            contexts[split] = {record.context for record in read_records(folder / f"{split}.jsonl")}
+        except (InputError, OSError):  # said already
+            continue
+    for split in ("valid", "test"):
+        shared = contexts.get(split, set()) & contexts.get("train", set())
+        if shared:
+            yield Check(
+                str(folder / f"{split}.jsonl"),
+                "note",
+                f"{len(shared):,} of its {len(contexts[split]):,} contexts are in train too: scores on them say little "
+                "of new ones",
+            )
 
 
 def _decodable(path: Path, base: str | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.corpora.download import download_corpus, instead_of
-from lora_nlg.corpora.prepare import PLACES
+from lora_nlg.corpora.prepare import READ
 from lora_nlg.corpora.release import Places
 from lora_nlg.corpora.repositories import REPOSITORIES
 from lora_nlg.errors import InputError
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         later = len(fetched.from_later_address)
         print(f"note: {later} of them came from branch {repository.branch}, with the same checksum")
     if fetched.missing:
-        raise InputError(_missing(fetched.missing, PLACES[repository.corpus]))
+        raise InputError(_missing(fetched.missing, READ[repository.corpus].places))
     print(f"next: {repository.prepare.format(folder=arguments.out)}")
     return 0
 

@@ -72,7 +72,8 @@ def instead_of(file: str, places: Places) -> str:
     for split, forms in places.items():
         names = [name for form in forms.values() for name in form]
         if file in names or file.partition("/")[0] in names:
-            others = [name for name in names if name not in (file, file.partition("/")[0])]
+            # Another year's names, which differ by language, are none of this release.
+            others = [name for name in names if name not in (file, file.partition("/")[0]) and "{lang}" not in name]
             return f"{split} from {' or '.join(others)}" if others else ""
     return ""
 

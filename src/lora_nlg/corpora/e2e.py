@@ -1,22 +1,21 @@
-"""The E2E NLG Challenge corpus, from its released CSV or from the tokenised `context||completion` text form.
+"""The E2E NLG Challenge corpus, from tables or from the tokenised `context||completion` text form.
 
-Release: https://github.com/tuetschek/e2e-dataset (Novikova, Dušek and Rieser 2017). A record is one distinct
-meaning representation with all its texts, in order of first appearance.
+Release: https://github.com/tuetschek/e2e-dataset (Novikova, Dušek and Rieser 2017); cleaned:
+https://github.com/tuetschek/e2e-cleaning (Dušek, Howcroft and Rieser 2019); and their exports. A record is one distinct
+meaning representation with all its texts, in order of first appearance; of inputs without texts, one input.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lora_nlg.corpora.record import Record
-from lora_nlg.corpora.release import Places, Release, Source, clean
+from lora_nlg.corpora.exports import gem_texts
+from lora_nlg.corpora.formats import Rows, columns_called, decoded, plain_name
+from lora_nlg.corpora.release import TABLES, Corpus, Item, Places, Reading, Release, Source, clean, json_string, pooled
 from lora_nlg.corpora.tokenize import TOKENIZERS
 from lora_nlg.errors import InputError
-from lora_nlg.files import read_text
 
 PLACES: Places = {
     "train": {"text": ["train.txt"], "csv": ["trainset.csv", "train-fixed.no-ol.csv", "train.csv"]},
@@ -27,9 +26,10 @@ PLACES: Places = {
 # The names of the two columns: the release's and the cleaned corpus', Hugging Face's, GEM's.
 _MEANINGS = frozenset({"mr", "meaning_representation"})
 _TEXTS = frozenset({"ref", "human_reference", "target"})
-_DELIMITERS = ",;\t"
+_LISTS = frozenset({"references"})
+_IDS = frozenset({"id", "gem_id", "gem_parent_id", "index"})
 
-# CSV attribute → the name the text form gives it.
+# Attribute of a table → the name the text form gives it.
 ATTRIBUTES = {
     "name": "name",
     "eatType": "Type",
@@ -42,114 +42,112 @@ ATTRIBUTES = {
 }
 
 _PAIR = re.compile(r"([^\[\],]+)\[([^\[\]]*)\]\s*(?:,|$)")
+_SPELLINGS = {re.sub(r"[\s_]", "", name.lower()): said for name, said in ATTRIBUTES.items()}
 
 
-def read(split: str, source: Source, tokenize: bool = False) -> Release:
+def read(split: str, source: Source, reading: Reading | None = None) -> Release:
     """Read one split.
 
     Args:
         split: `train`, `valid` or `test`; names the ids and picks the tokeniser's convention.
-        source: the file and its form, `text` or `csv`.
-        tokenize: give a CSV's meaning representations and texts the text form's tokenisation.
+        source: the files and their form: `text`, or a table: `csv`, `json`, `parquet`.
+        reading: `tokenize` gives a table's meaning representations and texts the text form's tokenisation.
 
     Returns:
         The split, one record per distinct context.
 
     Raises:
-        InputError: the file is absent, empty, not UTF-8, or not in the form it should have.
+        InputError: a file is absent, empty, not in the form or encoding it should have.
     """
-    release = Release(source)
-    (path,) = source.files
-    if source.form == "text":
-        pairs = _text_pairs(path, release)
-    else:
-        pairs = _csv_pairs(path, release, split, tokenize)
-    grouped: dict[str, list[str]] = {}
-    for context, texts in pairs:
-        grouped.setdefault(context, []).extend(texts)
-    release.records = [
-        Record(f"{split}-{number}", context, references)
-        for number, (context, references) in enumerate(grouped.items(), start=1)
-    ]
+    release, reading = Release(source), reading or Reading()
+    items: list[Item] = []
+    for path in source.files:
+        if source.form == "text":
+            items += _lines(path, decoded(path, reading.encoding), release, split)
+        else:
+            items += _rows(reading.open(path, source.form, _has_columns), release, split, reading.tokenize)
+    release.records = pooled(split, items)
     return release
 
 
-def _text_pairs(path: Path, release: Release) -> Iterator[tuple[str, list[str]]]:
-    text = read_text(path)
-    if "||" not in text:
+def _lines(path: Path, text: str, release: Release, split: str) -> Iterator[Item]:
+    lines = text.removesuffix("\n").split("\n")
+    completed = any(clean(line.partition("||")[2]) for line in lines)
+    barred = any("||" in line for line in lines)
+    blind = split == "test" and not completed and (barred or all(" : " in line for line in lines))
+    if not barred and not blind:
         raise InputError(f"{path} is not in the text form: no line reads `context||completion`")
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
+    for number, line in enumerate(lines, start=1):
         place = f"line {number}"
         release.entries += 1
         context, bars, completion = line.partition("||")
         release.note_controls(path, place, [line])
         context, completion = clean(context), clean(completion)
         release.texts += bool(completion)
-        if not bars:
+        if not bars and barred:
             release.leave_out(path, place, "row", "no || between context and completion")
         elif not context:
             release.leave_out(path, place, "row", "empty context")
-        elif not completion:
+        elif not completion and not blind:
             release.leave_out(path, place, "row", "empty completion")
         else:
-            yield context, [completion]
+            yield Item(context, [completion] if completion else [])
 
 
-def _csv_pairs(path: Path, release: Release, split: str, tokenize: bool) -> Iterator[tuple[str, list[str]]]:
-    text = read_text(path)
-    header, delimiter, meaning, reference = _columns(path, text.partition("\n")[0].removesuffix("\r"))
-    unused = [name or "(unnamed)" for place, name in enumerate(header) if place not in (meaning, reference)]
-    if unused:
-        release.notes.append(f"  columns not used in {path.name}: {', '.join(unused)}")
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
-    first_line = 1
-    try:
-        next(rows)
-        for row in rows:
-            place, first_line = f"line {first_line + 1}", rows.line_num
-            if not row:
-                continue
-            release.entries += 1
-            whole = len(row) == len(header)
-            release.texts += whole and reference is not None and bool(row[reference].strip())
-            if not whole:
-                release.leave_out(path, place, "row", f"{len(row)} fields instead of {len(header)}")
-                continue
-            release.note_controls(path, place, row)
+def _rows(table: Rows, release: Release, split: str, tokenize: bool) -> Iterator[Item]:
+    if not _has_columns(table.columns):
+        raise InputError(
+            f"{table.file} is not the E2E release: its first line must name one column of meaning representations "
+            f"({' or '.join(sorted(_MEANINGS))}) and one of texts ({', '.join(sorted(_TEXTS))}), not "
+            f"{','.join(table.columns)[:60]!r}"
+        )
+    (meaning,) = columns_called(table.columns, _MEANINGS)
+    # In a CSV a list is but a text.
+    listed = columns_called(table.columns, _LISTS) if release.source.form != "csv" else []
+    used = [*columns_called(table.columns, _TEXTS), *listed]
+    if unused := [name or "(unnamed)" for name in table.columns if name not in (meaning, *used)]:
+        release.notes.append(f"  columns not used in {table.file.name}: {', '.join(unused)}")
+    found = []
+    for row in table.rows:
+        release.entries += 1
+        problem, context, texts = row.problem, "", list[str]()
+        if not problem:
             try:
-                context = linearise_mr(row[meaning])
+                texts = [clean(json_string(text)) for text in _texts(row.values, used)]
+                context = linearise_mr(json_string(row.values[meaning]))
             except InputError as error:
-                release.leave_out(path, place, "row", str(error))
-                continue
-            texts = [] if reference is None else [clean(row[reference])]
-            if texts == [""]:
-                release.leave_out(path, place, "row", "empty text")
-                continue
-            if tokenize:
-                convention = TOKENIZERS[split]
-                context, texts = convention(context), [convention(text) for text in texts]
-            yield context, texts
-    except csv.Error as error:
-        raise InputError(f"{path}, line {rows.line_num}: not CSV ({error})") from None
+                problem = str(error)
+            except (AttributeError, KeyError, TypeError) as error:
+                problem = f"no row of E2E's ({type(error).__name__}: {error})"
+        release.texts += sum(map(bool, texts))
+        if not problem:
+            release.note_controls(table.file, row.place, [v for v in row.values.values() if isinstance(v, str)])
+        found.append((row.place, problem, context, texts))
+    blind = split == "test" and not any(text for _, _, _, texts in found for text in texts)
+    for place, problem, context, texts in found:
+        kept = [text for text in texts if text]
+        if problem or (used and not kept and not blind):
+            release.leave_out(table.file, place, "row", problem or "empty text")
+            continue
+        for _ in range(len(texts) - len(kept) if kept else 0):
+            release.leave_out(table.file, place, "text", "empty")
+        if tokenize:
+            convention = TOKENIZERS[split]
+            context, kept = convention(context), [convention(text) for text in kept]
+        yield Item(context, kept)
 
 
-def _columns(path: Path, heading: str) -> tuple[list[str], str, int, int | None]:
-    """The names in a table's first line, what separates them, and where meaning and text are (None: inputs only).
+def _texts(values: dict[str, str], columns: Sequence[str]) -> list[str]:
+    """The texts of a row: those of its list or, as in training, its target's."""
+    named = {"references" if plain_name(column) in _LISTS else "target": values.get(column) for column in columns}
+    return list(gem_texts(named))
 
-    Raises:
-        InputError: no column, or more than one, for either.
-    """
-    for delimiter in _DELIMITERS:
-        names = [name.strip().strip('"').strip() for name in heading.split(delimiter)]
-        plain = [re.sub(r"[ _-]+", "_", name.lower()) for name in names]
-        meanings = [place for place, name in enumerate(plain) if name in _MEANINGS]
-        references = [place for place, name in enumerate(plain) if name in _TEXTS]
-        if len(meanings) == 1 and (len(references) == 1 or not any(plain[1:] if meanings == [0] else plain[:-1])):
-            return names, delimiter, meanings[0], references[0] if references else None
-    raise InputError(
-        f"{path} is not the E2E release: its first line must name one column of meaning representations "
-        f"({' or '.join(sorted(_MEANINGS))}) and one of texts ({', '.join(sorted(_TEXTS))}), not {heading[:60]!r}"
-    )
+
+def _has_columns(columns: Sequence[str]) -> bool:
+    """Whether there is one column of meanings, and one of texts or, in a table of inputs, none of another meaning."""
+    meanings, texts = columns_called(columns, _MEANINGS), columns_called(columns, _TEXTS)
+    others = {plain_name(name) for name in columns} - _MEANINGS - _IDS
+    return len(meanings) == 1 and (len(texts) == 1 or not others - {""})
 
 
 def linearise_mr(mr: str) -> str:
@@ -165,11 +163,21 @@ def linearise_mr(mr: str) -> str:
         if not match:
             raise InputError(f"no meaning representation: {mr[:60]!r}")
         attribute, value, end = match[1].strip(), clean(match[2]), match.end()
-        if attribute not in ATTRIBUTES:
+        known = _SPELLINGS.get(re.sub(r"[\s_]", "", attribute.lower()))
+        if known is None:
             raise InputError(f"unknown attribute {attribute!r}; E2E has {', '.join(ATTRIBUTES)}")
         if not value:
             raise InputError(f"attribute {attribute!r} has no value")
-        pairs.append(f"{ATTRIBUTES[attribute]} : {value}")
+        pairs.append(f"{known} : {value}")
     if not pairs:
         raise InputError("empty meaning representation")
     return " | ".join(pairs)
+
+
+CORPUS = Corpus(
+    "e2e",
+    PLACES,
+    {"text": (".txt",), "csv": (".csv", ".tsv"), **TABLES},
+    read,
+    frozenset({"tokenize", "delimiter", "quoting", "encoding"}),
+)

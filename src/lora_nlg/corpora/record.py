@@ -25,6 +25,8 @@ class Record:
         references: the texts people wrote for it; may be empty (a test set without references).
         category: the corpus's own category (WebNLG's DBpedia category), or None.
         seen: whether the category occurs in training (WebNLG), or None where the corpus has no such notion.
+        subset: which part of its test set it is in, where the release says so (WebNLG 2020: "seen categories", "unseen
+            entities", "unseen categories"): scored also by itself.
     """
 
     id: str
@@ -32,6 +34,7 @@ class Record:
     references: list[str] = field(default_factory=list)
     category: str | None = None
     seen: bool | None = None
+    subset: str | None = None
 
 
 def read_records(path: str | Path) -> list[Record]:
@@ -86,9 +89,18 @@ def _parse(where: str, value: Any) -> Record:
         raise InputError(f'{where}: "category" must be a string or null, not {category!r:.60}')
     if not isinstance(seen, bool | None):
         raise InputError(f'{where}: "seen" must be true, false or null, not {seen!r:.60}')
-    return Record(str(value["id"]), value["context"], references, category, seen)
+    subset = value.get("subset")
+    if not isinstance(subset, str | None):
+        raise InputError(f'{where}: "subset" must be a string or null, not {subset!r:.60}')
+    return Record(str(value["id"]), value["context"], references, category, seen, subset)
 
 
 def write_records(path: str | Path, records: Iterable[Record]) -> int:
     """Write records as JSON lines, atomically. Returns their number."""
-    return write_jsonl(path, (asdict(record) for record in records))
+    return write_jsonl(path, map(as_line, records))
+
+
+def as_line(record: Record) -> dict[str, Any]:
+    """The record as its line holds it: `subset` only where there is one."""
+    values = asdict(record)
+    return values if record.subset is not None else {k: v for k, v in values.items() if k != "subset"}

@@ -1,16 +1,23 @@
-"""What reading a released split gives: records, counts, and every row left out with its file, place and reason."""
+"""What every corpus answers to: how a person has it read, where its files are, and what reading a split gives.
+
+A split becomes records, counts, and every row left out with its file, place and reason.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lora_nlg.corpora.formats import AUTO, SUFFIXES, Rows, Wanted, open_rows
 from lora_nlg.corpora.record import Record
-from lora_nlg.errors import InputError
 
 SPLITS = ("train", "valid", "test")
+
+TABLES = {form: SUFFIXES[form] for form in ("json", "parquet")}
+"""The suffixes of the forms that exports come in."""
 
 # Split → form → places to look, relative to the raw folder, the preferred form and place first. A folder stands
 # for all XML files under it.
@@ -26,6 +33,38 @@ class Source:
 
     form: str
     files: list[Path]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a person wants a corpus read.
+
+    Attributes:
+        form: which of its forms to read; `auto` takes the first that is there.
+        tokenize: E2E: give tables the text form's tokenisation.
+        lang: WebNLG: the language of the texts to keep.
+        context: own tables: the columns of the meaning representation; one stands for itself, of several each value
+            follows its column's name.
+        text: own tables: the columns of texts.
+        id: own tables: the column of ids.
+        category: own tables: the column of categories.
+        delimiter, quoting, encoding: of delimited text, as for `formats.read_delimited`.
+    """
+
+    form: str = AUTO
+    tokenize: bool = False
+    lang: str = "en"
+    context: Sequence[str] = ()
+    text: Sequence[str] = ()
+    id: str | None = None
+    category: str | None = None
+    delimiter: str = AUTO
+    quoting: str = AUTO
+    encoding: str = AUTO
+
+    def open(self, path: Path, form: str, wanted: Wanted | None = None) -> Rows:
+        """A table's rows; see `formats.open_rows`."""
+        return open_rows(path, form, self.delimiter, self.quoting, self.encoding, wanted)
 
 
 @dataclass(frozen=True)
@@ -57,6 +96,7 @@ class Release:
         left_out: everything that is in no record.
         notes: what else to tell the user, a sentence each.
         controls: places that held control characters, which became blanks.
+        beside: files read beside the source.
     """
 
     source: Source
@@ -66,6 +106,7 @@ class Release:
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     controls: list[str] = field(default_factory=list)
+    beside: list[Path] = field(default_factory=list)
 
     def leave_out(self, file: Path, place: str, what: str, reason: str) -> None:
         """Note something that is in no record."""
@@ -76,6 +117,74 @@ class Release:
         where = f"{file.name}, {place}"
         if any(map(_CONTROL.search, texts)) and where not in self.controls[-1:]:
             self.controls.append(where)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus: one module makes one.
+
+    Attributes:
+        name: what it is called on the command line.
+        places: where the files of its releases lie; `{lang}` in a place stands for the language.
+        suffixes: form → how files of other names end, by which they are known.
+        read: reads a split.
+        heeds: the fields of `Reading` it minds, beside `form`.
+        finish: what is to be done when all splits are read; gives notes for the user.
+    """
+
+    name: str
+    places: Places
+    suffixes: Mapping[str, Sequence[str]]
+    read: Callable[[str, Source, Reading], Release]
+    heeds: frozenset[str] = frozenset({"delimiter", "quoting", "encoding"})
+    finish: Callable[[Mapping[str, Release]], list[str]] = lambda releases: []
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row that is to be in a record: its context, texts (none in a blind test set), and what is said of it.
+
+    Attributes:
+        context, texts: as they will stand in the record.
+        id, category: the row's own, or None.
+        apart: whether it stays a record of its own even if its context comes again.
+    """
+
+    context: str
+    texts: list[str]
+    id: str | None = None
+    category: str | None = None
+    apart: bool = False
+
+
+def pooled(split: str, items: Sequence[Item]) -> list[Record]:
+    """Records of rows: one a distinct context, with all its texts, in order of first appearance.
+
+    Where no row has a text there is nothing to pool: each row is a record, so that each gets its prediction.
+
+    Args:
+        split: names the ids of rows that have none.
+        items: the rows.
+    """
+    blind = not any(item.texts for item in items)
+    groups: dict[str | int, list[Item]] = {}
+    for number, item in enumerate(items):
+        groups.setdefault(number if blind or item.apart else item.context, []).append(item)
+    times: Counter[str] = Counter()
+    records = []
+    for number, group in enumerate(groups.values(), start=1):
+        name = next((item.id for item in group if item.id), f"{split}-{number}")
+        times[name] += 1
+        category = next((item.category for item in group if item.category), None)
+        records.append(
+            Record(
+                name if times[name] == 1 else f"{name}-{times[name]}",
+                group[0].context,
+                [text for item in group for text in item.texts],
+                category,
+            )
+        )
+    return records
 
 
 def clean(text: str) -> str:
@@ -99,52 +208,3 @@ def json_string(value: object) -> str:
 def linearise(triples: Iterable[Sequence[str]]) -> str:
     """`subject : property : object | …`, the form LoRA's WebNLG and DART inputs have."""
     return " | ".join(" : ".join(map(clean, triple)) for triple in triples)
-
-
-def locate(corpus: str, raw: str | Path, places: Places, form: str = "auto") -> dict[str, Source]:
-    """Find the splits of a corpus.
-
-    Args:
-        corpus: its name, for messages.
-        raw: the folder of the released files.
-        places: where the corpus's splits may lie.
-        form: `auto` takes the first form found for each split; another value takes that form alone.
-
-    Returns:
-        Split → source, for the splits found.
-
-    Raises:
-        InputError: the folder is absent, the corpus has no such form, or no split is there.
-    """
-    raw = Path(raw)
-    if not raw.is_dir():
-        raise InputError(f"`raw`: no folder {raw}; get it with scripts/download_data.sh {corpus}")
-    forms = list(dict.fromkeys(name for split in places.values() for name in split))
-    if form != "auto" and form not in forms:
-        raise InputError(f"`form` {form}: this corpus is released as {' and '.join(forms)}")
-    found: dict[str, Source] = {}
-    looked: list[str] = []
-    for split, by_form in places.items():
-        for name in [form] if form != "auto" else by_form:
-            if split not in found:
-                looked += by_form[name]
-                if files := _first_present(raw, by_form[name]):
-                    found[split] = Source(name, files)
-    if not found:
-        odd = next((file.name for file in sorted(raw.rglob("*")) if file.suffix in (".parquet", ".arrow")), None)
-        hint = f" (export {odd} as JSON first: `Dataset.to_json`)" if odd else ""
-        raise InputError(f"`raw` {raw}: found none of {', '.join(looked)}; give the folder that holds them{hint}")
-    return found
-
-
-def _first_present(raw: Path, places: Sequence[str]) -> list[Path]:
-    for place in places:
-        path = raw / place
-        if path.is_file():
-            return [path]
-        if path.is_dir():
-            # Sorted by path, so that the order does not depend on the file system; hidden files are no data.
-            files = [file for file in path.rglob("*.xml") if not file.name.startswith(".")]
-            if files:
-                return sorted(files, key=lambda file: file.relative_to(path).as_posix())
-    return []

@@ -19,6 +19,7 @@ from defusedxml import DefusedXmlException
 
 from lora_nlg.corpora.release import clean
 from lora_nlg.errors import InputError
+from lora_nlg.files import check_readable
 
 MOST_DEPTH = 100
 """Of elements inside each other; a release has seven."""
@@ -117,8 +118,7 @@ def read_entries(path: Path) -> list[XmlEntry]:
     Raises:
         InputError: the file is absent, empty, malformed, too deep, declares entities, or is not a `<benchmark>`.
     """
-    if not path.is_file():
-        raise InputError(f"no file {path}")
+    check_readable(path)
     handler = _EntryHandler(path)
     try:
         defusedxml.sax.parse(str(path), handler, errorHandler=ErrorHandler())

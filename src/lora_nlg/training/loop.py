@@ -68,7 +68,7 @@ class Trainer:
         self.validations, self.checkpoints = validations, checkpoints
         self.settings, self.world = settings, world
         self.intervals = {
-            "loss": settings.eval_interval,
+            "loss": settings.eval_interval or loader.sampler.steps_per_epoch,
             "bleu": settings.generate_interval or loader.sampler.steps_per_epoch,
         }
         self.step = 0

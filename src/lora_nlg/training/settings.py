@@ -97,7 +97,7 @@ class LoopSettings:
     log_interval: int = 100
     """Optimiser steps between flushes of the log."""
     eval_interval: int = 2000
-    """Optimiser steps between validations; the last step always validates."""
+    """Optimiser steps between validations; 0 means every epoch. The last step always validates."""
     save_interval: int = 1000
     """Optimiser steps between snapshots; the last step always saves."""
     keep_last: int = 2
@@ -110,7 +110,7 @@ class LoopSettings:
     """loss or bleu: which validation decides what best/ holds and when early_stop stops."""
 
     def __post_init__(self) -> None:
-        least = {"log_interval": 1, "eval_interval": 1, "save_interval": 1, "keep_last": 1}
+        least = {"log_interval": 1, "eval_interval": 0, "save_interval": 1, "keep_last": 1}
         least |= {"early_stop": 0, "generate_interval": 0}
         problems = [
             f"`{name}` must be at least {bound}, got {getattr(self, name)}"

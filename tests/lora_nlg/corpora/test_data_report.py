@@ -9,6 +9,7 @@ from lora_nlg.__main__ import main
 from lora_nlg.batching.examples import make_examples
 from lora_nlg.corpora.prepare import prepare_corpus
 from lora_nlg.corpora.record import Record, write_records
+from lora_nlg.corpora.release import Reading
 from lora_nlg.corpora.statistics import Spread, corpus_statistics, spread
 from lora_nlg.tokenizers.load import load_tokenizer
 
@@ -54,7 +55,7 @@ def test_spread_is_nearest_rank():
 
 
 def test_lengths_are_those_training_sees(shared_data, shared_vocab, tmp_path):
-    prepare_corpus("dart", shared_data / "dart", tmp_path, "xml")
+    prepare_corpus("dart", shared_data / "dart", tmp_path, Reading(form="xml"))
     tokenizer = load_tokenizer(shared_vocab)
     from lora_nlg.corpora.record import read_records
 

@@ -19,7 +19,7 @@ import pytest
 from lora_nlg import fetching
 from lora_nlg.__main__ import main
 from lora_nlg.corpora.download import download_corpus, instead_of
-from lora_nlg.corpora.prepare import PLACES, prepare_corpus
+from lora_nlg.corpora.prepare import READ, prepare_corpus
 from lora_nlg.corpora.repositories import REPOSITORIES, Repository
 from lora_nlg.errors import InputError
 from lora_nlg.fetching import Checksum, connect, fetch
@@ -340,11 +340,12 @@ def test_a_missing_file_does_not_keep_the_others(server, small, tmp_path):
 
 
 def test_what_prepare_reads_instead():
-    assert instead_of("devset.csv", PLACES["e2e"]) == "valid from valid.txt or devel-fixed.no-ol.csv or validation.csv"
-    assert instead_of("dev/1triples/x.xml", PLACES["webnlg"]) == "valid from dev.xml or dev.json"
+    e2e = READ["e2e"].places
+    assert instead_of("devset.csv", e2e) == "valid from valid.txt or devel-fixed.no-ol.csv or validation.csv"
+    assert instead_of("dev/1triples/x.xml", READ["webnlg"].places) == "valid from dev.xml or dev.json"
     others = "test from test.txt or testset_w_refs.csv or test-fixed.csv or test.csv"
-    assert instead_of("testset.csv", PLACES["e2e"]) == others
-    assert instead_of("README", PLACES["e2e"]) == ""
+    assert instead_of("testset.csv", e2e) == others
+    assert instead_of("README", e2e) == ""
 
 
 def test_a_corpus_from_a_mirror(server, small, tmp_path):

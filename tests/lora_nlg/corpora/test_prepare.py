@@ -8,6 +8,7 @@ import pytest
 from lora_nlg.__main__ import main
 from lora_nlg.corpora.prepare import prepare_corpus
 from lora_nlg.corpora.record import read_records
+from lora_nlg.corpora.release import Reading
 from lora_nlg.errors import InputError
 from lora_nlg.files import sha256_file
 
@@ -23,7 +24,10 @@ def test_splits_manifest_and_messages(tmp_path, capsys):
     raw, out = small_e2e(tmp_path / "raw"), tmp_path / "out"
     assert main(["prepare", "e2e", "--raw", str(raw), "--out", str(out), "--tokenise"]) == 0
     shown = capsys.readouterr().out
-    assert "test: not found (looked for test.txt, testset_w_refs.csv, testset.csv, test-fixed.csv, test.csv)" in shown
+    assert (
+        "test: not found (looked for test.txt, testset_w_refs.csv, testset.csv, test-fixed.csv, test.csv, another"
+        in shown
+    )
     assert "left out 1 × row: no || between context and completion (train.txt, line 3)" in shown
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "train.jsonl", "valid.jsonl"]
     assert read_records(out / "valid.jsonl")[0].references == ["It isn 't here ."]
@@ -43,7 +47,7 @@ def test_text_form_is_preferred_and_can_be_overruled(tmp_path):
     (raw / "valid.txt").write_text("name : A||From the text form . \n", encoding="utf-8")
 
     def first_text(form):
-        prepare_corpus("e2e", raw, tmp_path / form, form)
+        prepare_corpus("e2e", raw, tmp_path / form, Reading(form=form))
         return read_records(tmp_path / form / "valid.jsonl")[0].references
 
     assert first_text("auto") == first_text("text") == ["From the text form ."]
@@ -61,7 +65,7 @@ def test_references_are_preferred(tmp_path):
 def test_mixed_tokenisation_is_pointed_out(tmp_path):
     raw = small_e2e(tmp_path / "raw")
     assert any("set `tokenize`" in message for message in prepare_corpus("e2e", raw, tmp_path / "1").messages)
-    tokenised = prepare_corpus("e2e", raw, tmp_path / "2", tokenize=True)
+    tokenised = prepare_corpus("e2e", raw, tmp_path / "2", Reading(tokenize=True))
     assert not any("set `tokenize`" in message for message in tokenised.messages)
 
 
@@ -70,7 +74,7 @@ def test_text_that_is_untokenised_throughout_is_pointed_out(tmp_path):
     (raw / "train.txt").rename(tmp_path / "train.txt")
     (note,) = [message for message in prepare_corpus("e2e", raw, tmp_path / "1").messages if "note:" in message]
     assert "published E2E scores are on tokenised text; to compare with them set `tokenize`" in note
-    assert not any("note:" in m for m in prepare_corpus("e2e", raw, tmp_path / "2", tokenize=True).messages)
+    assert not any("note:" in m for m in prepare_corpus("e2e", raw, tmp_path / "2", Reading(tokenize=True)).messages)
 
 
 def test_files_of_an_earlier_run_are_pointed_out(tmp_path):
@@ -95,9 +99,9 @@ def test_nothing_is_written_when_a_file_is_broken(tmp_path, capsys):
         (("e2e", None), "`raw` is missing"),
         (("e2e", "nowhere"), "nowhere; get it with scripts/download_data.sh e2e"),
         (("e2e", "empty"), "found none of train.txt"),
-        (("webnlg", "raw", "csv"), "this corpus is released as xml and json"),
-        (("dart", "raw", "auto", True), "`tokenize` is for e2e"),
-        (("snli", "raw"), "choose from e2e, webnlg, dart, sample"),
+        (("webnlg", "raw", Reading(form="csv")), "this corpus is read as xml, json, parquet"),
+        (("dart", "raw", Reading(tokenize=True)), "`tokenize` is for e2e"),
+        (("snli", "raw"), "choose from e2e, webnlg, dart, table, sample"),
     ],
 )
 def test_wrong_requests(tmp_path, arguments, said):

@@ -6,9 +6,10 @@ import pytest
 
 from lora_nlg.__main__ import main
 from lora_nlg.corpora import dart, webnlg
+from lora_nlg.corpora.finding import locate
 from lora_nlg.corpora.prepare import prepare_corpus
 from lora_nlg.corpora.record import read_records
-from lora_nlg.corpora.release import Source, locate
+from lora_nlg.corpora.release import Reading, Source
 from lora_nlg.errors import InputError
 
 ENTRY = """<entry category="{category}" eid="Id1" size="1">
@@ -33,7 +34,7 @@ def entry(triple="A_b | isIn | C", texts='<lex comment="good" lid="Id1">A b is i
     [("train", 6940, 6935, 18025, 5), ("valid", 872, 871, 2258, 1), ("test", 1862, 1862, 4928, 0)],
 )
 def test_webnlg_counts(shared_data, split, entries, records, good, left_out_entries):
-    source = locate("webnlg", shared_data / "webnlg", webnlg.PLACES)[split]
+    source = locate(webnlg.CORPUS, shared_data / "webnlg")[split]
     release = webnlg.read(split, source)
     # Without the training set the ten categories of 2017 decide, and there is nothing to say about it.
     assert webnlg.mark_seen({split: release} if split != "train" else {"valid": release}) == []
@@ -46,8 +47,8 @@ def test_webnlg_counts(shared_data, split, entries, records, good, left_out_entr
 
 
 def test_webnlg_json_equals_xml(shared_data):
-    from_xml = webnlg.read("valid", locate("webnlg", shared_data / "webnlg", webnlg.PLACES, "xml")["valid"])
-    from_json = webnlg.read("valid", locate("webnlg", shared_data / "webnlg", webnlg.PLACES, "json")["valid"])
+    from_xml = webnlg.read("valid", locate(webnlg.CORPUS, shared_data / "webnlg", Reading(form="xml"))["valid"])
+    from_json = webnlg.read("valid", locate(webnlg.CORPUS, shared_data / "webnlg", Reading(form="json"))["valid"])
     by_id = {record.id: record for record in from_xml.records}
     assert {record.id: record for record in from_json.records} == by_id
     assert by_id["Airport-1-Id1"].context == "Aarhus : leaderName : Jacob_Bundsgaard"
@@ -56,13 +57,13 @@ def test_webnlg_json_equals_xml(shared_data):
 def test_webnlg_inputs_only_release_has_the_same_entries(shared_data):
     path = shared_data / "webnlg/test/testdata_no_lex.xml"
     without = webnlg.read("test", Source("xml", [path]))
-    full = webnlg.read("test", locate("webnlg", shared_data / "webnlg", webnlg.PLACES)["test"])
+    full = webnlg.read("test", locate(webnlg.CORPUS, shared_data / "webnlg")["test"])
     assert [(r.id, r.context) for r in without.records] == [(r.id, r.context) for r in full.records]
     assert not any(record.references for record in without.records)
 
 
 def test_dart_counts(shared_data):
-    sources = locate("dart", shared_data / "dart", dart.PLACES)
+    sources = locate(dart.CORPUS, shared_data / "dart")
     assert set(sources) == {"valid", "test"}
     valid, test = (dart.read(split, sources[split]) for split in ("valid", "test"))
     assert (valid.entries, valid.texts, len(valid.records), len(valid.left_out)) == (2768, 6980, 2768, 0)
@@ -315,8 +316,8 @@ GOOD_JSON_ENTRY = {
     [
         (webnlg, "{", "is not JSON"),
         (webnlg, "", "is not JSON"),
-        (webnlg, [], 'needs {"entries": [...]}'),
-        (webnlg, {"entries": []}, 'needs {"entries": [...]}'),
+        (webnlg, [], "holds no entries"),
+        (webnlg, {"entries": []}, "holds no entries"),
         (webnlg, {"entries": [{"1": GOOD_JSON_ENTRY}, {"2": {}}]}, "entry 2: not a WebNLG entry"),
         (webnlg, {"entries": ["text"]}, "entry 1: not a WebNLG entry"),
         (
@@ -331,9 +332,9 @@ GOOD_JSON_ENTRY = {
         ),
         (dart, [{"tripleset": [["A", "b", "C"]], "annotations": [{"text": "\ud800"}]}], "half a character"),
         (dart, [{"tripleset": [["A", "\ud800", "C"]], "annotations": [{"text": "x"}]}], "half a character"),
-        (dart, {}, "must be a list of entries"),
-        (dart, [], "must be a list of entries"),
-        (dart, [{"tripleset": [["A", "b", "C"]]}], "entry 1: not a DART entry"),
+        (dart, {}, "must be a list of them"),
+        (dart, [], "must be a list of them"),
+        (dart, [{"annotations": [{"text": "x"}]}], "entry 1: not a DART entry"),
         (dart, [{"tripleset": [["A", "b", "C"]], "annotations": [{"text": None}]}], "expected a string, got None"),
     ],
 )
