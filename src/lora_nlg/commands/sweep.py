@@ -205,14 +205,16 @@ def check_plan(path: Path, plan: dict[str, Any]) -> None:
 def _tasks(sweep: Sweep, members: Sequence[Member], generation: Generation | None) -> list[Task]:
     """What there is to do: the groups, as the main rank sees them, and the members to decode."""
     world, folder = sweep.world, sweep.folder
-    done = {row["name"] for row in read_results(folder)} if world.is_main else set()
-    todo = world.from_main([member for member in members if member.name not in done])
-    steps = sweep.settings.max_step
+    done = world.from_main({row["name"] for row in read_results(folder)} if world.is_main else set())
+    # Of all members, done or not: so a process that comes later makes the same groups.
+    groups = [
+        [member for member in group if member.name not in done] for group in groups_of(members, sweep.arguments.group)
+    ]
+    left, steps = sum(len(group) for group in groups), sweep.settings.max_step
     log.info("%d members, %d of them done; %d steps each, at most %d together", len(members),
-             len(members) - len(todo), steps, sweep.arguments.group)  # fmt: skip
-    bar = progress_bar(total=len(todo) * steps, desc="sweep", unit="member-step", disable=not world.is_main)
-    tasks = [_training(sweep, group, bar) for group in groups_of(todo, sweep.arguments.group)]
-    tasks = from_place(tasks, world.rank, world.size)
+             len(members) - left, steps, sweep.arguments.group)  # fmt: skip
+    bar = progress_bar(total=left * steps, desc="sweep", unit="member-step", disable=not world.is_main)
+    tasks = from_place([_training(sweep, group, bar) for group in groups if group], world.rank, world.size)
     if generation is not None:
         decoding = [_decoding(folder, member, generation) for member in sorted(members)]
         tasks += from_place(decoding, world.rank, world.size)
