@@ -1,4 +1,4 @@
-.PHONY: help setup setup-dev demo playground test test-fuzz test-faults lint bench clean
+.PHONY: help setup setup-dev demo playground test test-fuzz test-faults lint bench wheel-metrics clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -57,6 +57,9 @@ bench: setup-dev ## time metrics, training and decoding against their peers
 	$(BIN)/python bench/metrics.py
 	$(BIN)/python bench/training.py
 	$(BIN)/python bench/decoding.py
+
+wheel-metrics: $(VENV)/bin/python ## the scorers alone as a wheel in dist/, for who doesn't want torch
+	PYTHON=$(BIN)/python scripts/wheel_metrics.sh
 
 clean: ## remove .venv, runs and build products
 	rm -rf $(VENV) runs build *.egg-info

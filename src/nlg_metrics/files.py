@@ -72,7 +72,7 @@ def read_plain(path: str | Path, encoding: str = "utf-8-sig") -> str:
     if not text:
         raise InputError(f"{path} is empty")
     if _is_json_lines(path, text):
-        raise InputError(f"{path} is JSON lines, not plain text; give it as --data or --predictions")
+        raise InputError(f"{path} is JSON lines, not plain text; give it as `data` or `predictions`")
     return text
 
 

@@ -127,7 +127,7 @@ def read_scores(path: str | Path) -> dict[str, Any]:
     """
     record = read_json(path)
     if not isinstance(record, dict) or not isinstance(record.get("scores"), dict):
-        raise InputError(f'{path} is not a scores file (no "scores" in it); write one with --scores')
+        raise InputError(f'{path} is not a scores file (no "scores" in it); write one with a scorer\'s `scores`')
     subsets = record.get("subsets", {})
     if not isinstance(subsets, dict) or not all(isinstance(part, dict) for part in subsets.values()):
         raise InputError(f'{path}: "subsets" must be an object of objects')

@@ -116,7 +116,7 @@ def read_segments(data: str | Path, predictions: str | Path, unit: str = "contex
         if hypotheses[other] != hypothesis:
             raise InputError(
                 f"{predictions}: entries {other!r} and {record['id']!r} have the same context but different "
-                "hypotheses, so they can't be pooled; decode each context once, or use --segments entries"
+                "hypotheses, so they can't be pooled; decode each context once, or let `segments` be entries"
             )
     segments.hypotheses.extend(hypotheses[id_] for id_ in segments.ids)
     return segments
@@ -138,7 +138,7 @@ def read_segments_and_lines(data: str | Path, hypotheses: str | Path, unit: str 
     if len(lines) != len(segments):
         raise InputError(
             f"{hypotheses} has {len(lines)} lines but {data} has {len(segments)} {unit}; they must be equal "
-            f"(--segments is {unit})"
+            f"(`segments` is {unit})"
         )
     segments.hypotheses.extend(lines)
     return segments
@@ -152,7 +152,7 @@ def _segment_name(record: dict[str, Any], unit: str) -> str:
 def _grouped(records: list[dict[str, Any]], unit: str, data: str | Path) -> Segments:
     """The segments of a data file, still without hypotheses."""
     if unit not in UNITS:
-        raise InputError(f"--segments is {unit!r}; it must be one of {', '.join(UNITS)}")
+        raise InputError(f"`segments` is {unit!r}; it must be one of {', '.join(UNITS)}")
     segments = Segments([], [], [], [], [], unit)
     index: dict[str, int] = {}
     for record in records:

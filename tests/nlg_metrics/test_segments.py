@@ -130,7 +130,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
         read_segments(tmp_path / "cut", good)
     with pytest.raises(InputError, match="is a folder"):
         read_segments(tmp_path, good)
-    with pytest.raises(InputError, match="--segments is 'lines'; it must be one of contexts, entries"):
+    with pytest.raises(InputError, match="`segments` is 'lines'; it must be one of contexts, entries"):
         read_segments(good, write(tmp_path / "p.jsonl", BOTH), "lines")
 
 

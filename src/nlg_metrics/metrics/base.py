@@ -149,7 +149,10 @@ class ContextMetric(Metric):
             InputError: no inputs, or other than one for each hypothesis.
         """
         if not any(contexts):
-            raise InputError(f"{self.name} needs `contexts`, what each text was made from")
+            raise InputError(
+                f"{self.name} needs `contexts`, what each text was made from: of a data file, of a table with sources, "
+                "or, for nlg-score texts, in a file of its own"
+            )
         if len(contexts) != len(hypotheses):
             raise InputError(f"{len(hypotheses)} hypotheses but {len(contexts)} `contexts`; they must be equal")
         return self.compare(hypotheses, references, contexts)

@@ -32,7 +32,7 @@ class SacrebleuMetric(Metric):
         try:
             library: Any = importlib.import_module("sacrebleu.metrics")
         except ImportError:
-            raise InputError("--sacrebleu needs the library: pip install sacrebleu") from None
+            raise InputError("`sacrebleu` needs the library: pip install sacrebleu") from None
         # force: no warning about full stops that stand apart, as they do in the corpora's own texts.
         makers = {
             "BLEU": lambda: library.BLEU(force=True),

@@ -152,7 +152,7 @@ def _scores(path: Path) -> dict[str, Any]:
         _ = [(file["path"], file["sha256"]) for file in record["files"].values()]
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{path} is not a record of scores as --scores writes it ({reason})") from None
+        raise InputError(f"{path} is not a record of scores as a scorer's `scores` writes it ({reason})") from None
     return record
 
 

@@ -133,3 +133,63 @@ def test_every_command_has_help_and_an_unknown_one_is_named(capsys: pytest.Captu
     assert main(["blue"]) == 2
     assert "no command 'blue'; give one of texts, e2e" in capsys.readouterr().err
     assert main(["--help"]) == 0
+
+
+def test_several_systems_are_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_columns("ref")
+    write("worse", ["The Punter is a pub .", "Food .", "Browns is cheap ."])
+    outputs = ["--json", "j.json", "--scores", "s.json", "--segment_scores", "segments.jsonl", "--resamples", "50"]
+    assert main(["texts", "ref", "hyps", "worse", "hyps", "-m", "bleu_e2e,chrf++", *outputs]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[1:4] == ["A = hyps", "B = worse", "C = hyps"]
+    assert lines[5].split() == ["metric", "A", "B", "C"]
+    assert [line.split()[:4] for line in lines if line.startswith("metric")][1:] == [
+        ["metric", a, b, f"{a}-{b}"] for a, b in (("A", "B"), ("A", "C"), ("B", "C"))
+    ]
+    assert "3 pairs are tested; p-values are not corrected for that" in captured.err
+    values, record = read_json("j.json"), read_json("s.json")
+    assert values["A"] == values["C"] != values["B"]
+    assert values["A"] == texts("ref", "hyps", metrics="bleu_e2e,chrf++")
+    assert record["comparison"]["A-C"]["chrf++"]["difference"] == 0.0
+    difference = values["A"]["chrf++"] - values["B"]["chrf++"]
+    assert record["comparison"]["A-B"]["chrf++"]["difference"] == pytest.approx(difference)
+    low, high = record["systems"]["B"]["scores"]["chrf++"]["interval"]
+    assert low <= values["B"]["chrf++"] <= high
+    rows = [json.loads(line) for line in Path("segments.jsonl").read_text().splitlines()]
+    assert list(rows[0]) == ["id", "A/bleu_e2e", "A/chrf++", "B/bleu_e2e", "B/chrf++", "C/bleu_e2e", "C/chrf++"]
+
+
+def test_metrics_of_the_input_take_it_from_where_it_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_columns("ref")
+    contexts = ["name[The Punter], priceRange[cheap]", "name[Aromi]", "name[Browns], priceRange[high]"]
+    write("contexts", contexts)
+    rows = zip(contexts, REFERENCES, strict=True)
+    write("data.jsonl", [json.dumps({"id": n, "context": c, "references": r}) for n, (c, r) in enumerate(rows)])
+    given = texts("ref", "hyps", "--tables", "contexts", metrics="parent,coverage,ser")
+    assert given == texts("data.jsonl", "hyps", metrics="parent,coverage,ser")
+    assert given["coverage"] == pytest.approx(4 / 5)  # "high" is not said
+    capsys.readouterr()
+    assert main(["texts", "ref", "hyps", "-m", "parent,ter"]) == 0
+    assert "parent: unavailable (PARENT needs `contexts`, what each text was made from" in capsys.readouterr().err
+
+
+def test_other_languages(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("razdel")
+    write("ru.refs", ["Алан Бин родился в Уилере, Техас.", "Он летал в 1969 году."])
+    write("ru.hyps", ["Алан Бин родился в Уилере.", "Он летал в 1969 году."])
+    arguments = [
+        "texts",
+        "ru.refs",
+        "ru.hyps",
+        "-m",
+        "bleu_nltk,meteor,ter",
+        "--json",
+        "out.json",
+        "--scores",
+        "s.json",
+    ]
+    assert main([*arguments, "--lang", "ru"]) == 0
+    assert "METEOR has no Russian resources here" in capsys.readouterr().err
+    assert read_json("out.json")["ter"] == pytest.approx((2 / 8 + 0) / 2)
+    assert "razdel-0.5.0" in read_json("s.json")["scores"]["ter"]["signature"]

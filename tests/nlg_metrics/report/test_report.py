@@ -268,7 +268,7 @@ def test_the_adapter_tells_method_size_and_scale(tmp_path: Path) -> None:
         ({"metrics.jsonl": "{}\n"}, ["."], 'metrics.jsonl, line 1: a log line needs "kind" and "step"'),
         ({"metrics.jsonl": "x\n{}\n"}, ["."], "metrics.jsonl, line 1: not JSON"),
         ({"scores.json": "{}"}, ["."], 'no "scores" in it'),
-        ({"scores.json": '{"scores": {}}'}, ["."], "not a record of scores as --scores writes it"),
+        ({"scores.json": '{"scores": {}}'}, ["."], "not a record of scores as a scorer's `scores` writes it"),
         ({"metrics.jsonl": "", "config.yaml": "a: ["}, ["."], "config.yaml is not YAML"),
         ({"metrics.jsonl": ""}, [".", "--predictions", "p"], "--predictions needs --data"),
         ({"metrics.jsonl": ""}, [".", "--data", "d", "--predictions", "p", "q"], "2 --predictions for 1 runs"),

@@ -91,7 +91,7 @@ def test_table_and_text_of_the_real_test_set_are_the_same(shared_data: Path, sha
         ({"refs_txt": "a\n", "sys_csv": "x,y\n1,2\n"}, "needs a heading"),
         ({"refs_txt": "a\n", "sys_csv": "mr,output\n1,2,3\n"}, "row 2 has 3 columns"),
         ({"refs_csv": "mr,ref\nA,b\n", "sys_csv": "mr,output\nB,b\n"}, "no reference for 1 source"),
-        ({"refs_txt": "a\n", "sys_jsonl": "a\n"}, "sys.jsonl is JSON lines, not plain text; give it as --data or"),
+        ({"refs_txt": "a\n", "sys_jsonl": "a\n"}, "sys.jsonl is JSON lines, not plain text; give it as `data` or"),
         ({"refs_txt": '\ufeff{"id": "1"}\n', "sys_txt": "a\n"}, "refs.txt is JSON lines, not plain text"),
     ],
 )
