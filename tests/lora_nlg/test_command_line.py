@@ -72,7 +72,7 @@ DECODE = ["decode", "--checkpoint", "x", "--data", "x"]
         ([*DECODE, "--model_card", "gpt2.md"], "no flag --model_card: it is read from the run"),
         (
             ["convert", "x", "--out", "x", "--to", "pfet"],
-            "--to must be one of adapter, loralib, peft, merged, got pfet; did",
+            "--to must be one of adapter, loralib, peft, merged, hub-folder, got pfet; did",
         ),
         (["prepare", "e2", "--out", "x"], "corpus must be one of e2e, webnlg, dart, sample, got e2; did you mean e2e?"),
         ([*TRAIN, "--lr", "fast"], "--lr must be a number, got fast"),

@@ -80,7 +80,7 @@ class FilledLoss:
         mode: see `GraphedCalls`.
     """
 
-    def __init__(self, model: GPT2, loss: TargetLoss, dtype: str, device: torch.device, mode: str) -> None:
+    def __init__(self, model: GPT2, loss: TargetLoss, dtype: str, device: torch.device, mode: GraphMode) -> None:
         self.model, self.loss, self.dtype = model, loss, dtype
         # fp64: the result doesn't depend on how batches are dealt to ranks.
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
