@@ -16,7 +16,7 @@ import torch
 from lora_nlg.commands.arguments import naming_flags, parse_arguments
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, SIZES, GPT2Config, empty_gpt2, named_config
-from lora_nlg.lora import lora_layers, strip
+from lora_nlg.lora import lora_layers
 from lora_nlg.methods import METHODS, LoRA, without_method
 from lora_nlg.run_folder import TOKENIZER
 from lora_nlg.tokenizers import Tokenizer
@@ -32,7 +32,7 @@ from lora_nlg.weights.identify import fitting, identify
 from lora_nlg.weights.loralib import LoralibCheckpoint, from_loralib, read_loralib, write_loralib
 from lora_nlg.weights.lowrank import LowRank, extract, insert
 from lora_nlg.weights.merged import probe_logits, write_merged
-from lora_nlg.weights.peft import read_peft, write_peft
+from lora_nlg.weights.peft_folder import describe_peft, load_peft, save_peft
 from lora_nlg.weights.peft_reference import peft_installed, peft_logits
 from lora_nlg.weights.run import find_tokenizer, load_model
 
@@ -146,13 +146,12 @@ def read_source(path: Path, arguments: ConvertArguments, place: Path) -> Source:
         return Source(model, info, tokenizer, str(places[-1]))
     if identity.kind == "peft":
         folder = path if path.is_dir() else path.parent
-        adapter, named = read_peft(folder)
+        named = describe_peft(folder).base
         if arguments.init_checkpoint is None:
             raise InputError(
                 f"{path} is a PEFT adapter for {named or 'an unnamed base'}; give it with --init_checkpoint"
             )
         base, base_path = _given_base(arguments), arguments.init_checkpoint
-        adapter, _ = read_peft(folder, base)
     elif identity.kind == "loralib":
         checkpoint = read_loralib(path)
         if arguments.lora_alpha is None:
@@ -168,10 +167,12 @@ def read_source(path: Path, arguments: ConvertArguments, place: Path) -> Source:
     described = describe_base(base, base_path)
     tokenizer = _optional_tokenizer(AdapterInfo(METHODS["full"](), described), arguments, [Path(base_path)], path)
     about = None if tokenizer is None else describe_tokenizer(tokenizer, arguments.tokenizer or base_path)
-    info = insert(base, adapter, described, about)
-    if identity.kind == "loralib" and checkpoint.full and arguments.init_checkpoint is not None:
-        _check_included_base(checkpoint, base, str(path))
-    if identity.kind == "peft":
+    if identity.kind == "loralib":
+        info = insert(base, adapter, described, about)
+        if checkpoint.full and arguments.init_checkpoint is not None:
+            _check_included_base(checkpoint, base, str(path))
+    else:
+        info = load_peft(folder, base, described, about)
         difference = _difference_to_peft(folder, base)
         if not difference <= EXACT:
             raise InputError(
@@ -252,7 +253,7 @@ def _difference_to_peft(folder: Path, adapted: GPT2) -> float:
     if not peft_installed():
         log.info("PEFT isn't installed here, so %s is not compared with PEFT's own arithmetic", folder)
         return 0.0
-    difference = float((peft_logits(folder, strip(adapted)) - probe_logits(adapted.eval())).abs().max())
+    difference = float((peft_logits(folder, without_method(adapted)) - probe_logits(adapted.eval())).abs().max())
     log.info("%s as it was read gives PEFT's own logits to %.3g", folder, difference)
     return difference
 
@@ -284,8 +285,8 @@ def write(source: Source, arguments: ConvertArguments, out: Path) -> str:
     fresh = without_method(source.model)
     plain, to_peft = probe_logits(fresh), 0.0
     if arguments.to == "peft":
-        what = f"{write_peft(out, _low_rank(source), source.base_path)}: PEFT adapter"
-        insert(fresh, read_peft(out)[0])
+        what = f"{save_peft(out, source.model, source.info.method, source.base_path)}: PEFT adapter"
+        load_peft(out, fresh)
         to_peft = _difference_to_peft(out, fresh)
     elif arguments.to == "loralib":
         adapter = _low_rank(source)

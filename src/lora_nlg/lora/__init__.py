@@ -5,7 +5,7 @@ In order: `adapted` (a layer with an update, whatever the method), `spec` (rank,
 `variants`; `conv`, `packing`, `batched`.
 """
 
-from lora_nlg.lora.adapted import AdaptedLayer
+from lora_nlg.lora.adapted import AdaptedLayer, AdaptedLinear
 from lora_nlg.lora.conv import Conv1d, Conv2d, Conv3d
 from lora_nlg.lora.inject import (
     adapted_layer,
@@ -26,6 +26,7 @@ from lora_nlg.lora.variants import VARIANTS, frozen_projections, lora_plus_rates
 __all__ = [
     "VARIANTS",
     "AdaptedLayer",
+    "AdaptedLinear",
     "Conv1d",
     "Conv2d",
     "Conv3d",

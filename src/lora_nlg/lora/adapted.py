@@ -1,14 +1,17 @@
 """What every layer with an update of its weight shares, however the update is formed: merging, and undoing it exactly.
 
-LoRA's layers (`layers.py`) are of this kind; so are those of methods that scale a weight instead of adding to it.
+LoRA's layers (`layers.py`) are of this kind; so are those of methods that scale a weight instead of adding to it, for
+which `AdaptedLinear` has what they share beyond that.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
+from lora_nlg.frozen import FrozenMatmul, frozen_linear
 
 
 class AdaptedLayer(nn.Module):
@@ -100,3 +103,38 @@ class AdaptedLayer(nn.Module):
         if bias is not None:
             self.bias = bias
         del self.__dict__["_base"]
+
+
+class AdaptedLinear(nn.Linear, AdaptedLayer):
+    """A linear layer in place of a plain one, whose parameters it shares; `product` is what the plain one computes.
+
+    Args:
+        layer: what it replaces.
+
+    Attributes:
+        matmul: products with the frozen weight, once `pack_weight` was called.
+    """
+
+    matmul: FrozenMatmul | None = None
+
+    def __init__(self, layer: nn.Linear) -> None:
+        with torch.device("meta"):
+            super().__init__(layer.in_features, layer.out_features, bias=layer.bias is not None)
+        self.weight, self.bias = layer.weight, layer.bias
+        self.train(layer.training)
+
+    def add_vector(self, name: str, size: int, start: float = 0.0) -> None:
+        """Register a trained vector, fp32, on the weight's device."""
+        vector = torch.full((size,), start, dtype=torch.float32, device=self.weight.device)
+        self.register_parameter(name, nn.Parameter(vector))
+
+    def pack_weight(self) -> None:
+        """Multiply with a packed copy of the frozen weight from now on."""
+        self.matmul = FrozenMatmul(self.weight)
+
+    def product(self, x: Tensor) -> Tensor:
+        """x Wᵀ + bias, (..., in_features) -> (..., out_features)."""
+        if self.matmul is None or self.merged:
+            return F.linear(x, self.weight, self.bias)
+        bias = None if self.bias is None else self.bias.to(self.matmul.dtype)
+        return frozen_linear(x.reshape(-1, x.shape[-1]), bias, self.matmul).view(*x.shape[:-1], -1)

@@ -114,7 +114,8 @@ class LoRA(Method):
     def trained(self, model: GPT2) -> Collection[str]:
         """A and B, or B alone (LoRA-FA); what else the variant trains; biases if asked for."""
         frozen = frozen_projections(model) if self.freeze_a else set()
-        return set(lora_state_dict(model, self.bias)) - frozen
+        parameters = {name for name, _ in model.named_parameters()}  # and no buffers: PiSSA keeps its start in some
+        return (set(lora_state_dict(model, self.bias)) & parameters) - frozen
 
     def rates(self, model: GPT2) -> Mapping[str, float]:
         """LoRA+'s, if asked for."""
@@ -178,6 +179,16 @@ class LoRA(Method):
                     f"{name}: scaling {entry['scaling']} is not {targets[name].scaling}, as r and alpha say"
                 )
         return cls(targets, value["variant"], value["bias"])
+
+    def facts(self) -> dict[str, str]:
+        """Every target's; the variant, unless it is plain LoRA."""
+        variant = {"variant": self.variant} if self.variant != "lora" else {}
+        targets = {
+            f"target {name}": f"r={spec.r} alpha={spec.alpha:g} ({spec.rule}), scaling {spec.scaling:g}, "
+            f"dropout {spec.dropout:g}"
+            for name, spec in self.targets.items()
+        }
+        return {"method": self.title, **variant, **targets, "bias": self.bias}
 
     def __str__(self) -> str:
         """With rank and scaling of every target."""

@@ -26,6 +26,7 @@ from torch import Tensor
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, GPT2Config, base_modules, base_names
 from lora_nlg.lora import strip
+from lora_nlg.methods.peft import PeftOptions
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,13 @@ class Method:
         name: as `--method` and adapter files have it; the name of the file it is defined in.
         title: as people call it, with its authors.
         is_whole: a run leaves a whole model rather than an adapter.
+        peft: its counterpart in PEFT, if `to_peft` and `from_peft` speak of one.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     is_whole: ClassVar[bool] = False
+    peft: ClassVar[PeftOptions | None] = None
 
     @classmethod
     def settings(cls) -> type:
@@ -152,6 +155,46 @@ class Method:
         if unknown := sorted(set(given) - {field.name for field in fields(cls)}):
             raise InputError(f"{cls.name} has no setting {unknown[0]!r}")
         return cls(**given)
+
+    def to_peft(self, state: Mapping[str, Tensor], config: GPT2Config) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What PEFT runs as this method.
+
+        Args:
+            state: the method's tensors, as `stored` gives them with it.
+            config: the base's shape.
+
+        Returns:
+            The options of `adapter_config.json` that are the kind's own; the tensors of `adapter_model.safetensors`.
+
+        Raises:
+            InputError: PEFT has nothing that computes the same.
+        """
+        raise InputError(
+            f"PEFT has no counterpart of {self.title}; keep it as it is, or convert it to a whole model (`to` merged)"
+        )
+
+    @classmethod
+    def from_peft(
+        cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
+    ) -> tuple[Method, dict[str, Tensor]]:
+        """The inverse of `to_peft`, for adapters of the kind `peft`.
+
+        Args:
+            config: the value of `adapter_config.json`.
+            tensors: those of `adapter_model.safetensors`, fp32.
+            source: where both are from, for messages.
+
+        Returns:
+            The method, and its tensors for `load`.
+
+        Raises:
+            InputError: an option or a tensor with which something else is computed.
+        """
+        raise InputError(f"{source}: {cls.title} has no counterpart in PEFT")
+
+    def facts(self) -> dict[str, str]:
+        """What there is to say of it, by name, in reading order."""
+        return {"method": str(self)}
 
     def __str__(self) -> str:
         """In words, for people."""

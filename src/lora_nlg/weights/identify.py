@@ -14,14 +14,12 @@ from torch import Tensor
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json
 from lora_nlg.gpt2 import SIZES, GPT2Config
-from lora_nlg.lora import LoRASpec
-from lora_nlg.methods import LoRA, Method
 from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION, CONFIG, MODEL, MODEL_DESCRIPTION, SNAPSHOT_DESCRIPTION
 from lora_nlg.weights import peft
 from lora_nlg.weights.adapter import AdapterInfo, info_from_json, read_adapter
 from lora_nlg.weights.base import base_hash, load_base, read_base_tensors
 from lora_nlg.weights.loralib import LoralibCheckpoint, matrices, read_loralib
-from lora_nlg.weights.lowrank import LowRank
+from lora_nlg.weights.peft_folder import describe_peft
 from lora_nlg.weights.tensor_files import INDEX, holds_weights, read_any, unwrap, unwrapped_names
 
 Kind = Literal["adapter", "model", "loralib", "peft", "snapshot", "unknown"]
@@ -127,7 +125,7 @@ def _adapter(path: Path) -> Identity:
         identity.problems.append(str(error))
         return identity
     identity.facts = {
-        **_method(info.method),
+        **info.method.facts(),
         "parameters": f"{sum(tensor.numel() for tensor in tensors.values()):,}",
         **_belonging(info),
         "step": info.step,
@@ -149,22 +147,6 @@ def _belonging(info: AdapterInfo) -> dict[str, Any]:
     if info.base is not None:
         base = f"{info.base}; {describe_shape(info.base.config)}"
     return {"base": base, "vocabulary": str(info.tokenizer) if info.tokenizer is not None else "not said"}
-
-
-def _method(method: Method) -> dict[str, Any]:
-    """The method's settings as facts; of LoRA, what is anything but plain."""
-    if isinstance(method, LoRA):
-        variant = {"variant": method.variant} if method.variant != "lora" else {}
-        return {"method": method.title, **variant, **_targets(method.targets), "bias": method.bias}
-    return {"method": str(method)}
-
-
-def _targets(specs: Mapping[str, LoRASpec]) -> dict[str, str]:
-    return {
-        f"target {name}": f"r={spec.r} alpha={spec.alpha:g} ({spec.rule}), scaling {spec.scaling:g}, "
-        f"dropout {spec.dropout:g}"
-        for name, spec in specs.items()
-    }
 
 
 def _pair(tensors: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
@@ -199,26 +181,12 @@ def _peft(path: Path) -> Identity:
     kind = config.get("peft_type") if isinstance(config, dict) else None
     identity = Identity(path, "peft", f"PEFT adapter ({kind})")
     try:
-        adapter, base = peft.read_peft(path)
-        identity.facts = {**_targets(adapter.specs()), **_size(adapter), "base": base or "not said"}
-        if peft.is_pissa(path):
-            identity.facts["start"] = "PiSSA: the update is relative to the base without its principal part"
+        facts, shape, base = describe_peft(path)
+        fits = {} if shape is None else {"fits": fitting(*shape)}
+        identity.facts = {**facts, **fits, "base": base or "not said"}
     except InputError as error:
         identity.problems.append(str(error))
     return identity
-
-
-def _size(adapter: LowRank) -> dict[str, str]:
-    blocks = [int(match[1]) for module in adapter.parts if (match := re.search(r"\.h\.(\d+)\.", module))]
-    widths = [
-        part.A.shape[1]
-        for parts in adapter.parts.values()
-        for part in parts
-        if part.target in ("q", "k", "v", "o", "fc")
-    ]
-    if not blocks or not widths:
-        return {}
-    return {"fits": fitting(max(blocks) + 1, widths[0])}
 
 
 def fitting(n_layer: int, n_embd: int) -> str:

@@ -18,14 +18,13 @@ from torch import Tensor
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, write_json
 from lora_nlg.gpt2 import GPT2, target_names
-from lora_nlg.gpt2.targets import LAYERS
 from lora_nlg.lora.pissa import principal_factors
+from lora_nlg.methods.peft import PREFIX, check_modules
 from lora_nlg.weights.lowrank import LowRank, Part, check_pair, rescaled_B
-from lora_nlg.weights.peft_options import PeftOptions, read_options
+from lora_nlg.weights.peft_options import LoRAOptions, read_options
 from lora_nlg.weights.tensor_files import read_tensors, save_tensors
 
 CONFIG, WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
-_PREFIX = "base_model.model."
 
 
 def write_peft(folder: str | Path, adapter: LowRank, base_path: str = "") -> Path:
@@ -51,7 +50,7 @@ def write_peft(folder: str | Path, adapter: LowRank, base_path: str = "") -> Pat
         A, B, scaling = _joined(module, parts)
         embedding = target_names(module) == ("wte",)
         names = ("lora_embedding_A", "lora_embedding_B") if embedding else ("lora_A.weight", "lora_B.weight")
-        tensors |= {f"{_PREFIX}{module}.{name}": value for name, value in zip(names, (A, B), strict=True)}
+        tensors |= {f"{PREFIX}{module}.{name}": value for name, value in zip(names, (A, B), strict=True)}
         leaf = re.sub(r"^transformer\.(h\.\d+\.)?", "", module)
         ranks[leaf], alphas[leaf] = A.shape[0], scaling * A.shape[0]
     first = next(iter(ranks))
@@ -115,9 +114,7 @@ def read_peft(folder: str | Path, base: GPT2 | None = None) -> tuple[LowRank, st
     """
     folder = Path(folder)
     options = read_options(read_json(folder / CONFIG), str(folder / CONFIG))
-    file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
-    if file is None:
-        raise InputError(f"{folder} holds none of {', '.join(WEIGHTS)}")
+    file = find_peft_weights(folder)
     pairs = _pairs(read_tensors(file), file)
     _check_modules(options, pairs, folder)
     if options.pissa and base is not None:
@@ -139,6 +136,18 @@ def read_peft(folder: str | Path, base: GPT2 | None = None) -> tuple[LowRank, st
     return LowRank(parts, options.dropout), options.base
 
 
+def find_peft_weights(folder: Path) -> Path:
+    """The file with a PEFT adapter's tensors.
+
+    Raises:
+        InputError: there is none.
+    """
+    file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if file is None:
+        raise InputError(f"{folder} holds none of {', '.join(WEIGHTS)}")
+    return file
+
+
 def is_pissa(folder: str | Path) -> bool:
     """Whether an adapter that `read_peft` takes needs its base to be read whole."""
     return read_options(read_json(Path(folder) / CONFIG), str(folder)).pissa
@@ -148,27 +157,20 @@ def _leaf(module: str) -> str:
     return re.sub(r"\.h\.\d+\.", ".", module)
 
 
-def _check_modules(options: PeftOptions, pairs: Mapping[str, tuple[Tensor, Tensor]], folder: Path) -> None:
+def _check_modules(options: LoRAOptions, pairs: Mapping[str, tuple[Tensor, Tensor]], folder: Path) -> None:
     """Compare what PEFT would adapt with what the file holds, and the ranks it would give with those of the file.
 
     Raises:
         InputError: PEFT would ignore a tensor of the file, draw one it lacks, or refuse its shape.
     """
+    check_modules(pairs, options.adapts, str(folder))
     for module, (A, _) in pairs.items():
-        if not options.adapts(module):
-            raise InputError(f"{folder} holds an update of {module}, which its target_modules don't name")
         if (r := options.rank(module)) != A.shape[0]:
             raise InputError(f"{folder}: {module} has r={A.shape[0]}, {CONFIG} says {r}; they don't belong together")
-    blocks = sorted({match[1] for module in pairs if (match := re.match(r"transformer\.h\.(\d+)\.", module))})
-    leaves = ("attn.c_attn", *LAYERS.values())
-    possible = ["transformer.wte", "transformer.wpe", "lm_head"]
-    possible += [f"transformer.h.{block}.{leaf}" for block in blocks for leaf in leaves]
-    if absent := [module for module in possible if module not in pairs and options.adapts(module)]:
-        raise InputError(f"{folder} lacks {absent[0]}, which its target_modules name")
 
 
 def _without_principal_part(
-    module: str, A: Tensor, B: Tensor, options: PeftOptions, base: GPT2
+    module: str, A: Tensor, B: Tensor, options: LoRAOptions, base: GPT2
 ) -> tuple[Tensor, Tensor]:
     """B·A − B₀·A₀ as one product, with the A₀ and B₀ that PEFT takes off the base's weight."""
     if target_names(module) == ("wte",):  # PEFT takes nothing off an embedding

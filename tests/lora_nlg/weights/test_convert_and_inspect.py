@@ -147,7 +147,10 @@ def test_refusals_are_one_line(run: Path, base: Path, adapted: Adapted, tmp_path
         ),
         ([peft, "--to", "adapter"], f"is a PEFT adapter for {base}; give it with --init_checkpoint"),
         ([run, "--to", "merged"], "not there any more; say where it is with --init_checkpoint"),
-        ([moved, "--to", "peft"], "no LoRA layers; it can only be converted to a whole model (--to merged)"),
+        (
+            [moved, "--to", "peft"],
+            "PEFT has no counterpart of full fine-tuning; keep it as it is, or convert it to a whole",
+        ),
         ([tmp_path / "junk.bin", "--to", "peft"], "not a weights file that lora-nlg knows"),
         ([tmp_path / "absent", "--to", "peft"], "nothing at"),
         ([run, "--to", "onnx"], "(see: lora-nlg convert --help)"),

@@ -18,12 +18,14 @@ from safetensors.torch import load_file, save_file
 from lora_nlg.__main__ import main
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import targets_of
+from lora_nlg.methods.peft import HARMLESS, READ, PeftOptions
 from lora_nlg.weights import load_base
 from lora_nlg.weights.identify import identify
 from lora_nlg.weights.lowrank import insert
 from lora_nlg.weights.merged import probe_logits
 from lora_nlg.weights.peft import read_peft
-from lora_nlg.weights.peft_options import DEFAULTS, HARMLESS, PLAIN_STARTS, READ, PeftOptions, read_options
+from lora_nlg.weights.peft_folder import KINDS
+from lora_nlg.weights.peft_options import OPTIONS, PLAIN_STARTS, LoRAOptions, read_options
 from lora_nlg.weights.peft_reference import peft_logits
 
 
@@ -54,12 +56,19 @@ def edit(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def test_every_option_of_the_installed_peft_is_classified() -> None:
-    fields = {field.name: field for field in dataclasses.fields(peft.LoraConfig)}
-    assert not set(READ) & set(HARMLESS) and not (set(READ) | set(HARMLESS)) & DEFAULTS.keys()
-    assert set(READ) | set(HARMLESS) | DEFAULTS.keys() == set(fields)
+@pytest.mark.parametrize("options", [OPTIONS, *(kind.peft for kind in KINDS.values())], ids=lambda o: o.peft_type)
+def test_every_option_of_the_installed_peft_is_classified(options: PeftOptions) -> None:
+    config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[options.peft_type]
+    read, harmless = {*READ, *options.read}, {*HARMLESS, *options.harmless}
+    assert not read & harmless and not (read | harmless) & options.defaults.keys()
+    assert read | harmless | options.defaults.keys() == {field.name for field in dataclasses.fields(config)}
+    default = {field.name: field.default for field in dataclasses.fields(config)}
+    default |= {name: getattr(config(), name) for name in options.defaults if default[name] is dataclasses.MISSING}
+    assert {name: default[name] for name in options.defaults} == options.defaults
+
+
+def test_the_defaults_that_are_read_are_those_of_the_installed_peft() -> None:
     default = peft.LoraConfig()
-    assert {name: getattr(default, name) for name in DEFAULTS} == DEFAULTS
     assert (default.r, default.lora_alpha, default.lora_dropout) == (8, 8, 0.0), "read_options' defaults"
 
 
@@ -232,7 +241,7 @@ def test_convert_stops_where_peft_computes_something_else(
 ) -> None:
     """As if an option that matters had been taken for a harmless one."""
     folder = edit(made_by_peft(), use_rslora=True)
-    monkeypatch.setattr("lora_nlg.weights.peft.read_options", lambda *_: PeftOptions(r=4, alpha=6, targets=["c_attn"]))
+    monkeypatch.setattr("lora_nlg.weights.peft.read_options", lambda *_: LoRAOptions(r=4, alpha=6, targets=["c_attn"]))
     assert convert(folder, base_folder, tmp_path / "merged") == 1
     assert "from PEFT's own; merge it in PEFT instead" in capsys.readouterr().err
     assert not (tmp_path / "merged").exists()
