@@ -12,8 +12,12 @@ by a busy machine than wall time; on CUDA, seconds are wall seconds, and a round
 loads kernels. The rate of the plain matrix product (`F.linear`, fp32) is measured in the same rounds, and the fraction
 of it reached stated: above 1 where oneDNN's packed kernels beat the library torch calls by default.
 
-Engines: ours-DTYPE (fp32, bf16, fp16), with -eager for no CUDA graphs and @N for a batch of N; transformers and
-transformers-DTYPE; ct2-float32, ct2-int8. On CUDA the batch of ours is what memory holds unless given.
+Engines: ours-DTYPE (fp32, bf16, fp16), with -eager for no CUDA graphs, @N for a batch of N and +METHOD:FIELD=N for a
+tuning method put in as it starts; transformers and transformers-DTYPE; ct2-float32, ct2-int8. On CUDA the batch of
+ours is what memory holds unless given. What a prefix and adapters cost, of the LoRA paper's sizes by width:
+
+    python bench/decoding.py --base RUN/model --data data/e2e/test.jsonl --contexts 32 --engines \
+        ours-fp32,ours-fp32+prefix:prefix_length=5,ours-fp32+adapter_h:adapter_h_dim=28
 """
 
 from __future__ import annotations
@@ -32,13 +36,14 @@ from torch.nn import functional as F
 
 from lora_nlg.batching import prompt_tokens
 from lora_nlg.corpora.record import read_records
-from lora_nlg.decoding import BeamSettings, beam_search_penalties
+from lora_nlg.decoding import BeamSettings, beam_search_penalties, fold_for_decoding
 from lora_nlg.distributed import CPU, pick_device
 from lora_nlg.dtypes import DTYPES
 from lora_nlg.gpt2 import GPT2, empty_gpt2, named_config
 from lora_nlg.gpt2.inference import InferenceGPT2
+from lora_nlg.methods import method_named, without_method
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
-from lora_nlg.weights.base import save_base
+from lora_nlg.weights.base import load_base, save_base
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample"
 VOCAB_SIZE = 50257  # GPT-2's, whatever the prompts' vocabulary
@@ -60,10 +65,23 @@ def ours(
 
 
 def engine_of_ours(name: str, model: GPT2, settings: BeamSettings, batch_size: int | None) -> Engine:
-    """The engine that a name like ours-bf16-eager@128 says."""
+    """The engine that a name like ours-bf16-eager@128 or ours-fp32+prefix:prefix_length=5 says."""
+    name, _, method = name.partition("+")
     name, _, size = name.partition("@")
     _, dtype, *eager = name.split("-")
+    if method:
+        model = with_method(model, method)
     return ours(model, settings, int(size) if size else batch_size, DTYPES[dtype], cuda_graph=not eager)
+
+
+def with_method(model: GPT2, text: str) -> GPT2:
+    """A copy of a model, sharing its weights, with a method in it: prefix:prefix_length=5."""
+    name, *settings = text.split(":")
+    given = {field: int(value) for field, _, value in (setting.partition("=") for setting in settings)}
+    tuned = without_method(model)
+    torch.manual_seed(0)
+    method_named(name).settings()(**given).method().put_into(tuned)
+    return fold_for_decoding(tuned.to(model.head_weight.device))
 
 
 @torch.no_grad()
@@ -182,6 +200,7 @@ def main() -> None:
     parser.add_argument("--data", default=str(SAMPLE / "test.jsonl"), help="prepared JSONL")
     parser.add_argument("--tokenizer", default=str(SAMPLE / "base"), help="vocabulary the prompts are written in")
     parser.add_argument("--model", default="gpt2.sm", help="model card of the random weights")
+    parser.add_argument("--base", help="a base and its vocabulary in place of those two; no token ends a text then")
     parser.add_argument("--engines", default="ours-fp32,ours-bf16,transformers,ct2-float32,ct2-int8")
     parser.add_argument("--contexts", type=int, default=16, help="contexts an engine decodes in a round")
     parser.add_argument("--batch_size", type=int, help="of ours; default: 16, on CUDA what its memory holds")
@@ -195,10 +214,13 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     device = pick_device(arguments.device)
     torch.manual_seed(0)
-    tokenizer: Tokenizer = load_tokenizer(arguments.tokenizer)
-    model = empty_gpt2(named_config(arguments.model, vocab_size=VOCAB_SIZE))
-    model.reset_parameters()
-    settings = BeamSettings(end_ids=tokenizer.end_ids, eval_len=arguments.eval_len)
+    tokenizer: Tokenizer = load_tokenizer(arguments.base or arguments.tokenizer)
+    if arguments.base:
+        model = load_base(arguments.base)
+    else:
+        model = empty_gpt2(named_config(arguments.model, vocab_size=VOCAB_SIZE))
+        model.reset_parameters()
+    settings = BeamSettings(end_ids=() if arguments.base else tokenizer.end_ids, eval_len=arguments.eval_len)
     contexts = list(dict.fromkeys(record.context for record in read_records(arguments.data)))
     step = max(1, len(contexts) // arguments.contexts)
     prompts = [prompt_tokens(tokenizer, context) for context in contexts[::step][: arguments.contexts]]
@@ -246,9 +268,9 @@ def main() -> None:
 
 def report(seconds: dict[str, list[float]], rates: list[float], work: float, arguments: argparse.Namespace) -> None:
     """Print the table."""
-    rate = statistics.median(rates)
+    rate, which = statistics.median(rates), arguments.base or arguments.model
     print(
-        f"\n{arguments.model}, {arguments.contexts} contexts, {arguments.eval_len} new tokens, beam 10, "
+        f"\n{which}, {arguments.contexts} contexts, {arguments.eval_len} new tokens, beam 10, "
         f"{arguments.threads} thread(s); F.linear fp32 {rate:.0f} GFLOP/s; {work:.0f} GFLOP a context"
     )
     reference = "ours-fp32" if "ours-fp32" in seconds else next(iter(seconds))

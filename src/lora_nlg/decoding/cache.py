@@ -32,6 +32,7 @@ from lora_nlg.gpt2.inference import FrozenLinear
 
 GROWTH = 64  # slots added when a context runs out of them
 SLOT_MULTIPLE = 32  # slots attended to are a multiple of this: whole vectors, and no product too small for a kernel
+PREFIX_MULTIPLE = 16  # scores of a prefix are filled up to a multiple of this: whole vectors too
 
 
 class BeamCache:
@@ -222,8 +223,8 @@ class CachedAttention:
         (A, H, n, _), S, end = q.shape, k.shape[2], k.shape[2] + shared.length
         q = q * (1 / math.sqrt(q.shape[-1]))
         of_prefix = shared.scores(q.transpose(1, 2).reshape(A * n, -1))
-        # The prefix behind the slots, in whole vectors too: its place in a sum doesn't depend on how many slots are.
-        scores = q.new_empty(A, H, n, -(-end // SLOT_MULTIPLE) * SLOT_MULTIPLE)
+        # The prefix behind the slots, which are whole vectors: how many they are doesn't change its place in a sum.
+        scores = q.new_empty(A, H, n, -(-end // PREFIX_MULTIPLE) * PREFIX_MULTIPLE)
         torch.add(torch.matmul(q, k.transpose(-1, -2)), self.mask, out=scores[..., :S])
         scores[..., S:end] = of_prefix.view(A, n, H, -1).transpose(1, 2)
         scores[..., end:] = float("-inf")
