@@ -197,15 +197,15 @@ class VeRA(Method):
         first.own_projections()
 
     def to_peft(self, state: Mapping[str, Tensor], config: GPT2Config) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """PEFT adapts layers as a whole. q, k and v apart are c_attn with as many copies of A, each for its own rows."""
+        """PEFT adapts layers as a whole: q, k and v apart are c_attn with a copy of A for each, for its own rows."""
         layers, first = self.layers(), next(iter(self.layers()))
         A, B = (state[f"transformer.h.0.{first}.projections.{name}"] for name in "AB")
         adapted = layers[first][1]
         apart = adapted[0] in QKV
         if apart and len(layers) > 1:
             raise InputError(
-                "PEFT's VeRA has one A and B for all layers, so q, k and v apart don't go with others in it; convert to a "
-                "whole model (`to` merged)"
+                "PEFT's VeRA has one A and B for all layers, so q, k and v apart don't go with others in it; convert to "
+                "a whole model (`to` merged)"
             )
         if apart:
             blocks = [B.new_zeros(len(B), len(adapted) * self.vera_dim) for _ in QKV]
