@@ -204,8 +204,8 @@ class VeRA(Method):
         apart = adapted[0] in QKV
         if apart and len(layers) > 1:
             raise InputError(
-                "PEFT's VeRA has one A and B for all layers, so q, k and v apart don't go with others in it; convert to "
-                "a whole model (`to` merged)"
+                "PEFT's VeRA has one A and B for all layers, so q, k and v apart don't go with others in it; convert "
+                "to a whole model (`to` merged)"
             )
         if apart:
             blocks = [B.new_zeros(len(B), len(adapted) * self.vera_dim) for _ in QKV]

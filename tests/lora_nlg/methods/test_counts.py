@@ -1,4 +1,4 @@
-"""Trainable parameters on GPT-2 small, medium and large: the published counts, and those that follow from the shapes."""
+"""Trainable parameters on GPT-2 small, medium and large: the published counts, and those that follow from shapes."""
 
 from __future__ import annotations
 

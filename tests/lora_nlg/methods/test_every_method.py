@@ -1,4 +1,4 @@
-"""What holds for every method, whatever it is: it trains, is kept, resumes bitwise, decodes, and batches don't matter."""
+"""What holds for every method, whatever it is: it trains, is kept, resumes bitwise, decodes; batching is no matter."""
 
 from __future__ import annotations
 

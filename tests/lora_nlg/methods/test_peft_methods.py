@@ -91,7 +91,7 @@ def test_peft_runs_what_is_written(method: Method, inputs: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("kind", "options", "changes", "message"),
     [
-        (peft.IA3Config, {"target_modules": ["c_fc"], "feedforward_modules": []}, {}, "output of transformer.h.0.mlp.c_fc"),
+        (peft.IA3Config, {"target_modules": ["c_fc"], "feedforward_modules": []}, {}, "on the output of .*mlp.c_fc"),
         (peft.IA3Config, {"target_modules": ["c_attn"], "feedforward_modules": ["c_attn"]}, {}, "on the input of"),
         (peft.IA3Config, IA3, {"modules_to_save": ["ln_f"]}, r"says modules_to_save = \['ln_f'\], which \(IA\)³"),
         (peft.IA3Config, IA3, {"feedforward_modules": "(x+)+"}, "feedforward_modules must be of names and simple"),
@@ -103,7 +103,7 @@ def test_peft_runs_what_is_written(method: Method, inputs: Path, tmp_path: Path)
         (peft.VeraConfig, {"r": 4}, {"bias": "all"}, "says bias = 'all', which VeRA doesn't compute"),
         (peft.VeraConfig, {"r": 4}, {"layers_to_transform": [0]}, r"says layers_to_transform = \[0\]"),
         (peft.VeraConfig, {"r": 4, "save_projection": False}, {}, "says save_projection = False"),
-        (peft.VeraConfig, {"r": 4, "save_projection": False}, {"save_projection": True}, "vera_A and vera_B are missing"),
+        (peft.VeraConfig, {"r": 4, "save_projection": False}, {"save_projection": True}, "vera_B are missing"),
     ],
 )  # fmt: skip
 def test_what_has_no_counterpart_is_refused(

@@ -93,7 +93,7 @@ def lora(recording: Recording) -> Case | None:
     variant = "pissa" if pissa else "dora" if any(X.endswith(".m") for X in own) else "lora"
     rates = recording.json["optimizer"].get("lr_of", {})
     ratio = max(rates.values()) / min(rates.values()) if rates else 1.0
-    method = LoRA({t: spec for t in targets}, variant, plus_ratio=ratio, freeze_a=not any("A" in X for X in trained))
+    method = LoRA(dict.fromkeys(targets, spec), variant, plus_ratio=ratio, freeze_a=not any("A" in X for X in trained))
     pieces: dict[str, list[Piece]] = {}
     for X, tensor in own.items():
         block, *part, leaf = X.split(".")
@@ -186,7 +186,7 @@ def logits(model: GPT2, sequences: list[list[int]]) -> list[Tensor]:
     """One by one, and all in one stream, which must be the same."""
     alone = [model.logits(model(torch.tensor(s), torch.arange(len(s)), FlatAttention([len(s)]))) for s in sequences]
     lengths = [len(s) for s in sequences]
-    stream = torch.tensor(sum(sequences, []))
+    stream = torch.tensor([token for sequence in sequences for token in sequence])
     together = model.logits(model(stream, torch.cat([torch.arange(n) for n in lengths]), FlatAttention(lengths)))
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=2e-5)
     return alone
