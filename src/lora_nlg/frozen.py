@@ -2,6 +2,7 @@
 
 A frozen weight is multiplied by thousands of times and never changes, so on the CPU it is laid out once for oneDNN
 (y = x Wᵀ) and once transposed (grad_x = grad W), at the cost of two copies (`lora_nlg.onednn` says what that gains).
+The second is made when a gradient first comes: below the lowest layer that trains none does.
 Elsewhere (CUDA, other builds of torch) the products are torch's usual ones.
 """
 
@@ -33,7 +34,6 @@ class FrozenMatmul:
         self._backward: PackedWeight | None = None
         if pack and can_pack(self.weight):
             self._forward = PackedWeight(self.weight, PACKED_ROWS)
-            self._backward = PackedWeight(self.weight.t().contiguous(), PACKED_ROWS)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -54,8 +54,10 @@ class FrozenMatmul:
 
     def backward(self, grad: Tensor) -> Tensor:
         """(T, D_out) -> (T, D_in): grad W."""
-        if self._backward is None:
+        if self._forward is None:
             return grad @ self.weight
+        if self._backward is None:
+            self._backward = PackedWeight(self.weight.t().contiguous(), PACKED_ROWS)
         return self._backward.linear(grad.contiguous())
 
 

@@ -31,7 +31,7 @@ from lora_nlg.weights.adapter import (
     load_adapter,
     save_adapter,
 )
-from lora_nlg.weights.base import copy_strictly, load_base, save_base
+from lora_nlg.weights.base import base_config, copy_strictly, load_base, save_base
 from lora_nlg.weights.download import RECORD
 from lora_nlg.weights.identify import fitting, identify
 from lora_nlg.weights.loralib import LoralibCheckpoint, from_loralib, read_loralib, write_loralib
@@ -40,6 +40,7 @@ from lora_nlg.weights.merged import probe_logits, write_merged
 from lora_nlg.weights.peft_folder import describe_peft, load_peft, save_peft
 from lora_nlg.weights.peft_reference import peft_installed, peft_logits
 from lora_nlg.weights.run import find_tokenizer, load_model
+from lora_nlg.weights.tensor_files import find_weights
 
 log = logging.getLogger(__name__)
 CARD = "README.md"
@@ -86,6 +87,7 @@ class Source:
     """A model read from any format: adapted unless it was a whole GPT-2, and its base again without the adapter."""
 
     model: GPT2
+    base: GPT2
     info: AdapterInfo
     tokenizer: Tokenizer | None
     base_path: str
@@ -163,7 +165,7 @@ def read_source(path: Path, arguments: ConvertArguments, place: Path) -> Source:
     if identity.kind in ("adapter", "model"):
         model, info, places = load_model(path, arguments.init_checkpoint, allow_other_base=arguments.allow_other_base)
         tokenizer = _optional_tokenizer(info, arguments, places, path)
-        return Source(model, info, tokenizer, str(places[-1]))
+        return Source(model, _base_of(model, info, places[-1]), info, tokenizer, str(places[-1]))
     if identity.kind == "peft":
         folder = path if path.is_dir() else path.parent
         named = describe_peft(folder).base
@@ -199,7 +201,15 @@ def read_source(path: Path, arguments: ConvertArguments, place: Path) -> Source:
                 f"{folder} as it was read gives logits {difference:.3g} from PEFT's own; merge it in PEFT instead "
                 "(merge_and_unload)"
             )
-    return Source(base.eval(), info, tokenizer, base_path)
+    return Source(base.eval(), without_method(base), info, tokenizer, base_path)
+
+
+def _base_of(model: GPT2, info: AdapterInfo, path: Path) -> GPT2:
+    """The base without what was put into it; read again where its own parameters were trained."""
+    if info.method.keeps_base or info.method.is_whole:
+        return without_method(model)
+    file = find_weights(path)
+    return load_base(file, base_config(file, recorded=None if info.base is None else info.base.config)).eval()
 
 
 def _given_base(arguments: ConvertArguments) -> GPT2:
@@ -302,8 +312,7 @@ def write(source: Source, arguments: ConvertArguments, out: Path) -> str:
     if _writes_whole_model(source, arguments):
         file, difference = write_merged(out, source.model, source.tokenizer, arguments.dtype)
         return f"{file}: merged, {arguments.dtype}; largest logit difference to the unmerged model {difference:.3g}"
-    fresh = without_method(source.model)
-    plain, to_peft = probe_logits(fresh), 0.0
+    fresh, plain, to_peft = source.base, probe_logits(source.base), 0.0
     if arguments.to in ("peft", "hub-folder"):
         base = hub_base(source, arguments) if arguments.to == "hub-folder" else ""
         what = f"{save_peft(out, source.model, source.info.method, base or source.base_path)}: PEFT adapter"

@@ -15,7 +15,7 @@ class BitFit(Method):
     """BitFit."""
 
     name: ClassVar[str] = "bitfit"
-    title: ClassVar[str] = "BitFit (the biases alone)"
+    title: ClassVar[str] = "BitFit"
 
     bitfit_norms: bool = True
     """Train the layer norms' biases too."""

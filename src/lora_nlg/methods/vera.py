@@ -197,7 +197,7 @@ class VeRA(Method):
         first.own_projections()
 
     def to_peft(self, state: Mapping[str, Tensor], config: GPT2Config) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """PEFT adapts layers as a whole: q, k and v apart are c_attn with as many copies of A, each for its rows."""
+        """PEFT adapts layers as a whole: q, k and v apart are c_attn with a copy of A for each, for its own rows."""
         layers, first = self.layers(), next(iter(self.layers()))
         A, B = (state[f"transformer.h.0.{first}.projections.{name}"] for name in "AB")
         adapted = layers[first][1]
