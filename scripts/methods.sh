@@ -9,7 +9,8 @@
 #   STEPS       optimiser steps of a run, alike for all methods; default: the recipe's epochs
 #   GRID_STEPS  optimiser steps of a short run that tries a rate; default: methods.yaml's
 #   GRID        rates to try, for all methods; default: each preset's
-#   TRAIN, VALID, TEST    contexts of each split to use, spread evenly over it; default: all
+#   VALID       texts whose loss is validated; default: all, in short runs methods.yaml's
+#   TEST        contexts decoded, spread evenly over the test set; default: all
 #   BEAM        beams; default: the recipe's
 #   ROOT        where everything goes; default: runs/methods/CORPUS
 set -euo pipefail
@@ -26,9 +27,8 @@ METHODS=${METHODS:-$(presets compared)}
 export MODEL BASE
 
 # What the first run was told, for a table of runs that were told different things says nothing.
-settings="base: ${MODEL:-} $BASE, recipe: $RECIPE, beam: ${BEAM:-the recipe's}, flags: $*
-steps: ${STEPS:-the recipe's epochs}; rates: ${GRID:-the presets'}, ${GRID_STEPS:-methods.yaml's} steps each
-data: $DATA, of train: ${TRAIN:-all}, valid: ${VALID:-all}, test: ${TEST:-all}"
+settings="base: ${MODEL:-} $BASE, data: $DATA, recipe: $RECIPE, steps: ${STEPS:-all}, rates: ${GRID:-presets}
+at ${GRID_STEPS:-methods.yaml} steps, validated: ${VALID:-all}, tested: ${TEST:-all}, beam: ${BEAM:-recipe}${*:+, $*}"
 mkdir -p "$ROOT"
 if [ ! -e "$ROOT/settings" ]; then echo "$settings" > "$ROOT/settings"; fi
 if [ "$settings" != "$(cat "$ROOT/settings")" ]; then
@@ -49,19 +49,12 @@ if ((WORKERS > 1)); then
   exit
 fi
 
-lines() { wc -l < "$DATA/$1.jsonl"; }
-# spread SPLIT N: N of a split's contexts, evenly spread, or all.
-spread() {
-  if [ -e "$ROOT/data/$1.jsonl" ]; then return; fi
-  mkdir -p "$ROOT/data"
-  awk -v n="$2" -v all="$(lines "$1")" 'int(NR * n / all) > int((NR - 1) * n / all)' \
-    "$DATA/$1.jsonl" > "$ROOT/data/.$1.$$"
-  mv "$ROOT/data/.$1.$$" "$ROOT/data/$1.jsonl"
-}
-spread train "${TRAIN:-$(lines train)}"
-spread valid "${VALID:-$(lines valid)}"
-spread test "${TEST:-$(lines test)}"
-export DATA=$ROOT/data
+mkdir -p "$ROOT/data"
+if [ ! -e "$ROOT/data/test.jsonl" ]; then # what is decoded: TEST contexts, or all
+  awk -v most="${TEST:-0}" -v all="$(wc -l < "$DATA/test.jsonl")" \
+    'most == 0 || int(NR * most / all) > int((NR - 1) * most / all)' "$DATA/test.jsonl" > "$ROOT/data/.test.$$"
+  mv "$ROOT/data/.test.$$" "$ROOT/data/test.jsonl"
+fi
 
 lora-nlg methods --presets "$CORPUS" ${MODEL:+--model_card "$MODEL"} --init_checkpoint "$BASE" --json "$ROOT/methods.json"
 
@@ -87,7 +80,7 @@ part() {
 # A short run at one rate; only its log is kept. One whose loss is no longer finite has been tried, too.
 try_rate() {
   local run=$ROOT/rates/$1/$2 flags
-  flags="$(presets rate_search) ${GRID_STEPS:+--max_step $GRID_STEPS}"
+  flags="$(presets rate_search) ${GRID_STEPS:+--max_step $GRID_STEPS} ${VALID:+--valid_examples $VALID}"
   if PRESET=$1 RUN=$run scripts/train.sh "$CORPUS" $flags --lr "$2" "${@:3}" 2>&1 | tee "$run/log" >&2; then
     rm -rf "$run/snapshots" "$run/tokenizer" "$run/model" "$run/best" "$run"/adapter.*
   else
@@ -102,9 +95,10 @@ run_seed() {
   if [ -n "${STEPS:-}" ]; then # five validations, as the recipe's epochs have
     short="$(presets short) --max_step $STEPS --eval_interval $(((STEPS + 4) / 5)) --log_interval $(((STEPS + 9) / 10))"
   fi
-  PRESET=$1 SEED=$2 RUN=$run scripts/train.sh "$CORPUS" $short --lr "$rate" --keep_last 1 "${@:3}"
-  RUN=$run CHECKPOINT=$run/best scripts/decode.sh "$CORPUS" ${BEAM:+--beam "$BEAM"}
-  RUN=$run scripts/eval.sh "$CORPUS"
+  PRESET=$1 SEED=$2 RUN=$run scripts/train.sh "$CORPUS" $short ${VALID:+--valid_examples "$VALID"} \
+    --lr "$rate" --keep_last 1 "${@:3}"
+  DATA=$ROOT/data RUN=$run CHECKPOINT=$run/best scripts/decode.sh "$CORPUS" ${BEAM:+--beam "$BEAM"}
+  DATA=$ROOT/data RUN=$run scripts/eval.sh "$CORPUS"
 }
 
 # One look at every part.
@@ -131,4 +125,4 @@ done
 
 shown nlg-score methods "$ROOT" --corpus "$CORPUS"
 runs=$(ls -d "$ROOT"/*/seed-*/done | xargs -n 1 dirname)
-shown nlg-score report $runs --data "$DATA/test.jsonl" --suite "$CORPUS" --out "$ROOT/report.html"
+shown nlg-score report $runs --data "$ROOT/data/test.jsonl" --suite "$CORPUS" --out "$ROOT/report.html"

@@ -12,7 +12,8 @@ A prefix is worked out once, to keys and values; bottlenecks are two more frozen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +105,28 @@ class _InferenceBottleneck:
         return y + self.up(self.down(x).relu_() if self.is_relu else self.down.gelu(x))
 
 
+class _PackedLinear(nn.Module):
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.product = FrozenLinear(layer.weight, layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.product(x)
+
+
+def _behind(module: nn.Module | None, dtype: torch.dtype) -> Callable[[Tensor], Tensor] | None:
+    """What stands behind a sub-layer or block; of a kind not known here, a copy with its linear layers laid out."""
+    if module is None:
+        return None
+    if isinstance(module, Bottleneck):
+        return _InferenceBottleneck(module, dtype)
+    laid_out = deepcopy(module).requires_grad_(False)
+    for name, layer in list(laid_out.named_modules()):
+        if isinstance(layer, nn.Linear):
+            laid_out.set_submodule(name, _PackedLinear(layer))
+    return laid_out
+
+
 class _InferenceBlock:
     def __init__(self, block: Block, dtype: torch.dtype, share: _InferenceBlock | None) -> None:
         self.ln_1, self.ln_2 = _norm(block.ln_1, dtype), _norm(block.ln_2, dtype)
@@ -113,8 +136,7 @@ class _InferenceBlock:
         self.fc: InferenceLinear = _linear(block.mlp.c_fc, dtype, share.fc if share else None)
         self.proj: InferenceLinear = _linear(block.mlp.c_proj, dtype, share.proj if share else None)
         self.after_attn, self.after_mlp, self.after_block = (
-            None if bottleneck is None else _InferenceBottleneck(bottleneck, dtype)
-            for bottleneck in (block.after_attn, block.after_mlp, block.after_block)
+            _behind(module, dtype) for module in (block.after_attn, block.after_mlp, block.after_block)
         )
 
     def __call__(self, x: Tensor, layer: int, attention: Attention) -> Tensor:

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lora_nlg.gpt2.attention import Attention
-from lora_nlg.gpt2.bottleneck import Bottleneck
 from lora_nlg.gpt2.config import GPT2Config
 from lora_nlg.gpt2.prefix import Prefix
 
@@ -77,9 +76,9 @@ class Block(nn.Module):
         after_block: changes the residual stream behind the block, or None.
     """
 
-    after_attn: Bottleneck | None
-    after_mlp: Bottleneck | None
-    after_block: Bottleneck | None
+    after_attn: nn.Module | None
+    after_mlp: nn.Module | None
+    after_block: nn.Module | None
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
@@ -97,8 +96,8 @@ class Block(nn.Module):
         return _through(self.after_block, x)
 
 
-def _through(bottleneck: Bottleneck | None, y: Tensor) -> Tensor:
-    changed: Tensor = y if bottleneck is None else bottleneck(y)
+def _through(module: nn.Module | None, y: Tensor) -> Tensor:
+    changed: Tensor = y if module is None else module(y)
     return changed
 
 
