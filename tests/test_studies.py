@@ -1,4 +1,4 @@
-"""The scripts that make tables of many runs: seeds beside the published rows, the factorial behind 70.4, the methods.
+"""The scripts that make tables of many runs: seeds beside the published rows, studies, methods, the factorial behind 70.4.
 
 Real processes on the sample's base; what is tested is which checkpoint goes where, and that nothing is done twice.
 """
@@ -54,6 +54,24 @@ def test_seeds_are_run_once_and_averaged(script, tmp_path):
     assert "**gpt2.nano**" in ours and f"| {mean:.1f}±" in ours
     assert "| GPT-2 M | LoRA r=4 | 70.4±.1 |" in shown
     assert (study / "table.md").read_text().strip() in shown
+
+
+def test_a_study_goes_on_with_more_seeds(script, tmp_path):
+    """Members are trained, decoded and scored once; the table is over all that are there, as their scores say."""
+    study = tmp_path / "study"
+    sizes = {"STEPS": "2", "LRS": "0.01", "VALID": "4", "TEST": "3", "SEQ_LEN": "200"}
+    script("study.sh", "lr", "e2e", SEEDS="1", **sizes)
+    (first,) = (study / "members").iterdir()
+    decoded = (first / "predictions.jsonl").stat().st_mtime_ns, (first / "scores.json").stat().st_mtime_ns
+    assert len((first / "predictions.jsonl").read_text().splitlines()) == 3
+    shown = script("study.sh", "lr", "e2e", SEEDS="1,2", **sizes)
+    assert decoded == ((first / "predictions.jsonl").stat().st_mtime_ns, (first / "scores.json").stat().st_mtime_ns)
+    scores = [json.loads(path.read_text())["scores"] for path in study.glob("members/*/scores.json")]
+    assert len(scores) == 2 and shown.count("BLEU:") == 1  # the new one alone was scored
+    mean = 100 * sum(score["ROUGE_L"]["value"] for score in scores) / 2
+    row = next(line for line in shown.splitlines() if line.startswith("| scale 32 | q+v | 4 | 128 | 32 | 0.01 | 2 |"))
+    assert f"| {mean:.2f} ± " in row and (study / "study.md").read_text().strip() in shown
+    assert (study / "study.csv").is_file() and (study / "study.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_cell_of_the_factorial_is_its_own_checkpoint_and_penalty(script, tmp_path):

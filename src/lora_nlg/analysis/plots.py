@@ -171,7 +171,7 @@ def spectrum_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
 
 def amplification_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
     """A row a run, a panel a part: the four norms of the paper's table 7 over the layers; their factor in the title."""
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     parts = list(dict.fromkeys(entry["part"] for run in runs for entry in run["parts"]))
     figure, grid = _panels(len(runs), len(parts), 3.6, 2.6)
@@ -191,6 +191,7 @@ def amplification_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.minorticks_off()
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             axis.set_title(f"{run['label']}, {part}{told}", fontsize=8)
             axis.set(xlabel="layer")
     grid[0][0].legend(fontsize=6)

@@ -55,6 +55,12 @@ class Cell:
         losses = self.measures[LOSS]
         return math.inf if self.diverged or not losses else statistics.fmean(losses)
 
+    @property
+    def unscored(self) -> int:
+        """How many seeds were trained but have no scores."""
+        scored = [len(values) for name, values in self.measures.items() if name != LOSS]
+        return self.seeds - self.diverged - max(scored, default=0)
+
 
 def read_cells(folder: Path, corpus: str) -> tuple[list[Cell], list[str]]:
     """The members of a sweep, those that differ in the seed alone together, in the order of their setting.

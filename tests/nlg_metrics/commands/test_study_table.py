@@ -93,6 +93,12 @@ def test_targets_stand_beside_table_5(tmp_path: Path, capsys) -> None:
     assert found[1].startswith("| one budget | q+k+v+o | 2 |") and found[1].endswith("| 73.7 | 91.7 |")
 
 
+def test_members_without_scores_are_said(study: Path, capsys) -> None:
+    next((study / "members").glob("4-8.0*/scores.json")).unlink()
+    assert study_table.main(["rank", "e2e", str(study)]) == 0
+    assert "1 trained members have no scores yet" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("text", "message"), [("[]", "holds no member yet"), ('[{"r": 1}]', "not a list of a sweep")])
 def test_refusals(tmp_path: Path, capsys, text: str, message: str) -> None:
     (tmp_path / "results.json").write_text(text)
