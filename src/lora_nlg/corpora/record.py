@@ -6,7 +6,7 @@ reads each distinct context once, scoring pools or keeps entries (docs/architect
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,19 +43,35 @@ def read_records(path: str | Path) -> list[Record]:
     Raises:
         InputError: the file is absent, empty, or a line is not a record; the message names file and line.
     """
-    records = [_parse(path, number, value) for number, value in read_jsonl(path)]
+    return _unique([_parse(f"{path}, line {number}", value) for number, value in read_jsonl(path)], path)
+
+
+def check_records(values: Iterable[Any], source: str) -> list[Record]:
+    """Records given as such, or as mappings with a record's fields, such as the rows of a `datasets.Dataset`.
+
+    Args:
+        values: the records.
+        source: what they are, for messages.
+
+    Raises:
+        InputError: there is none, or a value is no record; the message names the source and the record's number.
+    """
+    plain = (asdict(v) if isinstance(v, Record) else dict(v) if isinstance(v, Mapping) else v for v in values)
+    return _unique([_parse(f"{source}, record {n}", value) for n, value in enumerate(plain, start=1)], source)
+
+
+def _unique(records: list[Record], source: str | Path) -> list[Record]:
     if not records:
-        raise InputError(f"{path} holds no record")
+        raise InputError(f"{source} holds no record")
     seen: set[str] = set()
     for record in records:
         if record.id in seen:
-            raise InputError(f"{path}: id {record.id!r} occurs twice; ids must be unique within a file")
+            raise InputError(f"{source}: id {record.id!r} occurs twice; ids must be unique within a file")
         seen.add(record.id)
     return records
 
 
-def _parse(path: str | Path, number: int, value: Any) -> Record:
-    where = f"{path}, line {number}"
+def _parse(where: str, value: Any) -> Record:
     if not isinstance(value, dict) or not {"id", "context", "references"} <= value.keys():
         hint = "make it with `lora-nlg prepare`"
         if isinstance(value, dict) and isinstance(value.get("completion"), str):
