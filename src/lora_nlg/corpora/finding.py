@@ -65,13 +65,16 @@ def looked_for(corpus: Corpus, split: str, lang: str) -> str:
 
 
 def source_of(corpus: Corpus, path: Path, reading: Reading) -> Source:
-    """One file, or a folder of XML files, that a person says is a split; its form by its name, else by its beginning.
+    """One file, or a folder of files, that a person says is a split; its form by its name, else by its beginning.
 
     Raises:
         InputError: nothing is there.
     """
     if path.is_dir():
-        return Source(next(iter(corpus.suffixes)), _xml_files(path))
+        for form in _forms(corpus, reading.form):
+            if files := _xml_files(path) if form == "xml" else _files(path, corpus.suffixes[form]):
+                return Source(form, files)
+        raise InputError(f"{path} is a folder without a file of {corpus.name}")
     if not path.is_file():
         raise InputError(f"no file {path}")
     forms = _forms(corpus, reading.form)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,13 @@ from lora_nlg.corpora import table
 from lora_nlg.corpora.finding import locate, source_of
 from lora_nlg.corpora.formats import Row, Rows, plain_name
 from lora_nlg.corpora.prepare import READ, check_reading, left_out_messages, read_sources
-from lora_nlg.corpora.record import Record, read_records
+from lora_nlg.corpora.record import Record, check_records, read_records
 from lora_nlg.corpora.release import Corpus, Reading, Release, Source, pooled
 from lora_nlg.errors import InputError
 from lora_nlg.files import check_readable
 
 log = logging.getLogger(__name__)
 
-_FIRST = 1000
 _HEAD = 4096
 _SIGNS = {
     "dart": {"tripleset"},
@@ -37,7 +35,7 @@ def records(
 
     Args:
         source: a file of any form that `lora-nlg prepare` reads, or that it wrote; a folder of them; or rows, which are
-            read as a table is.
+            records or read as a table is.
         corpus: `e2e`, `webnlg`, `dart` or `table`. Default: what the file looks like.
         split: `train`, `valid` or `test`: which is taken of a folder, and what rows without an id are called. Only a
             test set may have no texts. Default: "test"
@@ -54,7 +52,10 @@ def records(
     asked = _reading(reading)
     if not isinstance(source, str | Path):
         check_reading(table.CORPUS, asked)
-        release = _of_rows(source, split, asked)
+        rows = list(source)
+        if asked == Reading() and _are_records(dict.fromkeys(name for row in rows[:1] for name in row)):
+            return check_records(rows, "the rows")
+        release = _of_rows(rows, split, asked)
     else:
         path = Path(source)
         if corpus is None and _is_prepared(path, split):
@@ -77,12 +78,11 @@ def _reading(given: dict[str, Any]) -> Reading:
     return Reading(**given)
 
 
-def _of_rows(source: Iterable[Mapping[str, Any]], split: str, reading: Reading) -> Release:
-    rows = (Row(f"entry {number}", values) for number, values in enumerate(source, start=1))
-    begun = list(islice(rows, _FIRST))
-    columns = dict.fromkeys(name for row in begun if isinstance(row.values, Mapping) for name in row.values)
+def _of_rows(rows: list[Any], split: str, reading: Reading) -> Release:
+    columns = dict.fromkeys(name for row in rows if isinstance(row, Mapping) for name in row)
     release = Release(Source("rows", []))
-    found = Rows(Path("rows"), "in memory", list(columns), chain(begun, rows))
+    numbered = [Row(f"entry {number}", values) for number, values in enumerate(rows, start=1)]
+    found = Rows(Path("rows"), "in memory", list(columns), numbered)
     release.records = pooled(split, table.read_rows(found, release, split, reading))
     if not release.records:
         raise InputError("the rows give no record")
@@ -93,8 +93,11 @@ def _is_prepared(path: Path, split: str) -> bool:
     file = path / f"{split}.jsonl" if path.is_dir() else path
     if file.suffix != ".jsonl" or not file.is_file():
         return False
-    columns = set(Reading().open(file, "json").columns)
-    return {"id", "context", "references"} <= columns <= {field.name for field in fields(Record)}
+    return _are_records(Reading().open(file, "json").columns)
+
+
+def _are_records(columns: Iterable[str]) -> bool:
+    return {"id", "context", "references"} <= set(columns) <= {field.name for field in fields(Record)}
 
 
 def _corpus(name: str | None, path: Path, reading: Reading) -> Corpus:

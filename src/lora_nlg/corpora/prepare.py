@@ -197,6 +197,8 @@ def _messages(
         if not entry["references"]:
             messages.append(f"  no texts: inputs only, {entry['records']:,} to decode and none to score")
         messages += release.notes + left_out_messages(release.left_out)
+        if missing := len(release.left_out) if not entry["references"] else 0:
+            messages.append(f"  note: {missing:,} inputs are in no record, so there will be no prediction of them")
         if release.controls:
             messages.append(
                 f"  control characters (NUL and the like) became blanks in {len(release.controls):,} places "

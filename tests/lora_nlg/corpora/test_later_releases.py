@@ -336,6 +336,25 @@ def test_cleaned_e2e(tmp_path):
     assert "  columns not used in test-fixed.csv: fixed, orig_mr" in prepared.messages
 
 
+def test_inputs_that_will_have_no_prediction_are_said(tmp_path):
+    (tmp_path / "test.csv").write_text('mr\n"name[B]"\ncolour\n')
+    messages = prepare_corpus("e2e", tmp_path, tmp_path / "out").messages
+    assert "  left out 1 × row: no meaning representation: 'colour' (test.csv, line 3)" in messages
+    assert "  note: 1 inputs are in no record, so there will be no prediction of them" in messages
+
+
+def test_a_folder_may_be_named_as_a_split(tmp_path):
+    write(tmp_path / "mine" / "a" / "Airport.xml", entry("Airport", "Id1", TEST[0][2], [("One.", GOOD.format("en"))]))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "part.csv").write_text("context,text\na,b\n")
+    for corpus, folder in (("webnlg", "mine"), ("table", "own")):
+        prepare_corpus(corpus, None, tmp_path / corpus, files={"train": tmp_path / folder})
+        assert len(read_records(tmp_path / corpus / "train.jsonl")) == 1
+        (tmp_path / "none").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match="none is a folder without a file of"):
+            prepare_corpus(corpus, None, tmp_path / "out", files={"train": tmp_path / "none"})
+
+
 def test_e2e_text_form_by_any_name(tmp_path):
     for name in ("e2e_train_formatted.txt", "my-dev.txt"):
         (tmp_path / name).write_text("name : A||A .\n")
@@ -353,7 +372,10 @@ def test_records_of_rows_in_memory_and_of_what_was_prepared(tmp_path):
     assert found == [Record("train-1", "name : Gull | food : Thai", ["One.", "Two."])]
     write_records(tmp_path / "train.jsonl", found)
     assert records(tmp_path / "train.jsonl") == records(tmp_path, split="train") == found
-    assert records([asdict(record) for record in found]) == found
+    whole = [*found, Record("b", "c", [], "Food", True, "unseen entities")]
+    assert records([asdict(record) for record in whole]) == whole
+    with pytest.raises(InputError, match='the rows, record 1: "references" must be a list'):
+        records([{"id": "1", "context": "a", "references": "b"}])
     with pytest.raises(InputError, match="`lang` is for webnlg, not for table"):
         records(rows, lang="ru")
     with pytest.raises(InputError, match="say which corpus the folder holds"):

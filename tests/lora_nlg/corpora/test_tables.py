@@ -201,7 +201,11 @@ def test_several_columns_of_texts_ids_and_categories(tmp_path):
         (b"", Reading(context=("a",)), r"no column 'a'; its columns are \(none\)"),
         (b'context,text\na,"b\n', Reading(), r"line \d: not CSV .*; `quoting` none takes quotes for characters"),
         (b"context,text\na,\xe9\n", Reading(), "is not UTF-8 text .about line 2.; say its `encoding`, such as cp1252"),
-        (b"context,text\n" + b"abc,def\n" * 40_000 + b"\xe9,b\n", Reading(), "is not UTF-8 text .about line [34]"),
+        (
+            b"context,text\n" + b"a,%b\n" % (b"x" * 99) * 4000 + b"\xe9,b\n",
+            Reading(),
+            "is not UTF-8 text .about line [34]",
+        ),
         (b"PK\x03\x04\xff\xff", Reading(), "is not UTF-8 text but a workbook or another zip archive; save the sheet"),
         (b"\x1f\x8b\xff\xff", Reading(), "is not UTF-8 text but compressed; gunzip it"),
         (b"context,text\na,b\n", Reading(encoding="klingon"), "`encoding` 'klingon' is none"),

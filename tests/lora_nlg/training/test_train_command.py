@@ -337,6 +337,18 @@ def test_cut_examples_are_counted(inputs: Path, tmp_path: Path, caplog: pytest.L
     assert "a seq_len of 33 would keep all" in said
 
 
+def test_lengths_and_validations_by_the_data(inputs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """0 cuts nothing that the model has positions for, and validates every epoch: 24 texts in batches of 8."""
+    flags = {"seq_len": 0, "eval_interval": 0, "max_step": None, "max_epoch": 2, "valid_bleu": "true", "valid_beam": 1}
+    assert train(inputs, tmp_path / "run", valid_eval_len=2, **flags) == 0
+    assert [line["step"] for line in lines(tmp_path / "run", "valid")] == [3, 6]
+    long = {"id": "1", "context": "c" * 50, "references": ["a" * 30, "a" * 60]}
+    (tmp_path / "d.jsonl").write_text(json.dumps(long) + "\n")
+    assert train(inputs, tmp_path / "two", train_data=tmp_path / "d.jsonl", valid_data=None, seq_len=0, max_step=1) == 0
+    (said,) = [record.getMessage() for record in caplog.records if "lose the end" in record.getMessage()]
+    assert "1 of 2 examples" in said and "beyond a seq_len of 96" in said
+
+
 def test_a_fraction_of_the_run_warms_up(inputs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     assert (
