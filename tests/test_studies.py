@@ -1,4 +1,4 @@
-"""The scripts that make tables of many runs: seeds beside the published rows, studies, methods, the factorial behind 70.4.
+"""The scripts that make tables of many runs: seeds, studies, methods, the factorial behind 70.4.
 
 Real processes on the sample's base; what is tested is which checkpoint goes where, and that nothing is done twice.
 """
