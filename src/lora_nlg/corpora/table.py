@@ -7,9 +7,12 @@ of its own: a list of triples, an object. Which columns they are is told, or goe
 from __future__ import annotations
 
 import ast
+import io
 import math
+import tokenize
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from lora_nlg.corpora.formats import SUFFIXES, Row, Rows, column_called, columns_called, plain_name
@@ -115,7 +118,7 @@ def _item(row: Row, table: Rows, release: Release, columns: _Columns) -> tuple[I
         kept,
         _plain(values.get(columns.id)) or None if columns.id else None,
         _plain(values.get(columns.category)) or None if columns.category else None,
-        apart=any(isinstance(_structure(values.get(column)), list) for column in columns.text),
+        apart=any(isinstance(cell := _structure(values.get(column)), list) and cell for column in columns.text),
     )
     return item, "empty" if kept and len(kept) < len(texts) else ""
 
@@ -226,11 +229,24 @@ def _structure(value: Any) -> Any:
     try:
         found = parse_json(value, "a cell")
     except InputError:
-        try:
-            found = ast.literal_eval(value.strip()) if value.count("[") + value.count("{") <= DEEPEST else None
-        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-            found = None
-    return found if isinstance(found, list | dict) and found else value
+        found = _literal(value.strip())
+    return found if isinstance(found, list | dict) else value
+
+
+def _literal(text: str) -> Any:
+    """The value of a Python literal, None where it is none; numpy's arrays lack the commas between texts."""
+    if text.count("[") + text.count("{") > DEEPEST:
+        return None
+    try:
+        lines = io.StringIO(text).readline
+        tokens = [token for token in tokenize.generate_tokens(lines) if token.type != tokenize.NL]
+        parts = [
+            token.string + "," * (token.type == following.type == tokenize.STRING)
+            for token, following in pairwise(tokens)
+        ]
+        return ast.literal_eval("".join(parts).strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError, tokenize.TokenError):
+        return None
 
 
 def _plain(value: Any) -> str:

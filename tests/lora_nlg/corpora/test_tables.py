@@ -179,6 +179,31 @@ def test_a_cell_may_hold_structure(tmp_path, cell, context):
     assert found(read(tmp_path / "b.csv", "csv", Reading())) == expected * 2
 
 
+@pytest.mark.parametrize(
+    ("cell", "texts"),
+    [
+        ("['One.' \"It's two.\"\n 'Three.']", ["One.", "It's two.", "Three."]),
+        ("array(['One.', 'Two.'])", ["array(['One.', 'Two.'])"]),
+        ("[One, Two]", ["[One, Two]"]),
+        ("['One.', 2, None]", ["One.", "2"]),
+        ("[" * 100, ["[" * 100]),
+    ],
+)
+def test_lists_as_numpy_and_python_print_them(tmp_path, cell, texts):
+    with open(tmp_path / "a.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["mr", "references"], ["a", cell]])
+    assert found(read(tmp_path / "a.csv", "csv", Reading())) == [("a", texts)]
+
+
+def test_a_target_beside_empty_lists_is_pooled(tmp_path):
+    """As GEM's training sets are; in a CSV the list is a text."""
+    rows = [{"input": "a", "target": text, "references": []} for text in ("One.", "Two.")]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    (tmp_path / "b.csv").write_text("input,target,references\na,One.,[]\na,Two.,[]\n")
+    for name, form in (("a.json", "json"), ("b.csv", "csv")):
+        assert found(read(tmp_path / name, form, Reading())) == [("a", ["One.", "Two."])]
+
+
 def test_several_columns_of_texts_ids_and_categories(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("key,kind,in,r1,r2\nx,K,a,one,two\ny,,a,three,\nx,L,b,four,\n,L,c,five,six\n")
