@@ -99,7 +99,8 @@ class MLPPrefix(Prefix):
 
     def forward(self, transformer: Transformer) -> Tensor:
         """See `Prefix.forward`; in fp32 whatever the model runs in."""
-        with torch.autocast(self.embedding.device.type, enabled=False):
+        kind = "cpu" if self.embedding.is_meta else self.embedding.device.type
+        with torch.autocast(kind, enabled=False):
             rows: Tensor = self.mlp(self.embedding)
         return rows.view(self.length, self.n_layer, 2, -1).permute(1, 2, 0, 3)
 
