@@ -207,8 +207,7 @@ class CachedAttention:
         k, v = self.cache.keys_values[layer, :, :A, :, :S]  # each (A, H, S, D/H)
         if self.prefix is not None:
             out = self._beams_and_prefix(self.cache.shared(self.prefix, layer), q, k, v)
-            return out if self.is_full else out.index_select(0, self.rows)
-        if q.is_cuda:
+        elif q.is_cuda:
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
         else:
             # Not torch's fused kernel: it cuts S into blocks, so its rounding changes with other contexts' slots.
@@ -219,7 +218,7 @@ class CachedAttention:
         return out if self.is_full else out.index_select(0, self.rows)
 
     def _beams_and_prefix(self, shared: SharedPrefix, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention to slots and prefix; (A, H, n, D/H), twice (A, H, S, D/H) -> (A * n, D)."""
+        """Attention to slots and prefix; (A, H, n, D/H), twice (A, H, S, D/H) -> (A, H, n, D/H)."""
         (A, H, n, _), S, end = q.shape, k.shape[2], k.shape[2] + shared.length
         q = q * (1 / math.sqrt(q.shape[-1]))
         of_prefix = shared.scores(q.transpose(1, 2).reshape(A * n, -1))
@@ -229,5 +228,5 @@ class CachedAttention:
         scores[..., S:end] = of_prefix.view(A, n, H, -1).transpose(1, 2)
         scores[..., end:] = float("-inf")
         p = scores.softmax(-1)
-        out = torch.matmul(p[..., :S], v).transpose(1, 2).reshape(A * n, -1)
-        return out.add_(shared.mix(p[..., S:end].transpose(1, 2).reshape(A * n, -1)))
+        of_prefix = shared.mix(p[..., S:end].transpose(1, 2).reshape(A * n, -1))
+        return torch.matmul(p[..., :S], v).add_(of_prefix.view(A, n, H, -1).transpose(1, 2))

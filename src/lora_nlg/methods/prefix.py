@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, HiddenPrefix, KeyValuePrefix, MLPPrefix, Prefix
+from lora_nlg.gpt2 import GPT2, GPT2Config, HiddenPrefix, KeyValuePrefix, MLPPrefix, Prefix
 from lora_nlg.gpt2.prefix import random_tokens, stand_before
 from lora_nlg.methods.method import Method
+from lora_nlg.methods.peft import PeftOptions
+from lora_nlg.methods.peft_prompt import PEFT_READ, PEFT_TENSOR, peft_options, peft_rows
 
 MLP_DIM = 512
 
@@ -22,6 +25,14 @@ class PrefixTuning(Method):
 
     name: ClassVar[str] = "prefix"
     title: ClassVar[str] = "prefix tuning (Li and Liang 2021)"
+    peft: ClassVar[PeftOptions | None] = PeftOptions(
+        "PREFIX_TUNING",
+        "a prefix of keys and values",
+        read=PEFT_READ,
+        harmless=("encoder_hidden_size", "prefix_projection", "init_weights"),  # what is saved are keys and values
+        defaults={"modules_to_save": None},
+        advice="save it again without that",
+    )
 
     prefix_length: int = 5
     """Positions l of the prefix; as many fewer are left for text."""
@@ -63,6 +74,22 @@ class PrefixTuning(Method):
         folded = model.prefix.folded(model.transformer)
         method = PrefixTuning(self.prefix_length, "kv")
         return method, {f"prefix.{name}": value.detach() for name, value in folded.named_parameters()}
+
+    def to_peft(self, state: Mapping[str, Tensor], config: GPT2Config) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """A row for each position: layer after layer, keys before values."""
+        keys_values = torch.stack([state["prefix.key"], state["prefix.value"]], 1)  # (L, 2, l, D)
+        rows = keys_values.permute(2, 0, 1, 3).flatten(1)
+        return peft_options(self.prefix_length, config) | {"prefix_projection": False}, {PEFT_TENSOR: rows}
+
+    @classmethod
+    def from_peft(
+        cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
+    ) -> tuple[Method, dict[str, Tensor]]:
+        """With or without a projection, which PEFT too drops when it saves."""
+        assert cls.peft is not None, "declared above"
+        rows, layers, width = peft_rows(cls.peft.reader(config, source), tensors, lambda layers, D: 2 * layers * D)
+        key, value = rows.view(len(rows), layers, 2, width).permute(2, 1, 0, 3)
+        return cls(len(rows), "kv"), {"prefix.key": key, "prefix.value": value}
 
     def __str__(self) -> str:
         """With its length and form."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, PromptPrefix
+from lora_nlg.gpt2 import GPT2, GPT2Config, PromptPrefix
 from lora_nlg.gpt2.prefix import random_tokens, stand_before
 from lora_nlg.methods.method import Method
+from lora_nlg.methods.peft import PeftOptions
+from lora_nlg.methods.peft_prompt import PEFT_READ, PEFT_TENSOR, peft_options, peft_rows
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,14 @@ class PromptTuning(Method):
 
     name: ClassVar[str] = "prompt"
     title: ClassVar[str] = "prompt tuning (Lester et al. 2021)"
+    peft: ClassVar[PeftOptions | None] = PeftOptions(
+        "PROMPT_TUNING",
+        "a prompt of embeddings",
+        read=PEFT_READ,
+        harmless=("prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path", "tokenizer_kwargs"),
+        defaults={"modules_to_save": None},
+        advice="save it again without that",
+    )
 
     prompt_length: int = 20
     """Embeddings l before the input, copies of as many random tokens' at first; as many fewer positions are left for
@@ -35,3 +47,16 @@ class PromptTuning(Method):
         else:
             prefix = PromptPrefix(torch.zeros(self.prompt_length, model.config.n_embd))
         stand_before(model, prefix)
+
+    def to_peft(self, state: Mapping[str, Tensor], config: GPT2Config) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The embeddings as they are."""
+        return peft_options(self.prompt_length, config), {PEFT_TENSOR: state["prefix.embedding"]}
+
+    @classmethod
+    def from_peft(
+        cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str
+    ) -> tuple[Method, dict[str, Tensor]]:
+        """The embeddings as they are."""
+        assert cls.peft is not None, "declared above"
+        embedding, _, _ = peft_rows(cls.peft.reader(config, source), tensors, lambda _, D: D)
+        return cls(len(embedding)), {"prefix.embedding": embedding}

@@ -54,4 +54,5 @@ def peft_logits(folder: str | Path, base: GPT2) -> Tensor:
         raise InputError(f"PEFT itself can't load {folder}: {type(error).__name__}: {first_line(error)}") from None
     finally:
         logging.disable(level)
-    return torch.cat([adapted(row[None]).logits[0].float() for row in probe_sequences(base.config)])
+    # Of a prompt PEFT gives logits too, before the sequence's own.
+    return torch.cat([adapted(row[None]).logits[0, -len(row) :].float() for row in probe_sequences(base.config)])
