@@ -42,7 +42,7 @@ def outcome(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.faults
 @pytest.mark.timeout(700)
 def test_a_sweep_over_two_ranks_of_which_one_dies(arguments: Arguments, tmp_path: Path) -> None:
-    """Rank 1 is killed with two groups under way: after the restart both go on, and all is as of one process."""
+    """Rank 1 is killed with two groups under way; torchrun starts both anew, and the end is that of one process."""
     whole = torchrun(sweep_flags(arguments, tmp_path / "one"), "--nproc_per_node=1", "--standalone", command="sweep")
     output = wait(whole)
     assert whole.returncode == 0, output
@@ -59,6 +59,5 @@ def test_a_sweep_over_two_ranks_of_which_one_dies(arguments: Arguments, tmp_path
     os.kill(rank_processes(process.pid)[1], signal.SIGKILL)
     output = wait(process)
     assert process.returncode == 0, output
-    assert "a group of 2 goes on after step" in output
     assert len(outcome(folder)) == 4 and outcome(folder) == outcome(tmp_path / "one")
     assert not (folder / "groups").exists()
