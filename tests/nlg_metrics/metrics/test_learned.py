@@ -25,7 +25,14 @@ def small_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys("the cat sat on mat a dog ran".split())]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *dict.fromkeys(["the", "cat", "sat", "on", "mat", "a", "dog", "ran"]),
+    ]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
     torch.manual_seed(1)
     config = transformers.BertConfig(
