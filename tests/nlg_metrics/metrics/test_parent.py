@@ -138,6 +138,10 @@ def test_recorded_segments(shared_metrics: Path, name: str) -> None:
 def test_recorded_batches_and_refusals(shared_metrics: Path) -> None:
     for batch in recorded(shared_metrics, "batches.jsonl"):
         metric = Parent(batch["lambda"], "blanks")
+        if len({len(batch["hyps"]), len(batch["refs"]), len(batch["tables"])}) > 1:  # the program scores the shortest
+            with pytest.raises(InputError, match="must be equal"):
+                metric.score(batch["hyps"], batch["refs"], list(map(context, batch["tables"])))
+            continue
         score = metric.score(batch["hyps"], batch["refs"], list(map(context, batch["tables"])))
         assert score.value == pytest.approx(batch["f"], abs=CLOSE)
         assert score.parts == pytest.approx({key: batch[key] for key in ("precision", "recall")}, abs=CLOSE)
