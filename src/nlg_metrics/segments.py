@@ -133,7 +133,7 @@ def read_segments_and_lines(data: str | Path, hypotheses: str | Path, unit: str 
     Raises:
         InputError: a file is unreadable, or the numbers of lines and segments differ; the message gives both.
     """
-    segments = _grouped(_read_records(data), unit, data)
+    segments = read_data(data, unit)
     lines = read_lines(hypotheses)
     if len(lines) != len(segments):
         raise InputError(
@@ -142,6 +142,15 @@ def read_segments_and_lines(data: str | Path, hypotheses: str | Path, unit: str 
         )
     segments.hypotheses.extend(lines)
     return segments
+
+
+def read_data(data: str | Path, unit: str = "contexts") -> Segments:
+    """The segments of a data file alone, their list of hypotheses still empty; as `read_segments`.
+
+    Raises:
+        InputError: the file can't be used.
+    """
+    return _grouped(_read_records(data), unit, data)
 
 
 def _segment_name(record: dict[str, Any], unit: str) -> str:

@@ -180,7 +180,7 @@ def _ending(word: str) -> str:
 def _numbers(tokens: Sequence[str]) -> list[float]:
     """The numbers of a text; `3.5 million` is 3.5 and 3,500,000."""
     found = []
-    for token, after in zip(tokens, [*tokens[1:], ""], strict=True):
+    for token, after in zip(tokens, [*tokens, ""][1:], strict=True):
         digits = token.replace(",", "")
         number = _WORDS_OF_NUMBERS.get(token)
         if digits[-1].isdigit() and digits.count(".") < 2 and ":" not in digits:
