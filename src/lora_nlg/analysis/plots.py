@@ -200,6 +200,8 @@ def amplification_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
 
 def similarity_figure(pair: Mapping[str, Any]) -> Any:
     """As the paper's figures 3 and 4: φ(i, j) of one layer, a row a matrix, a column a part."""
+    from matplotlib.ticker import MaxNLocator
+
     grids = pair["grids"]
     parts = list(dict.fromkeys(grid["part"] for grid in grids))
     matrices = list(dict.fromkeys(grid["matrix"] for grid in grids))
@@ -219,6 +221,8 @@ def similarity_figure(pair: Mapping[str, Any]) -> Any:
                 f"{part}, {_MATRICES[matrix]}; φ(n, m) = {phi[-1][-1]:.2f}, chance {found[0]['chance']:.2f}", fontsize=7
             )
             axis.set(xlabel="j", ylabel="i")
+            for scale in (axis.xaxis, axis.yaxis):
+                scale.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(f"φ(i, j), layer {pair['layer']}: i of {first}, j of {second}", fontsize=9)
     figure.colorbar(image, ax=list(axes.flat))
     return figure

@@ -147,7 +147,7 @@ def _notes(cells: Sequence[Cell], beside: bool) -> list[str]:
     if most in T_OVER_ROOT_N:
         notes.append(f"The 95% interval of a mean of {most} seeds is ± {T_OVER_ROOT_N[most]:.2f} deviations.")
     if unscored := sum(cell.unscored for cell in cells):
-        notes.append(f"{unscored} trained members have no scores yet; their loss counts.")
+        notes.append(f"Trained, but without scores yet: {unscored}; their loss counts.")
     if beside:
         notes.append("The columns on the right are the paper's, of another base and another length of training.")
     return [" ".join(notes)]

@@ -96,7 +96,7 @@ def test_targets_stand_beside_table_5(tmp_path: Path, capsys) -> None:
 def test_members_without_scores_are_said(study: Path, capsys) -> None:
     next((study / "members").glob("4-8.0*/scores.json")).unlink()
     assert study_table.main(["rank", "e2e", str(study)]) == 0
-    assert "1 trained members have no scores yet" in capsys.readouterr().out
+    assert "Trained, but without scores yet: 1;" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("text", "message"), [("[]", "holds no member yet"), ('[{"r": 1}]', "not a list of a sweep")])
