@@ -13,7 +13,12 @@ from lora_nlg.batching import FilledBatch
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, empty_gpt2
-from lora_nlg.lora import frozen_projections, lora_state_dict
+from lora_nlg.lora import frozen_projections, lora_state_dict, strip
+from lora_nlg.methods import Method, prepare
+from lora_nlg.methods.adapter_h import AdapterH
+from lora_nlg.methods.adapter_l import AdapterL
+from lora_nlg.methods.prefix import PrefixTuning
+from lora_nlg.methods.prompt import PromptTuning
 from lora_nlg.sweep import Member, SweepSettings, train_group
 from lora_nlg.training import prepare_precision
 from lora_nlg.training.graphs import GraphedCalls
@@ -66,6 +71,21 @@ def test_a_graph_computes_what_its_operations_do(variant: str, dtype: str, tmp_p
     for name, value in runs[0].adapter.items():
         assert torch.equal(value, runs[1].adapter[name])
     assert len(set(runs[0].losses)) == 20
+
+
+@pytest.mark.parametrize(
+    "method",
+    [PrefixTuning(3, "mlp", 8), PrefixTuning(3, "hidden"), PromptTuning(4), AdapterH(3), AdapterL(3)],
+    ids=lambda method: f"{method.name}-{getattr(method, 'prefix_form', '')}",
+)
+def test_what_a_method_puts_in_is_recorded_with_the_rest(method: Method, tmp_path: Path) -> None:
+    runs = []
+    for mode, device, dtype in (("true", CUDA, "bf16"), ("false", CUDA, "bf16"), ("", torch.device("cpu"), "fp32")):
+        model = strip(tiny_model())
+        prepare(model, method, seed=1)
+        runs.append(run(tmp_path / (mode or "cpu"), model, mode, device, dtype=dtype, max_step=6))
+    assert runs[0].losses == runs[1].losses and validation(runs[0]) == validation(runs[1])
+    assert runs[0].losses == pytest.approx(runs[2].losses, rel=2e-2)
 
 
 def test_it_is_what_the_cpu_computes(tmp_path: Path) -> None:
