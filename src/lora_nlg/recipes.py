@@ -68,7 +68,8 @@ def load_methods(model: str | None = None) -> Recipe:
     if content.keys() != {"compared", "rate_search", "short", "presets"}:
         raise InputError(f"{path} must hold compared, rate_search, short, presets and nothing else")
     for name, preset in _mapping(content["presets"], path, "presets").items():
-        models = _mapping(_mapping(preset, path, name).pop("models", {}), path, f"the models of {name}")
+        _mapping(preset, path, name)
+        models = _mapping(preset.pop("models", {}), path, f"the models of {name}")
         kinds = {key: type(value) for key, value in preset.items()}
         if kinds != PRESET or "method" not in preset["train"]:
             raise InputError(f"{path}: {name} must hold {', '.join(PRESET)}, with the method in its train")

@@ -104,8 +104,7 @@ def csv_text(base: str, methods: Sequence[Compared], columns: Sequence[str]) -> 
     ])  # fmt: skip
     for one in methods:
         scores = [one.scores.get(column) for column in columns]
-        parts = [(it.mean, it.deviation, it.low, it.high, it.p) if it else (None,) * 5 for it in scores]
-        values = [value for part in parts for value in part]
+        values = [getattr(score, part, None) for score in scores for part in ("mean", "deviation", "low", "high", "p")]
         writer.writerow([
             one.name, one.title, base, one.trained, one.kept, one.rate, len(one.runs), *values,
             one.seconds_a_step, one.peak_memory_mib, one.bytes_on_disk,
