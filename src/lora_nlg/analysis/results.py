@@ -77,7 +77,7 @@ def compared(first: Sequence[Update], second: Sequence[Update], drawn: int | Non
             place = {"layer": own.layer, "part": own.part, "matrix": matrix, "width": width}
             diagonals.append({**place, "phi": _rounded(phi.diagonal())})
             if own.layer == drawn:
-                corner = chance(*phi.shape, width)
+                corner = chance(len(phi), phi.shape[1], width)
                 grids.append({**place, "phi": [_rounded(row) for row in phi], "chance": round(corner, _DIGITS)})
     return {"layer": drawn, "grids": grids, "diagonals": diagonals}
 
