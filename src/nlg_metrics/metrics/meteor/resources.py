@@ -43,9 +43,6 @@ _TEXTS = {
 _HELP = (
     "`pip install pycocoevalcap==1.2` brings them in the pycocoevalcap package, or give a folder that holds both files"
 )
-# So much of the table is taken at a time that its lines stay in the processor's cache.
-_BLOCK = 1 << 20  # bytes
-_PHRASES = 1 << 15
 _NODE_BITS = 20  # of a trie key: the word id; the parent node is above it
 
 Ids = NDArray[np.int32]
@@ -326,7 +323,7 @@ def _index_paraphrases(table: Path, identity: Any) -> Arrays:
 def _records(unpacked: gzip.GzipFile, table: Path, identity: Any) -> Iterable[list[bytes]]:
     """Yield lists of lines, whole records of three: probability (which METEOR ignores), phrase, alternative."""
     rest = b""
-    while block := unpacked.read(_BLOCK):
+    while block := unpacked.read(1 << 24):
         identity.update(block)
         lines = (rest + block).split(b"\n")
         whole = (len(lines) - 1) // 3 * 3
@@ -340,10 +337,10 @@ def _split_phrases(phrases: Iterable[bytes]) -> tuple[list[str], Ids, NDArray[np
     """Words in order of appearance, the word ids of all phrases in a row, and each phrase's number of words."""
     numbers: defaultdict[bytes, int] = defaultdict(itertools.count().__next__)
     ids, lengths = array("i"), array("B")
-    remaining = iter(phrases)
-    while some := list(itertools.islice(remaining, _PHRASES)):
-        lengths.extend([phrase.count(b" ") + 1 for phrase in some])
-        ids.extend(map(numbers.__getitem__, b" ".join(some).split(b" ")))
+    for phrase in phrases:
+        parts = phrase.split(b" ")
+        lengths.append(len(parts))
+        ids.extend(map(numbers.__getitem__, parts))
     words = [word.decode("utf-8") for word in numbers]
     return words, np.frombuffer(ids, np.int32), np.frombuffer(lengths, np.uint8)
 
