@@ -5,7 +5,7 @@ In order: `adapted` (a layer with an update, whatever the method), `spec` (rank,
 `variants`; `conv`, `packing`, `batched`.
 """
 
-from lora_nlg.lora.adapted import AdaptedLayer, AdaptedLinear
+from lora_nlg.lora.adapted import AdaptedLayer, AdaptedLinear, linear_layer
 from lora_nlg.lora.conv import Conv1d, Conv2d, Conv3d
 from lora_nlg.lora.inject import (
     adapted_layer,
@@ -41,6 +41,7 @@ __all__ = [
     "fold",
     "frozen_projections",
     "inject",
+    "linear_layer",
     "load_lora_state_dict",
     "lora_layers",
     "lora_plus_rates",

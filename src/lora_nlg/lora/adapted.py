@@ -138,3 +138,15 @@ class AdaptedLinear(nn.Linear, AdaptedLayer):
             return F.linear(x, self.weight, self.bias)
         bias = None if self.bias is None else self.bias.to(self.matmul.dtype)
         return frozen_linear(x.reshape(-1, x.shape[-1]), bias, self.matmul).view(*x.shape[:-1], -1)
+
+
+def linear_layer(module: nn.Module, name: str) -> nn.Linear:
+    """A linear layer of a module by name.
+
+    Raises:
+        InputError: it is of another kind.
+    """
+    layer = module.get_submodule(name)
+    if not isinstance(layer, nn.Linear):
+        raise InputError(f"layer {name!r} is a {type(layer).__name__}, not a linear one")
+    return layer

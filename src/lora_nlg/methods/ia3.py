@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, GPT2Config
-from lora_nlg.lora import AdaptedLinear
+from lora_nlg.lora import AdaptedLinear, linear_layer
 from lora_nlg.methods.method import Method
 from lora_nlg.methods.peft import PREFIX, PeftOptions, adapts, check_modules, module_tensors
 
@@ -106,9 +106,9 @@ class IA3(Method):
         parts = tuple(part for part in QKV if part in targets)
         for block in model.transformer.h:
             if parts:
-                block.attn.c_attn = ScaledOutputs(block.attn.c_attn, parts)
+                block.set_submodule(_ATTENTION, ScaledOutputs(linear_layer(block, _ATTENTION), parts))
             if "ff" in targets:
-                block.mlp.c_proj = ScaledInputs(block.mlp.c_proj)
+                block.set_submodule(_FF, ScaledInputs(linear_layer(block, _FF)))
 
     def to_peft(self, state: Mapping[str, Tensor], config: GPT2Config) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """PEFT scales c_attn as a whole: what isn't trained of it is scaled by one."""

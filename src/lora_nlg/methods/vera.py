@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from lora_nlg.errors import InputError
 from lora_nlg.frozen import FrozenMatmul, frozen_linear
 from lora_nlg.gpt2 import GPT2, GPT2Config
-from lora_nlg.lora import AdaptedLinear
+from lora_nlg.lora import AdaptedLinear, linear_layer
 from lora_nlg.methods.method import Method
 from lora_nlg.methods.peft import PREFIX, PeftOptions, adapts, check_modules, module_tensors
 
@@ -180,7 +180,7 @@ class VeRA(Method):
     def put_into(self, model: GPT2, initialise: bool = True) -> None:
         """Replace the adapted layers; A and B are drawn on the CPU, so that a seed gives the same on every device."""
         layers, blocks = self.layers(), model.transformer.h
-        found = {layer: blocks[0].get_submodule(layer) for layer in layers}
+        found = {layer: linear_layer(blocks[0], layer) for layer in layers}
         inputs = max(one.in_features for one in found.values())
         outputs = max(one.out_features // len(layers[layer][0]) for layer, one in found.items())
         device = next(model.parameters()).device
@@ -189,12 +189,14 @@ class VeRA(Method):
             if initialise:
                 projections.draw()
         projections.to(device)
+        owner: VeRALinear | None = None
         for block in blocks:
             for layer, (names, adapted) in layers.items():
-                new = VeRALinear(block.get_submodule(layer), names, adapted, projections, self.vera_d_start)
+                new = VeRALinear(linear_layer(block, layer), names, adapted, projections, self.vera_d_start)
                 block.set_submodule(layer, new)
-        first = blocks[0].get_submodule(next(iter(layers)))
-        first.own_projections()
+                owner = owner or new
+        assert owner is not None, "a GPT-2 has blocks"
+        owner.own_projections()
 
     def to_peft(self, state: Mapping[str, Tensor], config: GPT2Config) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """PEFT adapts layers as a whole: q, k and v apart are c_attn with a copy of A for each, for its own rows."""
