@@ -137,7 +137,7 @@ class VeRA(Method):
     peft: ClassVar[PeftOptions | None] = PeftOptions(
         "VERA",
         "VeRA",
-        read=("r", "target_modules", "exclude_modules"),
+        read=("r", "target_modules"),
         # How d, A and B were first drawn, and dropout, which acts in training alone.
         harmless=("fan_in_fan_out", "d_initial", "projection_prng_key", "init_weights", "vera_dropout"),
         defaults={
@@ -237,14 +237,14 @@ class VeRA(Method):
         reader = cls.peft.reader(config, source)
         reader.stop_at(reader.other_arithmetic())
         r = reader.rank("r", config.get("r", 256))
-        targets, excluded = reader.names("target_modules"), reader.names("exclude_modules")
+        targets = reader.names("target_modules")
         shared = {name: tensors.get(f"base_model.vera_{name}") for name in "AB"}
         A, B = shared["A"], shared["B"]
         if A is None or B is None:
             raise InputError(f"{source}: the projections vera_A and vera_B are missing; save it with save_projection")
         own = {name: value for name, value in tensors.items() if name not in ("base_model.vera_A", "base_model.vera_B")}
         held = module_tensors(own, ("vera_lambda_d", "vera_lambda_b"), source)
-        check_modules(held, lambda module: adapts(module, targets, excluded, (LAYERS["c_attn"],)), source)
+        check_modules(held, lambda module: adapts(module, targets, None, (LAYERS["c_attn"],)), source)
         names = {layer: name for name, layer in LAYERS.items()}
         if other := [module for module in held if module.split(".", 3)[-1] not in names]:
             raise InputError(f"{source}: VeRA of {other[0]} has no counterpart here; {cls.peft.advice}")
