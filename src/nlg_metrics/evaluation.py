@@ -31,7 +31,7 @@ class Result:
     Attributes:
         metric: the metric, for further aggregation.
         score: the corpus score.
-        interval: its bootstrap interval, or None where it was not asked for.
+        interval: its bootstrap interval, or None where it was not asked for or a resample has no score.
         statistics: additive statistics, shape (N, K).
     """
 
@@ -92,6 +92,9 @@ def from_statistics(
         interval = bootstrap_interval(
             metric.aggregate, statistics, bootstrap.resamples, bootstrap.seed, bootstrap.level
         )
+        # A score that is undefined on a resample, such as NIST on outputs too short for its n-grams, has no interval.
+        if not np.isfinite([interval.low, interval.high]).all():
+            interval = None
     return Result(metric, score, interval, statistics)
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlg_metrics.evaluation import Bootstrap
+from nlg_metrics.evaluation import Bootstrap, evaluate
 from nlg_metrics.metrics.bleu import Bleu, mteval_counts
+from nlg_metrics.metrics.nist import Nist
 from nlg_metrics.metrics.rouge import RougeL, positions, subsequence_length
 from nlg_metrics.metrics.tokenized import coco_captions
 from nlg_metrics.segments import Segments
@@ -110,6 +111,15 @@ def test_short_outputs_can_lift_bleu_above_one_as_in_the_official_tool() -> None
     # An empty output lowers the trigram total by one, so two outputs have one trigram match of zero: 1 / 1e-9.
     scored = values(["", "the the the"], [[""], ["the the the"]])
     assert scored["BLEU"] == pytest.approx((1 / 1e-9 * 1e-15 / 1e-9) ** 0.25)
+
+
+def test_a_score_undefined_on_a_resample_has_no_interval() -> None:
+    """Two texts have two 5-grams; drawn twice, the shorter has none, and NIST divides by their number."""
+    texts = ["a b c d", "a b c d e f"]
+    short = evaluate(Nist(), texts, [[text] for text in texts], Bootstrap(resamples=50))
+    assert math.isfinite(short.score.value) and short.interval is None
+    longer = evaluate(Nist(), [texts[1]] * 2, [[texts[1]]] * 2, Bootstrap(resamples=50))
+    assert longer.interval is not None
 
 
 @pytest.mark.parametrize(
