@@ -5,8 +5,9 @@
 
 Both ways do the same steps on the same data in one process (`sweep` with groups of N, and with groups of 1), in
 turns, after a warm-up; what is printed is the median over turns of the ratio, with its quartiles. `--commands` also
-times N runs of `lora-nlg train`, which is what one does without a sweep. Seconds of CPU are steadier than those of
-the clock where other programs run.
+times N runs of `lora-nlg train`, which is what one does without a sweep. `--profile` says instead where the time
+of both goes: no way to lay adapters together saves the products with the frozen weights. Seconds of CPU are steadier
+than those of the clock where other programs run.
 """
 
 from __future__ import annotations
@@ -59,6 +60,13 @@ def commands(members: list[Member], arguments: argparse.Namespace) -> float:
     return time.perf_counter() - start
 
 
+def profiled(run: Callable[[], object]) -> str:
+    """The operators that take most, with their shares."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        run()
+    return str(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=8, max_name_column_width=32))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -69,6 +77,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--base", type=Path, default=SAMPLE / "base")
     parser.add_argument("--commands", action="store_true", help="also time as many `lora-nlg train` commands")
+    parser.add_argument("--profile", action="store_true", help="print where the time goes, instead of the ratio")
     arguments = parser.parse_args()
     members = [Member(4, 32.0, "alpha/r", 1e-3 * (1 + n), n) for n in range(arguments.adapters)]
     tokenizer = load_tokenizer(arguments.base)
@@ -90,6 +99,9 @@ def main() -> None:
         f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )
     timed(together, arguments.device)
+    if arguments.profile:
+        print(f"apart\n{profiled(apart)}\ntogether\n{profiled(together)}")
+        return
     ratios: dict[str, list[float]] = {"clock": [], "cpu": []}
     for turn in range(arguments.turns):
         first, second = (together, apart) if turn % 2 else (apart, together)

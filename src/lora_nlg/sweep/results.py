@@ -159,7 +159,7 @@ def families(found: Sequence[Cell]) -> dict[str, list[Cell]]:
     """
     settings = sorted({(cell.targets, cell.dropout) for cell in found})
     several = [len({setting[i] for setting in settings}) > 1 for i in (0, 1)]
-    named = {}
+    named: dict[str, list[Cell]] = {}
     for targets, dropout in settings:
         label = (f"{targets}: " if several[0] else "") + (f"dropout {dropout:g}, " if several[1] else "")
         own = [cell for cell in found if (cell.targets, cell.dropout) == (targets, dropout)]

@@ -74,8 +74,9 @@ def test_each_member_equals_training_it_alone(
 ) -> None:
     """Adapters, last and best, and validation losses within 1e-5 after 12 steps: unequal ranks, rules, rates, seeds."""
     settings = SweepSettings(**{"max_step": 12, "train_batch_size": 5, "warmup_step": 2, "eval_interval": 5, **values})
-    found = trained(study, [replace(member, **changes) for member in MEMBERS], settings)
-    for number, (member, ours) in enumerate(zip(MEMBERS, found, strict=True)):
+    members = [replace(member, **changes) for member in (MEMBERS[1:3] if changes else MEMBERS)]
+    found = trained(study, members, settings)
+    for number, (member, ours) in enumerate(zip(members, found, strict=True)):
         out = tmp_path / str(number)
         train_member(study, out, member, *flags)
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -92,7 +93,7 @@ def test_each_member_equals_training_it_alone(
             for name, value in expected_adapter.items():
                 torch.testing.assert_close(adapter[name], value, rtol=0, atol=1e-5)
     ends = {round(ours.row["valid_loss"], 5) for ours in found}
-    assert len(ends) == len(MEMBERS), "members that can't be told apart test nothing"
+    assert len(ends) == len(members), "members that can't be told apart test nothing"
 
 
 @pytest.mark.parametrize("function", ["_SeparateLoRA", "_BatchedLoRA"])
