@@ -132,7 +132,7 @@ def test_a_run_trained_as_a_whole_beside_an_adapter(runs: Path, tmp_path: Path, 
     assert {grid["matrix"] for grid in pair["grids"]} == {"V", "U"} and pair["layer"] == 0
     assert [set(point) for point in study["runs"][1]["dial"]] == [{"factor", "loss"}] * 2
     printed = capsys.readouterr().out
-    assert "no dial of full: it names no validation data that is there; give --valid_data" in printed
+    assert "full: it names no validation data that is there; give --valid_data" in printed  # a path is before it
 
 
 @pytest.mark.parametrize(
