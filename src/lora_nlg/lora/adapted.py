@@ -22,7 +22,6 @@ class AdaptedLayer(nn.Module):
     """
 
     weight: Tensor
-    bias: Tensor | None
     _base: tuple[Tensor, Tensor | None] | None = None
 
     def delta_weight(self) -> Tensor:
