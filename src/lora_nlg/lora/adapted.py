@@ -22,8 +22,7 @@ class AdaptedLayer(nn.Module):
     """
 
     weight: Tensor
-    bias: Tensor | None
-    _base: tuple[Tensor, Tensor | None] | None = None
+    _base: tuple[Tensor, nn.Parameter | None] | None = None
 
     def delta_weight(self) -> Tensor:
         """The update in the shape and layout of `weight`, of `update_dtype`."""
@@ -92,7 +91,7 @@ class AdaptedLayer(nn.Module):
         self.__dict__["_base"] = (self.weight, own_bias)
         self.weight = nn.Parameter(merged, requires_grad=False)
         if bias is not own_bias and bias is not None:
-            self.bias = nn.Parameter(bias.detach().to(merged.dtype), requires_grad=False)
+            self.register_parameter("bias", nn.Parameter(bias.detach().to(merged.dtype), requires_grad=False))
 
     def unmerge(self) -> None:
         """Restore `weight` and `bias` to their values before `merge`, bit for bit."""
@@ -101,7 +100,7 @@ class AdaptedLayer(nn.Module):
         weight, bias = self._base
         self.weight = weight
         if bias is not None:
-            self.bias = bias
+            self.register_parameter("bias", bias)
         del self.__dict__["_base"]
 
 

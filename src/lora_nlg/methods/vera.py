@@ -174,8 +174,10 @@ class VeRA(Method):
     def layers(self) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
         """Adapted layers of a block: the names of each one's parts, and those that are adapted."""
         apart = tuple(name for name in self.targets if name in QKV)
-        whole = {layer: ((name,), (name,)) for name, layer in LAYERS.items() if name in self.targets}
-        return {LAYERS["c_attn"]: (QKV, apart), **whole} if apart else whole
+        layers: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        if apart:
+            layers[LAYERS["c_attn"]] = QKV, apart
+        return layers | {layer: ((name,), (name,)) for name, layer in LAYERS.items() if name in self.targets}
 
     def put_into(self, model: GPT2, initialise: bool = True) -> None:
         """Replace the adapted layers; A and B are drawn on the CPU, so that a seed gives the same on every device."""
