@@ -129,8 +129,10 @@ def expand_grid(
     if wrong := [seed for seed in seeds if not 0 <= seed < 2**63]:
         raise InputError(f"`random_seed`: seeds must be at least 0 and below 2^63, got {wrong[0]}")
     members = {
-        Member(r, 1.0 if rule == "none" else _alpha(alpha, r), rule, *rest)
-        for r, alpha, rule, *rest in itertools.product(ranks, alphas, rules, rates, seeds, targets, dropouts)
+        Member(r, 1.0 if rule == "none" else _alpha(alpha, r), rule, rate, seed, chosen, dropout)
+        for r, alpha, rule, rate, seed, chosen, dropout in itertools.product(
+            ranks, alphas, rules, rates, seeds, targets, dropouts
+        )
     }
     for member in members:
         member.spec()  # checks the values
