@@ -156,7 +156,7 @@ class TrainSettings:
     def of(cls, *groups: Any) -> TrainSettings:
         """From an instance of each of `GROUPS`, in their order."""
         first = len(GROUPS) - len(METHOD_SETTINGS)
-        return cls(*groups[:first], settings=tuple(groups[first:]))
+        return cls(*groups[:first], tuple(groups[first:]))
 
     def __post_init__(self) -> None:
         own = METHODS[self.choice.method].settings()

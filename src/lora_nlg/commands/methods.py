@@ -6,7 +6,7 @@ Nothing of the base's size is made; only its shape is looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -73,14 +73,15 @@ def _presets(corpus: str, model: str | None, config: GPT2Config) -> Iterator[dic
 
 
 def _fields(method: type[Method]) -> set[str]:
-    return set(method.settings().__dataclass_fields__)
+    return {field.name for field in fields(method.settings())}
 
 
 def _set(method: type[Method], groups: Sequence[Any]) -> Method:
     """The method as its flags describe it."""
     own = method.settings()
-    made: Method = next((one for one in groups if isinstance(one, own)), own()).method()
-    return made
+    given: Any = next((one for one in groups if isinstance(one, own)), own())
+    method_of_flags: Method = given.method()
+    return method_of_flags
 
 
 def _counts(method: Method, config: GPT2Config) -> dict[str, int]:
