@@ -155,8 +155,8 @@ class TrainSettings:
     @classmethod
     def of(cls, *groups: Any) -> TrainSettings:
         """From an instance of each of `GROUPS`, in their order."""
-        first = len(GROUPS) - len(METHOD_SETTINGS)
-        return cls(*groups[:first], tuple(groups[first:]))
+        data, model, choice, optimisation, run, loop, generation, *settings = groups
+        return cls(data, model, choice, optimisation, run, loop, generation, tuple(settings))
 
     def __post_init__(self) -> None:
         own = METHODS[self.choice.method].settings()
