@@ -53,7 +53,7 @@ def train(inputs: Path) -> Callable[..., Path]:
         flags: dict[str, Any] = {
             "train_data": inputs / "train.jsonl", "init_checkpoint": inputs / "base", "seq_len": 64, "max_step": 4,
             "warmup_step": 1, "lr": 1e-2, "log_interval": 2, "save_interval": 2, "work_dir": work_dir,
-            "tensorboard": "false", "device": "cpu", **changes,
+            "report_to": "none", "device": "cpu", **changes,
         }  # fmt: skip
         assert main(["train", *(f"--{name}={value}" for name, value in flags.items())]) == 0
         return work_dir

@@ -108,7 +108,7 @@ def test_ranks_change_nothing(inputs: Path, tmp_path: Path, train: Train) -> Non
         sockets[-1].bind(("127.0.0.1", 0))
         flags = {
             "train_data": inputs / "train.jsonl", "init_checkpoint": inputs / "base", "seq_len": 64, "max_step": 4,
-            "warmup_step": 1, "lr": 1e-2, "work_dir": tmp_path / name, "tensorboard": "false", "device": "cpu",
+            "warmup_step": 1, "lr": 1e-2, "work_dir": tmp_path / name, "report_to": "none", "device": "cpu",
             "train_batch_size": 4, "method": name, **SMALL.get(name, {}),
         }  # fmt: skip
         runs.append((sockets[-1].getsockname()[1], ["train", *(f"--{k}={v}" for k, v in flags.items())]))
