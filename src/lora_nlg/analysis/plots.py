@@ -223,7 +223,7 @@ def similarity_figure(pair: Mapping[str, Any]) -> Any:
             axis.set(xlabel="j", ylabel="i")
             for scale in (axis.xaxis, axis.yaxis):
                 scale.set_major_locator(MaxNLocator(integer=True))
-    figure.suptitle(f"φ(i, j), layer {pair['layer']}: i of {first}, j of {second}", fontsize=9)
+    figure.suptitle(f"φ(i, j) in layer {pair['layer']}\ni of {first}\nj of {second}", fontsize=8)
     figure.colorbar(image, ax=list(axes.flat))
     return figure
 
