@@ -97,11 +97,11 @@ def weights(folder: Path) -> Iterator[list[Target]]:
                 base_hash(loaded.model),
                 loaded.model.config,
                 loaded.tokenizer.sha256,
-                dict(loaded.info.method.targets),
+                loaded.info.method,
             )
             return "" if same == was else f"another run was loaded: {same}, not {was}"
 
-        was = (base_hash(before.model), before.model.config, before.tokenizer.sha256, dict(before.info.method.targets))
+        was = (base_hash(before.model), before.model.config, before.tokenizer.sha256, before.info.method)
         return read
 
     def some_base(path: Path):

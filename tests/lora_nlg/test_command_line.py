@@ -74,7 +74,10 @@ DECODE = ["decode", "--checkpoint", "x", "--data", "x"]
             ["convert", "x", "--out", "x", "--to", "pfet"],
             "--to must be one of adapter, loralib, peft, merged, hub-folder, got pfet; did",
         ),
-        (["prepare", "e2", "--out", "x"], "corpus must be one of e2e, webnlg, dart, sample, got e2; did you mean e2e?"),
+        (
+            ["prepare", "e2", "--out", "x"],
+            "corpus must be one of e2e, webnlg, dart, table, sample, got e2; did you mean e2e?",
+        ),
         ([*TRAIN, "--lr", "fast"], "--lr must be a number, got fast"),
         ([*TRAIN, "--lora_dim", "4.5"], "--lora_dim must be a whole number, got 4.5"),
         ([*TRAIN, "--max_step", "ten"], "--max_step must be a whole number, got ten"),

@@ -19,6 +19,7 @@ from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
 from lora_nlg.lora import LoRASpec, fold, inject, lora_layers, strip
 from lora_nlg.lora.spec import Factors
+from lora_nlg.methods import LoRA
 from lora_nlg.weights.adapter import AdapterInfo
 from lora_nlg.weights.run import Run, rescaled
 
@@ -229,7 +230,7 @@ def test_the_dial_multiplies_the_update(variant: str) -> None:
 def test_the_dial_is_the_scale_factor_of_decode() -> None:
     model = adapted({"q": 2, "v": 2, "wte": 2})
     specs = dict.fromkeys(("q", "v", "wte"), LoRASpec(2, 4.0))
-    scaled = rescaled(Run(model, None, AdapterInfo(specs)), 0.5).model  # type: ignore[arg-type]
+    scaled = rescaled(Run(model, None, AdapterInfo(LoRA(specs))), 0.5).model  # type: ignore[arg-type]
     expected = weights(fold(scaled))
     for name, weight in weights(at_factor(model, 0.5)).items():
         assert torch.allclose(weight, expected[name], atol=1e-7)

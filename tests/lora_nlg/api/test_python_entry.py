@@ -128,7 +128,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"lora_dim": 10**30}, "is out of range"),
     ({"cuda_graph": "true"}, "--cuda_graph true needs a CUDA device, this is cpu; set it to auto"),
     ({"max_step": 0}, "--max_step must be at least 1, got 0"),
-    ({"seq_len": 0}, "--seq_len must be at least 1, got 0"),
+    ({"seq_len": -1}, "--seq_len must be at least 0, got -1"),
     ({"seq_len": 1000}, "--seq_len 1000 is more than the model's 256 positions; use --seq_len 256 or less"),
     ({"early_stop": 2}, "--early_stop needs validation records: --valid_data"),
     ({"train_data": "nowhere.jsonl"}, "--train_data: no file nowhere.jsonl; make it with `lora-nlg prepare`"),

@@ -291,8 +291,8 @@ def test_generate_reads_lines_and_the_bracket_form(runs, capsys, monkeypatch, ca
         assert main(["generate", *given, *flags]) == 0
         assert capsys.readouterr().out == f"{contexts[0]}\n{alone[0]}{contexts[1]}\n{alone[1]}"
     assert "note: read as: name : Blue Spice | Type : pub" in caplog.text
-    assert main(["generate", "Name[Blue]", *flags]) == 0
-    assert "taken as it stands, since it is not E2E's bracket form: unknown attribute 'Name'" in caplog.text
+    assert main(["generate", "Colour[Blue]", *flags]) == 0
+    assert "taken as it stands, since it is not E2E's bracket form: unknown attribute 'Colour'" in caplog.text
     for content, message in ((b" \n", "the input is empty"), (b"\xff", "not UTF-8 text (byte 0)")):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
         assert main(["generate", *flags]) == 1
