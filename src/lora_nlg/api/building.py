@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from lora_nlg.api.train_settings import ModelSettings, TrainSettings
 from lora_nlg.api.wrong_weights import explained
 from lora_nlg.batching import Example, Loader, Sampler, read_examples, validation_batches
@@ -15,7 +13,7 @@ from lora_nlg.decoding.validation import GenerationValidation
 from lora_nlg.distributed import World
 from lora_nlg.errors import InputError
 from lora_nlg.files import existing_file, read_hashed
-from lora_nlg.gpt2 import GPT2, FlatAttention
+from lora_nlg.gpt2 import GPT2
 from lora_nlg.lora import pack_frozen
 from lora_nlg.methods import prepare
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
@@ -70,10 +68,7 @@ def build_trainer(
         pack_frozen(model)
     model.transformer.gradient_checkpointing = run.gradient_checkpointing
     if run.compile:
-        # The lengths differ from batch to batch; compiled with the model, attention would be compiled anew for each.
-        # Not a decorator: it imports the compiler, which would double the time that every command takes to start.
-        FlatAttention.__call__ = torch.compiler.disable(FlatAttention.__call__)  # type: ignore[method-assign]
-        model.transformer.compile(dynamic=True)
+        model.compile_blocks()
 
     on_cuda = world.device.type == "cuda"
     if on_cuda:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lora_nlg.gpt2.attention import Attention
+from lora_nlg.gpt2.attention import Attention, FlatAttention
 from lora_nlg.gpt2.config import GPT2Config
 from lora_nlg.gpt2.prefix import Prefix
 
@@ -153,6 +153,14 @@ class GPT2(nn.Module):
         The head refers to the base embedding: LoRA on `wte` changes what is looked up, not the head.
         """
         self.lm_head.weight = self.transformer.wte.weight
+
+    def compile_blocks(self) -> None:
+        """Run the transformer through torch.compile from now on, but for the attention of each batch."""
+        # The lengths differ from batch to batch; compiled with the model, attention would be compiled anew for each.
+        # Not a decorator: it imports the compiler, which would double the time that every command takes to start.
+        if not getattr(FlatAttention.__call__, "_torchdynamo_disable", False):
+            FlatAttention.__call__ = torch.compiler.disable(FlatAttention.__call__)  # type: ignore[method-assign]
+        self.transformer.compile(dynamic=True)
 
     def forward(self, tokens: Tensor, positions: Tensor, attention: Attention, rows: Tensor | None = None) -> Tensor:
         """Hidden states of a flat stream.
