@@ -4,8 +4,8 @@ from lora_nlg.gpt2.attention import Attention, FlatAttention
 from lora_nlg.gpt2.bottleneck import Bottleneck
 from lora_nlg.gpt2.config import SIZES, GPT2Config, named_config
 from lora_nlg.gpt2.filled_attention import FilledAttention
-from lora_nlg.gpt2.model import GPT2, base_modules, base_names, empty_gpt2
-from lora_nlg.gpt2.prefix import HiddenPrefix, KeyValuePrefix, MLPPrefix, Prefix, PromptPrefix
+from lora_nlg.gpt2.model import GPT2, Prefix, base_modules, base_names, empty_gpt2
+from lora_nlg.gpt2.prefix import HiddenPrefix, KeyValuePrefix, MLPPrefix, PromptPrefix
 from lora_nlg.gpt2.targets import TARGETS, lora_targets, parse_targets, target_names, targets_of
 
 __all__ = [

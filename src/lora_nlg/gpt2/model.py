@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -18,7 +19,6 @@ from torch.utils.checkpoint import checkpoint
 
 from lora_nlg.gpt2.attention import Attention, FlatAttention
 from lora_nlg.gpt2.config import GPT2Config
-from lora_nlg.gpt2.prefix import Prefix
 
 
 class _TakeRows(torch.autograd.Function):
@@ -123,6 +123,24 @@ class Transformer(nn.Module):
             else:
                 x = block(x, layer, attention, chosen)
         return self.ln_f(x)
+
+
+class Prefix(nn.Module, ABC):
+    """Positions before every sequence (kinds of them: `prefix.py`); its tokens take the positions from `length` on.
+
+    Attributes:
+        length: positions l.
+    """
+
+    length: int
+
+    @abstractmethod
+    def forward(self, transformer: Transformer) -> Tensor:
+        """Keys and values of every layer, shape (L, 2, l, D), keys first; with gradient to what is trained.
+
+        Args:
+            transformer: of the model that it stands before.
+        """
 
 
 class GPT2(nn.Module):

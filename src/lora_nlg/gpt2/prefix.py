@@ -11,9 +11,7 @@ Shapes: L layers, l positions, D width.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,32 +19,7 @@ from torch.nn import functional as F
 
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2.config import GPT2Config
-
-if TYPE_CHECKING:
-    from lora_nlg.gpt2.model import GPT2, Block, Transformer
-
-
-class Prefix(nn.Module, ABC):
-    """Positions before every sequence; its tokens take the positions from `length` on.
-
-    Attributes:
-        length: positions l.
-    """
-
-    length: int
-
-    @abstractmethod
-    def forward(self, transformer: Transformer) -> Tensor:
-        """Keys and values of every layer, shape (L, 2, l, D), keys first; with gradient to what is trained.
-
-        Args:
-            transformer: of the model that it stands before.
-        """
-
-    @torch.no_grad()
-    def folded(self, transformer: Transformer) -> KeyValuePrefix:
-        """The same prefix as nothing but keys and values."""
-        return KeyValuePrefix(self(transformer).float())
+from lora_nlg.gpt2.model import GPT2, Block, Prefix, Transformer
 
 
 class KeyValuePrefix(Prefix):
@@ -80,7 +53,7 @@ class KeyValuePrefix(Prefix):
 class MLPPrefix(Prefix):
     """Keys and values by a network of one hidden layer: tanh(E·W1ᵀ + b1)·W2ᵀ + b2, a row for each position.
 
-    Training is steadier than of keys and values themselves; afterwards `folded` is all that is needed. A row holds
+    Training is steadier than of keys and values themselves; afterwards what `folded` gives is all that is needed. A row holds
     layer after layer, keys before values. Starts as torch's layers do, E from N(0, 1).
 
     Args:
@@ -152,6 +125,12 @@ class PromptPrefix(Prefix):
     def forward(self, transformer: Transformer) -> Tensor:
         """See `Prefix.forward`."""
         return run_alone(transformer, self.embedding)[1]
+
+
+@torch.no_grad()
+def folded(prefix: Prefix, transformer: Transformer) -> KeyValuePrefix:
+    """The same prefix as nothing but keys and values."""
+    return KeyValuePrefix(prefix(transformer).float())
 
 
 def stand_before(model: GPT2, prefix: Prefix) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, GPT2Config, HiddenPrefix, KeyValuePrefix, MLPPrefix, Prefix
-from lora_nlg.gpt2.prefix import random_tokens, stand_before
+from lora_nlg.gpt2.prefix import folded, random_tokens, stand_before
 from lora_nlg.methods.method import Method
 from lora_nlg.methods.peft import PeftOptions
 from lora_nlg.methods.peft_prompt import PEFT_READ, PEFT_TENSOR, peft_options, peft_rows
@@ -71,9 +71,9 @@ class PrefixTuning(Method):
     def stored(self, model: GPT2) -> tuple[Method, dict[str, Tensor]]:
         """Keys and values, whatever made them."""
         assert model.prefix is not None, "put in"
-        folded = model.prefix.folded(model.transformer)
+        simple = folded(model.prefix, model.transformer)
         method = PrefixTuning(self.prefix_length, "kv")
-        return method, {f"prefix.{name}": value.detach() for name, value in folded.named_parameters()}
+        return method, {f"prefix.{name}": value.detach() for name, value in simple.named_parameters()}
 
     def to_peft(self, state: Mapping[str, Tensor], config: GPT2Config) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """A row for each position: layer after layer, keys before values."""

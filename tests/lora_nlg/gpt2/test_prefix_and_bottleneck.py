@@ -27,6 +27,7 @@ from lora_nlg.gpt2 import (
 )
 from lora_nlg.gpt2 import attention as attention_module
 from lora_nlg.gpt2.inference import InferenceGPT2
+from lora_nlg.gpt2.prefix import folded
 from lora_nlg.training import TargetLoss, prepare_precision
 from lora_nlg.weights.base import load_base
 
@@ -173,7 +174,7 @@ def test_every_prefix_folds_into_keys_and_values(name: str, shared_methods: Path
     recording = load_recording(name, shared_methods)
     model = recording.model
     assert model.prefix is not None
-    model.prefix = model.prefix.folded(model.transformer)
+    model.prefix = folded(model.prefix, model.transformer)
     names = [key for key in model.state_dict() if key.startswith("prefix.")]
     assert names == ["prefix.key", "prefix.value"]
     torch.testing.assert_close(logits_of(model, recording.sequences), recording.logits, rtol=0, atol=1e-5)
