@@ -10,6 +10,7 @@ from lora_nlg.lora.conv import Conv1d, Conv2d, Conv3d
 from lora_nlg.lora.inject import (
     adapted_layer,
     adapted_layers,
+    copy_state_,
     fold,
     inject,
     load_lora_state_dict,
@@ -38,6 +39,7 @@ __all__ = [
     "LoRASpec",
     "adapted_layer",
     "adapted_layers",
+    "copy_state_",
     "fold",
     "frozen_projections",
     "inject",

@@ -128,6 +128,7 @@ def lora_linear(
     lora_A: Tensor,
     lora_B: Tensor,
     slices: tuple[Slice, ...],
+    *,
     dropout: float = 0.0,
     training: bool = False,
     matmul: FrozenMatmul | None = None,

@@ -128,14 +128,22 @@ def lora_state_dict(model: nn.Module, bias: str = "none") -> dict[str, Tensor]:
     return state
 
 
-@torch.no_grad()
 def load_lora_state_dict(model: nn.Module, state: Mapping[str, Tensor], bias: str = "none") -> None:
     """Copy an adapter into a model, strictly.
 
     Raises:
+        InputError: as `copy_state_`.
+    """
+    copy_state_(lora_state_dict(model, bias), state)
+
+
+@torch.no_grad()
+def copy_state_(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Copy tensors by name, strictly.
+
+    Raises:
         InputError: keys are missing or unexpected, or shapes differ; all of them are named.
     """
-    own = lora_state_dict(model, bias)
     problems = [f"missing {key}" for key in own.keys() - state.keys()]
     problems += [f"unexpected {key}" for key in state.keys() - own.keys()]
     problems += [

@@ -150,7 +150,15 @@ class FusedLinear(nn.Linear, LoRALayer):
         if self.merged:
             return F.linear(x, self.weight, self.bias)
         return lora_linear(
-            x, self.weight, self.bias, self.lora_A, self.lora_B, self.slices, self.dropout, self.training, self.matmul
+            x,
+            self.weight,
+            self.bias,
+            self.lora_A,
+            self.lora_B,
+            self.slices,
+            dropout=self.dropout,
+            training=self.training,
+            matmul=self.matmul,
         )
 
     def extra_repr(self) -> str:

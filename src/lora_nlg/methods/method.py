@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, GPT2Config, base_modules, base_names
-from lora_nlg.lora import strip
+from lora_nlg.lora import copy_state_, strip
 from lora_nlg.methods.peft import PeftOptions
 
 
@@ -241,26 +241,6 @@ def prepare(model: GPT2, method: Method, seed: int) -> None:
     trained = method.trained(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
-
-
-@torch.no_grad()
-def copy_state_(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    """Copy tensors by name, strictly.
-
-    Raises:
-        InputError: keys are missing or unexpected, or shapes differ; all of them are named.
-    """
-    problems = [f"missing {key}" for key in own.keys() - state.keys()]
-    problems += [f"unexpected {key}" for key in state.keys() - own.keys()]
-    problems += [
-        f"{key} is {tuple(state[key].shape)}, the model needs {tuple(own[key].shape)}"
-        for key in own.keys() & state.keys()
-        if own[key].shape != state[key].shape
-    ]
-    if problems:
-        raise InputError(f"the adapter doesn't fit the model: {'; '.join(sorted(problems))}")
-    for key, value in own.items():
-        value.copy_(state[key])
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
