@@ -21,3 +21,10 @@ def named_dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"`dtype` must be one of {', '.join(DTYPES)}, got {name!r}")
     return DTYPES[name]
+
+
+def is_emulated(device: torch.device) -> bool:
+    """Whether 16-bit products on a device are made of fp32 ones, at a great cost: on a CPU without any of its own."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return not torch.ops.mkldnn._is_mkldnn_bf16_supported()

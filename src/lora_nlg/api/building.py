@@ -11,6 +11,7 @@ from lora_nlg.batching import Example, Loader, Sampler, read_examples, validatio
 from lora_nlg.corpora.record import read_records
 from lora_nlg.decoding.validation import GenerationValidation
 from lora_nlg.distributed import World
+from lora_nlg.dtypes import is_emulated
 from lora_nlg.errors import InputError
 from lora_nlg.files import existing_file, read_hashed
 from lora_nlg.gpt2 import GPT2
@@ -183,6 +184,11 @@ def describe_run(settings: TrainSettings, trainer: Trainer, train: Sequence[Exam
         note = (
             f"\nnote: warming up for {schedule.warmup_step:,} of {schedule.max_step:,} steps ({part:.0%} of the run); "
             "a warmup_step of 0.1 takes a tenth of it"
+        )
+    if settings.optimisation.dtype != "fp32" and is_emulated(world.device):
+        note += (
+            f"\nnote: this processor has no products in {settings.optimisation.dtype}; emulated, they take many times as "
+            "long as in fp32"
         )
     return (
         f"training {settings.method}: {trained:,} trainable parameters beside a base of {base:,}\n"

@@ -53,8 +53,8 @@ class KeyValuePrefix(Prefix):
 class MLPPrefix(Prefix):
     """Keys and values by a network of one hidden layer: tanh(E·W1ᵀ + b1)·W2ᵀ + b2, a row for each position.
 
-    Training is steadier than of keys and values themselves; afterwards what `folded` gives is all that is needed. A row holds
-    layer after layer, keys before values. Starts as torch's layers do, E from N(0, 1).
+    Training is steadier than of keys and values themselves; afterwards what `folded` gives is all that is needed. A
+    row holds layer after layer, keys before values. Starts as torch's layers do, E from N(0, 1).
 
     Args:
         config: the model's shape.

@@ -18,7 +18,8 @@ from lora_nlg.gpt2.config import GPT2Config
 from lora_nlg.lora import LoRASpec, lora_layers
 from lora_nlg.lora.inject import Target
 
-QKV = ("q", "k", "v")
+QKV, C_ATTN = ("q", "k", "v"), "attn.c_attn"
+"""The parts of the fused layer, and its name within a block."""
 LAYERS = {"o": "attn.c_proj", "fc": "mlp.c_fc", "proj": "mlp.c_proj"}
 TARGETS = (*QKV, *LAYERS, "wte")
 _ELSEWHERE = {
@@ -117,7 +118,7 @@ def target_names(module: str) -> tuple[str, ...]:
         return ("wte",)
     block = _BLOCK_LAYER.fullmatch(module)
     leaf = block[1] if block else ""
-    if leaf == "attn.c_attn":
+    if leaf == C_ATTN:
         return QKV
     for target, path in LAYERS.items():
         if leaf == path:
@@ -143,7 +144,7 @@ def lora_targets(config: GPT2Config, specs: Mapping[str, LoRASpec]) -> dict[str,
     for i in range(config.n_layer):
         block = f"transformer.h.{i}"
         if any(name in specs for name in QKV):
-            targets[f"{block}.attn.c_attn"] = [specs.get(name) for name in QKV]
+            targets[f"{block}.{C_ATTN}"] = [specs.get(name) for name in QKV]
         for name, layer in LAYERS.items():
             if name in specs:
                 targets[f"{block}.{layer}"] = specs[name]

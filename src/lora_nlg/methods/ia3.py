@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, GPT2Config
+from lora_nlg.gpt2.targets import C_ATTN, LAYERS, QKV
 from lora_nlg.lora import AdaptedLinear, linear_layer
-from lora_nlg.methods.method import Method
+from lora_nlg.methods.method import Method, some_of
 from lora_nlg.methods.peft import PREFIX, PeftOptions, adapts, check_modules, module_tensors
 
-QKV = ("q", "k", "v")
 TARGETS = (*QKV, "ff")
-_ATTENTION, _FF = "attn.c_attn", "mlp.c_proj"
+_FF = LAYERS["proj"]
 
 
 class ScaledOutputs(AdaptedLinear):
@@ -95,10 +95,7 @@ class IA3(Method):
     """What to scale, comma-separated: q, k, v, ff (the MLP's inner activations). PEFT's default is q,k,v,ff."""
 
     def __post_init__(self) -> None:
-        names = self.ia3_targets.replace(" ", "").split(",")
-        if wrong := [name for name in names if name not in TARGETS or names.count(name) > 1]:
-            raise InputError(f"`ia3_targets` must be some of {', '.join(TARGETS)}, each once; got {wrong[0]!r}")
-        object.__setattr__(self, "ia3_targets", ",".join(name for name in TARGETS if name in names))
+        object.__setattr__(self, "ia3_targets", some_of(self.ia3_targets, TARGETS, "ia3_targets"))
 
     def put_into(self, model: GPT2, initialise: bool = True) -> None:
         """Replace c_attn and the MLP's second layer, where they are scaled; every scale starts at one."""
@@ -106,14 +103,14 @@ class IA3(Method):
         parts = tuple(part for part in QKV if part in targets)
         for block in model.transformer.h:
             if parts:
-                block.set_submodule(_ATTENTION, ScaledOutputs(linear_layer(block, _ATTENTION), parts))
+                block.set_submodule(C_ATTN, ScaledOutputs(linear_layer(block, C_ATTN), parts))
             if "ff" in targets:
                 block.set_submodule(_FF, ScaledInputs(linear_layer(block, _FF)))
 
     def to_peft(self, state: Mapping[str, Tensor], config: GPT2Config) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """PEFT scales c_attn as a whole: what isn't trained of it is scaled by one."""
         targets, tensors = self.ia3_targets.split(","), {}
-        layers = [_ATTENTION] if targets != ["ff"] else []
+        layers = [C_ATTN] if targets != ["ff"] else []
         layers += [_FF] if "ff" in targets else []
         for block in range(config.n_layer):
             for layer in layers:
@@ -138,12 +135,12 @@ class IA3(Method):
         targets, excluded = reader.names("target_modules"), reader.names("exclude_modules")
         feedforward = reader.names("feedforward_modules")
         held = module_tensors(tensors, ("ia3_l",), source)
-        check_modules(held, lambda module: adapts(module, targets, excluded, (_ATTENTION, _FF)), source)
+        check_modules(held, lambda module: adapts(module, targets, excluded, (C_ATTN, _FF)), source)
         state: dict[str, Tensor] = {}
         for module, (scale,) in held.items():
             is_input = adapts(module, feedforward, None, (_FF,))
             layer = module.split(".", 3)[-1]
-            if (layer, is_input) not in ((_ATTENTION, False), (_FF, True)):
+            if (layer, is_input) not in ((C_ATTN, False), (_FF, True)):
                 side = "input" if is_input else "output"
                 raise InputError(
                     f"{source}: (IA)³ on the {side} of {module} has no counterpart here; {cls.peft.advice}"

@@ -16,7 +16,7 @@ Where a method acts, a GPT-2 has a place for it:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -200,6 +200,18 @@ class Method:
         """In words, for people."""
         said = ", ".join(f"{name} {value}" for name, value in asdict(self).items())
         return f"{self.title} ({said})" if said else self.title
+
+
+def some_of(text: str, allowed: Sequence[str], field: str) -> str:
+    """The value of a field that lists some of a few names with commas, in the order of those allowed.
+
+    Raises:
+        InputError: another name, or one given twice.
+    """
+    names = text.replace(" ", "").split(",")
+    if wrong := [name for name in names if name not in allowed or names.count(name) > 1]:
+        raise InputError(f"`{field}` must be some of {', '.join(allowed)}, each once; got {wrong[0]!r}")
+    return ",".join(name for name in allowed if name in names)
 
 
 def own_state(model: GPT2) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2.targets import LAYERS
+from lora_nlg.gpt2.targets import C_ATTN, LAYERS
 
 READ = ("peft_type", "task_type", "base_model_name_or_path")
 """Options of every PEFT adapter that are read."""
@@ -183,7 +183,7 @@ def adapts(
     if excluded and names_module(excluded, module):
         return False
     if targets == "all-linear":
-        return module.endswith(("attn.c_attn", *LAYERS.values()))
+        return module.endswith((C_ATTN, *LAYERS.values()))
     return names_module(default if targets is None else targets, module)
 
 
@@ -211,7 +211,7 @@ def check_modules(held: Collection[str], is_adapted: Callable[[str], bool], sour
             raise InputError(f"{source} holds an update of {module}, which its target_modules don't name")
     blocks = sorted({match[1] for module in held if (match := re.match(r"transformer\.h\.(\d+)\.", module))})
     possible = ["transformer.wte", "transformer.wpe", "lm_head"]
-    possible += [f"transformer.h.{block}.{leaf}" for block in blocks for leaf in ("attn.c_attn", *LAYERS.values())]
+    possible += [f"transformer.h.{block}.{leaf}" for block in blocks for leaf in (C_ATTN, *LAYERS.values())]
     if absent := [module for module in possible if module not in held and is_adapted(module)]:
         raise InputError(f"{source} lacks {absent[0]}, which its target_modules name")
 

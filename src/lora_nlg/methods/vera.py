@@ -17,12 +17,13 @@ from torch.nn import functional as F
 from lora_nlg.errors import InputError
 from lora_nlg.frozen import FrozenMatmul, frozen_linear
 from lora_nlg.gpt2 import GPT2, GPT2Config
+from lora_nlg.gpt2.targets import C_ATTN, QKV
+from lora_nlg.gpt2.targets import LAYERS as OTHER_LAYERS
 from lora_nlg.lora import AdaptedLinear, linear_layer
-from lora_nlg.methods.method import Method
+from lora_nlg.methods.method import Method, some_of
 from lora_nlg.methods.peft import PREFIX, PeftOptions, adapts, check_modules, module_tensors
 
-QKV = ("q", "k", "v")
-LAYERS = {"c_attn": "attn.c_attn", "o": "attn.c_proj", "fc": "mlp.c_fc", "proj": "mlp.c_proj"}
+LAYERS = {"c_attn": C_ATTN, **OTHER_LAYERS}
 TARGETS = (*QKV, *LAYERS)
 
 
@@ -157,14 +158,11 @@ class VeRA(Method):
     """Start of the vector d."""
 
     def __post_init__(self) -> None:
-        names = self.vera_targets.replace(" ", "").split(",")
-        if wrong := [name for name in names if name not in TARGETS or names.count(name) > 1]:
-            raise InputError(f"`vera_targets` must be some of {', '.join(TARGETS)}, each once; got {wrong[0]!r}")
-        if "c_attn" in names and any(name in QKV for name in names):
+        object.__setattr__(self, "vera_targets", some_of(self.vera_targets, TARGETS, "vera_targets"))
+        if "c_attn" in self.targets and any(name in QKV for name in self.targets):
             raise InputError("`vera_targets` has c_attn, which is q, k and v as one; leave out one or the other")
         if self.vera_dim < 1:
             raise InputError(f"`vera_dim` must be at least 1, got {self.vera_dim}")
-        object.__setattr__(self, "vera_targets", ",".join(name for name in TARGETS if name in names))
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from lora_nlg.errors import InputError
 from lora_nlg.files import read_json
 from lora_nlg.gpt2 import SIZES, GPT2Config
+from lora_nlg.gpt2.targets import C_ATTN
 from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION, CONFIG, MODEL, MODEL_DESCRIPTION, SNAPSHOT_DESCRIPTION
 from lora_nlg.weights import peft
 from lora_nlg.weights.adapter import AdapterInfo, info_from_json, read_adapter
@@ -229,7 +230,7 @@ def loralib_facts(checkpoint: LoralibCheckpoint) -> dict[str, Any]:
             pairs[name.rpartition(".")[0]] = A, B
     ranks = {B.shape[1] for _, B in pairs.values()}
     blocks = [int(match[1]) for module in pairs if (match := re.search(r"\.h\.(\d+)\.", module))]
-    widths = [A.shape[1] for module, (A, _) in pairs.items() if module.endswith("attn.c_attn")]
+    widths = [A.shape[1] for module, (A, _) in pairs.items() if module.endswith(C_ATTN)]
     r = "/".join(map(str, sorted(ranks)))
     published, default = ("/".join(f"{alpha / rank:g}" for rank in sorted(ranks)) for alpha in (32, 128))
     return {
@@ -251,7 +252,7 @@ def _layer_kinds(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, str]:
     for module, (A, B) in pairs.items():
         leaf = re.sub(r"^transformer\.(h\.\d+\.)?", "", module)
         count = A.shape[0] // B.shape[1]
-        kinds[leaf] = f"{count} of q, k, v adapted" if leaf == "attn.c_attn" else "adapted"
+        kinds[leaf] = f"{count} of q, k, v adapted" if leaf == C_ATTN else "adapted"
     return kinds
 
 
