@@ -17,7 +17,7 @@ from torch import nn
 
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2
-from lora_nlg.lora import lora_layers, strip
+from lora_nlg.lora import adapted_layers, strip
 
 FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
@@ -27,23 +27,27 @@ def at_factor(model: GPT2, factor: float, base: GPT2 | None = None) -> GPT2:
     """The model with its update multiplied, in plain layers; what isn't adapted is shared.
 
     Args:
-        model: with LoRA layers, or trained as a whole; stays as it is.
+        model: with adapted layers, or trained as a whole; stays as it is.
         factor: f, any finite number.
         base: of a model that was trained as a whole. Default: none is needed.
 
     Raises:
-        InputError: a factor that isn't finite, or neither LoRA layers nor a base.
+        InputError: a factor that isn't finite, or neither adapted layers nor a base.
     """
     if not math.isfinite(factor):
         raise InputError(f"`scales` must be finite, got {factor}")
-    if layers := lora_layers(model):
+    if layers := adapted_layers(model):
         scaled = strip(model)
         for name, layer in layers.items():
+            plain = scaled.get_submodule(name)
             weight = layer.weight.to(layer.update_dtype) + factor * layer.delta_weight()
-            scaled.get_submodule(name).weight = nn.Parameter(weight, requires_grad=False)
+            plain.weight = nn.Parameter(weight, requires_grad=False)
+            before, bias = getattr(plain, "bias", None), layer.merged_bias()
+            if before is not None and bias is not None and bias is not before:  # (IA)³ scales it with the weight
+                plain.bias = nn.Parameter(torch.lerp(before.to(bias), bias, factor), requires_grad=False)
         return scaled.eval()
     if base is None:
-        raise InputError("a model without LoRA layers has no update to multiply unless its base is given")
+        raise InputError("a model without adapted layers has no update to multiply unless its base is given")
     scaled = copy.deepcopy(model)
     for now, before in zip(scaled.parameters(), base.parameters(), strict=True):
         now.copy_(before + factor * (now - before))

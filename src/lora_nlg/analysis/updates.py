@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lora_nlg.errors import InputError
 from lora_nlg.gpt2 import GPT2, target_names
-from lora_nlg.lora import Embedding, FusedLinear, LoRALayer, lora_layers
+from lora_nlg.lora import AdaptedLayer, Embedding, FusedLinear, LoRALayer, adapted_layers
 from lora_nlg.lora.spec import Factors
 
 MOST_DIRECTIONS = 64
@@ -52,23 +52,28 @@ class Update:
 
 @torch.no_grad()
 def updates_of(model: GPT2) -> list[Update]:
-    """The updates of a model with LoRA layers, in the order of the blocks.
+    """The updates of a model with adapted layers, in the order of the blocks.
 
     Raises:
         InputError: it has none, or values that are not finite.
     """
     found: list[Update] = []
-    for name, layer in lora_layers(model).items():
+    for name, layer in adapted_layers(model).items():
         try:
             found += _of_layer(name, layer)
         except torch.linalg.LinAlgError as error:
             raise InputError(f"{name}: the update has no singular values: {error}") from None
     if not found:
-        raise InputError("the model has no update of a weight: it has no LoRA layers")
+        raise InputError("the model has no update of a weight: it has no adapted layers")
     return found
 
 
-def _of_layer(name: str, layer: LoRALayer) -> Iterator[Update]:
+def _of_layer(name: str, layer: AdaptedLayer) -> Iterator[Update]:
+    if not isinstance(layer, LoRALayer):  # another method's, of any rank
+        names, delta = target_names(name), layer.delta_weight()
+        parts = zip(names, layer.weight.chunk(len(names)), delta.chunk(len(names)), strict=True)
+        yield from (_dense(_block(name), part, W, own, MOST_DIRECTIONS) for part, W, own in parts if own.any())
+        return
     targets = [target for target, spec in zip(target_names(name), layer.specs, strict=True) if spec is not None]
     ranks = [spec.r for spec in layer.specs if spec is not None]
     transposed = isinstance(layer, Embedding)

@@ -187,8 +187,8 @@ def describe_run(settings: TrainSettings, trainer: Trainer, train: Sequence[Exam
         )
     if settings.optimisation.dtype != "fp32" and is_emulated(world.device):
         note += (
-            f"\nnote: this processor has no products in {settings.optimisation.dtype}; emulated, they take many times as "
-            "long as in fp32"
+            f"\nnote: this processor has no products in {settings.optimisation.dtype}; emulated, they take many times "
+            "as long as in fp32"
         )
     return (
         f"training {settings.method}: {trained:,} trainable parameters beside a base of {base:,}\n"

@@ -27,7 +27,7 @@ from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, existing_file, read_yaml, write_json
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.lora import adapted_layers
-from lora_nlg.methods import Method
+from lora_nlg.methods import is_plain
 from lora_nlg.run_folder import ANALYSIS, CONFIG
 from lora_nlg.training import LossValidation
 from lora_nlg.training.loss import TargetLoss
@@ -170,6 +170,8 @@ def analyse(
         run = _open(arguments, place, run)
         base, identity = _base_of(run, arguments, label)
         updates = updates_of(run.model) if base is None else updates_between(run.model, base)
+        if base is not None and not any(own.norm for own in updates):
+            raise InputError(f"{label} was trained by {run.info.method.title}, which changes no weight of a layer")
         blocks = {own.layer for own in updates if own.layer is not None}
         if arguments.layer is not None and arguments.layer not in blocks:
             raise InputError(f"--layer {arguments.layer}: {label} has updates in {', '.join(map(str, sorted(blocks)))}")
@@ -212,17 +214,15 @@ def _base_of(run: Run, arguments: AnalyzeArguments, label: str) -> tuple[GPT2 | 
     Raises:
         InputError: such a run's base isn't there, or isn't the one it started from.
     """
-    recorded = run.info.base
-    if run.info.method.keeps_base:
-        if not adapted_layers(run.model):
-            raise InputError(
-                f"{label} was trained by {run.info.method.title}, which changes no weight: nothing to analyze"
-            )
+    recorded, method = run.info.base, run.info.method
+    if adapted_layers(run.model):
         return None, recorded.sha256 if recorded else base_hash(run.model)
+    if not is_plain(run.model):
+        raise InputError(f"{label} was trained by {method.title}, which changes no weight: nothing to analyze")
     place = arguments.init_checkpoint or (recorded.path if recorded else None)
     if place is None or not Path(place).exists():
         raise InputError(
-            f"{label} was trained as a whole: its update is the difference to its base, "
+            f"{label} holds trained weights of its base's: its update is the difference to its base, "
             f"{f'{recorded}, which is not there any more' if recorded else 'which it does not name'}; say where it is "
             "with --init_checkpoint"
         )
@@ -249,8 +249,8 @@ def _dial_of(
         return {"dial": [], "dial_about": {}}
     if data is None:
         notes.append(f"no dial of {label}: it names no validation data that is there; give --valid_data")
-    elif base is None and (fixed := why_fixed(run.info.method)):
-        notes.append(f"no dial of {label}: {fixed}")
+    elif base is None and not run.info.method.keeps_base:
+        notes.append(f"no dial of {label}: parameters of its base were trained with its update")
     else:
         path = existing_file(data, "--valid_data")
         device = pick_device(arguments.device)
@@ -260,15 +260,6 @@ def _dial_of(
         model.cpu()
         return {"dial": points, "dial_about": {"data": str(path), **about}}
     return {"dial": [], "dial_about": {}}
-
-
-def why_fixed(method: Method) -> str:
-    """Why an update of layers can't be turned up and down; empty where it can."""
-    try:
-        method.rescaled(1.0)
-    except InputError as error:
-        return str(error).partition(";")[0]
-    return ""
 
 
 def _recorded_data(place: Path) -> str | None:

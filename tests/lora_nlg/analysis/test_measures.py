@@ -16,10 +16,12 @@ from lora_nlg.analysis.similarity import chance, subspace_similarity
 from lora_nlg.analysis.tables import dial_table
 from lora_nlg.analysis.updates import updates_between, updates_of
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets
-from lora_nlg.lora import LoRASpec, fold, inject, lora_layers, strip
+from lora_nlg.gpt2 import GPT2, GPT2Config, empty_gpt2, lora_targets, target_names
+from lora_nlg.lora import LoRASpec, adapted_layers, fold, inject, lora_layers, strip
 from lora_nlg.lora.spec import Factors
-from lora_nlg.methods import LoRA
+from lora_nlg.methods import LoRA, Method
+from lora_nlg.methods.ia3 import IA3
+from lora_nlg.methods.vera import VeRA
 from lora_nlg.weights.adapter import AdapterInfo
 from lora_nlg.weights.run import Run, rescaled
 
@@ -192,7 +194,7 @@ def test_a_model_trained_as_a_whole() -> None:
     other = empty_gpt2(GPT2Config(n_layer=2, n_embd=D, n_head=2, vocab_size=12, n_positions=16))
     with pytest.raises(InputError, match="another size"):
         updates_between(after, other)
-    with pytest.raises(InputError, match="no LoRA layers"):
+    with pytest.raises(InputError, match="no adapted layers"):
         updates_of(before)
 
 
@@ -234,6 +236,26 @@ def test_the_dial_is_the_scale_factor_of_decode() -> None:
     expected = weights(fold(scaled))
     for name, weight in weights(at_factor(model, 0.5)).items():
         assert torch.allclose(weight, expected[name], atol=1e-7)
+
+
+@pytest.mark.parametrize("method", [VeRA(vera_dim=3), IA3()], ids=lambda method: method.name)
+def test_other_methods_that_change_weights(method: Method) -> None:
+    """Weight and bias at 0 the base's, at 1 what folding gives, between them on the line; ΔW is what was folded in."""
+    model = base()
+    method.put_into(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in method.trained(model):
+                parameter.add_(torch.randn_like(parameter))
+    start, folded = dict(strip(model).named_parameters()), dict(fold(model).named_parameters())
+    for factor in (0.0, 0.5, 1.0):
+        for name, now in at_factor(model, factor).named_parameters():
+            torch.testing.assert_close(now, torch.lerp(start[name], folded[name], factor), rtol=0, atol=1e-6)
+    for name in adapted_layers(model):
+        own = [update for update in updates_of(model) if update.part in target_names(name)]
+        norms = sum(update.norm**2 for update in own if name.startswith(f"transformer.h.{update.layer}."))
+        difference = folded[f"{name}.weight"] - start[f"{name}.weight"]
+        assert norms == pytest.approx(float(difference.square().sum()), rel=1e-4) and norms > 0
 
 
 def test_the_dial_of_a_model_trained_as_a_whole() -> None:
