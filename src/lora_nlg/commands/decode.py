@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -198,8 +199,9 @@ def split_checkpoints(arguments: CheckpointSettings) -> list[str]:
     parts = arguments.checkpoint.split(",")
     checkpoints = []
     while parts:
-        # A run's own name may hold commas: the longest that is there.
-        lengths = (n for n in range(len(parts), 1, -1) if Path(",".join(parts[:n]).strip()).exists())
+        # A run's own name may hold commas: the longest that is there. Many runs together are longer than a name may be,
+        # which `Path.exists` would raise.
+        lengths = (n for n in range(len(parts), 1, -1) if os.path.exists(",".join(parts[:n]).strip()))
         taken = next(lengths, 1)
         checkpoints.append(",".join(parts[:taken]).strip())
         parts = parts[taken:]

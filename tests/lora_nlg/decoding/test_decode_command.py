@@ -524,6 +524,9 @@ def test_a_runs_name_may_hold_commas(runs: Path, tmp_path: Path) -> None:
     for given in ([one], [one, two], [plain, one, plain], [plain, two], [plain, str(tmp_path / "absent"), one]):
         assert split_checkpoints(CheckpointSettings(",".join(given))) == given
     assert split_checkpoints(CheckpointSettings(f" {plain} , {one} ")) == [plain, one]
+    many = [one, plain] * 100
+    assert len(",".join(many)) > os.pathconf(tmp_path, "PC_PATH_MAX")
+    assert split_checkpoints(CheckpointSettings(",".join(many))) == many
 
 
 def test_bf16_keeps_the_adapter_apart(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
