@@ -101,13 +101,18 @@ def _through(module: nn.Module | None, y: Tensor) -> Tensor:
     return changed
 
 
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    """One without values: drawing them on the meta device would import torch's compiler, a second of every command."""
+    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+
+
 class Transformer(nn.Module):
     """Embeddings, blocks and the final layer norm."""
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
-        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
-        self.wpe = nn.Embedding(config.n_positions, config.n_embd)
+        self.wte = _embedding(config.vocab_size, config.n_embd)
+        self.wpe = _embedding(config.n_positions, config.n_embd)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.gradient_checkpointing = False
@@ -231,7 +236,8 @@ def empty_gpt2(config: GPT2Config) -> GPT2:
     """A GPT-2 with uninitialised weights: to be loaded into, or `reset_parameters` called on."""
     with torch.device("meta"):
         model = GPT2(config)
-    model.to_empty(device="cpu")
+    # `to_empty` would do the same, and import what torch's compiler needs.
+    model.load_state_dict({name: torch.empty(value.shape) for name, value in model.state_dict().items()}, assign=True)
     model.tie_head()
     return model
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,20 @@ def test_sizes_are_the_released_ones() -> None:
         named_config("gpt2")
     with pytest.raises(InputError, match="n_head 5 must divide n_embd 48"):
         named_config("gpt2.nano", n_embd=48, n_head=5)
+
+
+def test_an_empty_model_imports_no_compiler() -> None:
+    """Parameters made on the meta device and then made real import it, in some of torch's ways: seconds a command."""
+    code = """if True:
+        import sys
+        from lora_nlg.gpt2 import empty_gpt2, named_config
+        model = empty_gpt2(named_config("gpt2.nano"))
+        assert model.lm_head.weight is model.transformer.wte.weight
+        assert all(parameter.requires_grad and not parameter.is_meta for parameter in model.parameters())
+        print(sorted({"sympy", "torch._dynamo"} & set(sys.modules)))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_lora_counts_of_the_paper() -> None:
