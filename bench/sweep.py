@@ -2,12 +2,14 @@
 
     python bench/sweep.py                      # 8 adapters on the sample's nano base
     python bench/sweep.py --device cuda --adapters 16
+    python bench/sweep.py --dial --batch 16    # 8 factors of the dial of `lora-nlg analyze`
 
 Both ways do the same steps on the same data in one process (`sweep` with groups of N, and with groups of 1), in
 turns, after a warm-up; what is printed is the median over turns of the ratio, with its quartiles. `--commands` also
 times N runs of `lora-nlg train`, which is what one does without a sweep. `--profile` says instead where the time
-of both goes: no way to lay adapters together saves the products with the frozen weights. Seconds of CPU are steadier
-than those of the clock where other programs run.
+of both goes: no way to lay adapters together saves the products with the frozen weights. `--dial` times losses in
+place of steps: those of one adapter at N factors, together or each folded, as `analyze` has them on CUDA and on the
+CPU. Seconds of CPU are steadier than those of the clock where other programs run.
 """
 
 from __future__ import annotations
@@ -18,19 +20,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from lora_nlg.batching import make_examples
+from lora_nlg.analysis.dial import turn, turn_together
+from lora_nlg.batching import Example, make_examples, validation_batches
 from lora_nlg.corpora.record import read_records
+from lora_nlg.distributed import World
+from lora_nlg.gpt2 import GPT2
+from lora_nlg.lora.batched import Rows
 from lora_nlg.sweep import Member, SweepSettings, train_group
+from lora_nlg.sweep.group import member_model
 from lora_nlg.tokenizers import load_tokenizer
+from lora_nlg.training import LossValidation, TargetLoss
+from lora_nlg.training.together import validate_together
 from lora_nlg.weights import load_base
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "data" / "sample"
+Way = Callable[[], object]
 
 
 def timed(run: Callable[[], object], device: str) -> tuple[float, float]:
@@ -60,6 +70,24 @@ def commands(members: list[Member], arguments: argparse.Namespace) -> float:
     return time.perf_counter() - start
 
 
+def dial(base: GPT2, examples: Sequence[Example], arguments: argparse.Namespace) -> tuple[Way, Way]:
+    """The losses of a drawn LoRA at so many factors: together in one forward pass, and each folded into weights."""
+    model = member_model(base, Member(4, 32.0, "alpha/r", 1e-3, 1))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    factors = [2 * n / arguments.adapters for n in range(arguments.adapters)]
+    batches, world = validation_batches(examples, arguments.batch), World(device=torch.device(arguments.device))
+
+    def loss(own: GPT2) -> Mapping[str, float]:
+        return LossValidation(own, batches, "fp32", world, TargetLoss(), cuda_graph="false")()[0]
+
+    def losses(own: GPT2, rows: Rows, n: int) -> list[dict[str, float]]:
+        return [{"loss": value} for value in validate_together(own, rows, n, batches)]
+
+    return lambda: turn_together(model, factors, losses), lambda: turn(model, factors, loss)
+
+
 def profiled(run: Callable[[], object]) -> str:
     """The operators that take most, with their shares."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
@@ -72,11 +100,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapters", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--batch", type=int, default=8, help="examples of a member's step")
+    parser.add_argument("--batch", type=int, default=8, help="examples of a member's step, a factor's batch")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--base", type=Path, default=SAMPLE / "base")
-    parser.add_argument("--commands", action="store_true", help="also time as many `lora-nlg train` commands")
+    work = parser.add_mutually_exclusive_group()
+    work.add_argument("--dial", action="store_true", help="time as many factors of a dial instead")
+    work.add_argument("--commands", action="store_true", help="also time as many `lora-nlg train` commands")
     parser.add_argument("--profile", action="store_true", help="print where the time goes, instead of the ratio")
     arguments = parser.parse_args()
     members = [Member(4, 32.0, "alpha/r", 1e-3 * (1 + n), n) for n in range(arguments.adapters)]
@@ -86,15 +116,17 @@ def main() -> None:
     settings = SweepSettings(max_step=arguments.steps, train_batch_size=arguments.batch)
     few = train[:16]  # validation is the same work either way; here it is kept out of the way
 
-    def together() -> None:
+    def train_together() -> None:
         train_group(base, members, train, few, settings)
 
-    def apart() -> None:
+    def train_apart() -> None:
         for member in members:
             train_group(base, [member], train, few, settings)
 
+    together, apart = dial(base, train[:100], arguments) if arguments.dial else (train_together, train_apart)
+    work_done = "losses of 100 examples in batches" if arguments.dial else f"{arguments.steps} steps"
     print(
-        f"{arguments.adapters} adapters (r = 4 on q, v), {arguments.steps} steps of {arguments.batch} examples, "
+        f"{arguments.adapters} adapters (r = 4 on q, v), {work_done} of {arguments.batch} examples, "
         f"{base.config.n_layer} blocks of width {base.config.n_embd}, {arguments.device}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )
@@ -103,13 +135,13 @@ def main() -> None:
         print(f"apart\n{profiled(apart)}\ntogether\n{profiled(together)}")
         return
     ratios: dict[str, list[float]] = {"clock": [], "cpu": []}
-    for turn in range(arguments.turns):
-        first, second = (together, apart) if turn % 2 else (apart, together)
+    for number in range(arguments.turns):
+        first, second = (together, apart) if number % 2 else (apart, together)
         seconds = {first: timed(first, arguments.device), second: timed(second, arguments.device)}
         for i, kind in enumerate(ratios):
             ratios[kind].append(seconds[apart][i] / seconds[together][i])
         clock = f"apart {seconds[apart][0]:.2f} s, together {seconds[together][0]:.2f} s"
-        print(f"  turn {turn + 1}: {clock} (CPU {seconds[apart][1]:.2f} and {seconds[together][1]:.2f})", flush=True)
+        print(f"  turn {number + 1}: {clock} (CPU {seconds[apart][1]:.2f} and {seconds[together][1]:.2f})", flush=True)
     for kind, values in ratios.items():
         quartiles = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
         print(f"together is {quartiles[1]:.2f}x as fast by {kind} (quartiles {quartiles[0]:.2f} to {quartiles[2]:.2f})")

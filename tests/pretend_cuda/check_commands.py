@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from lora_nlg.__main__ import main
+from lora_nlg.commands import analyze
 from lora_nlg.commands.doctor import environment
 from lora_nlg.distributed import joined_world, pick_device
 from lora_nlg.errors import InputError
-from lora_nlg.gpt2 import empty_gpt2, named_config
+from lora_nlg.gpt2 import GPT2, empty_gpt2, named_config
 from lora_nlg.lora import LoRASpec, inject, lora_layers
 from lora_nlg.lora.batched import Rows
 from lora_nlg.tokenizers import load_tokenizer
@@ -98,6 +99,29 @@ def test_texts_are_the_cpus(train, tmp_path: Path) -> None:
         texts.append([(line["id"], line["hypothesis"]) for line in lines])
     assert texts[0] == texts[1]
     assert len({text for _, text in texts[0]}) > 1
+
+
+def test_a_dial_turned_at_once_is_the_cpus(train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CUDA the losses come from one pass over eight factors and one over the rest, recorded where shapes return."""
+    train("run", "cpu", 4)
+    true_turn, turned, dials = analyze.turn_together, [], []
+
+    def turn(model: GPT2, factors: Sequence[float], measure: Callable[..., object]) -> object:
+        turned.append(model.head_weight.device.type)
+        return true_turn(model, factors, measure)
+
+    monkeypatch.setattr(analyze, "turn_together", turn)
+    words = ["--valid_data", str(SAMPLE / "valid.jsonl"), "--valid_examples", "12", "--valid_batch_size", "3"]
+    words += ["--contexts", "2", "--beam", "2", "--eval_len", "6", "--scales", "0,0.2,0.4,0.6,0.8,1,1.5,2,3"]
+    for device in ("cpu", "cuda"):
+        out = tmp_path / device
+        assert main(["analyze", str(tmp_path / "run"), "--out", str(out), "--device", device, *words]) == 0
+        dials.append(json.loads((out / "analysis.json").read_text())["runs"][0]["dial"])
+    assert turned == ["cuda"] and len(dials[0]) == 9
+    for here, there in zip(*dials, strict=True):
+        assert here["loss"] == pytest.approx(there.pop("loss"), abs=1e-5)
+        assert there == {"factor": here["factor"], "bleu": here["bleu"]}
+    assert dials[0][0]["loss"] - dials[0][5]["loss"] > 1e-3, "something was trained"
 
 
 def test_a_sweep_draws_on_its_own_device(base: Path, tmp_path: Path) -> None:

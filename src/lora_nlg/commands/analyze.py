@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lora_nlg.analysis.dial import FACTORS, turn
+from lora_nlg.analysis.dial import FACTORS, is_plain_lora, turn, turn_together
 from lora_nlg.analysis.plots import write_figures
 from lora_nlg.analysis.results import FORMAT, RESULTS, TABLE, Place, as_json, compared, parts_of, whole_norm
 from lora_nlg.analysis.tables import markdown
@@ -27,10 +27,12 @@ from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, existing_file, read_yaml, write_json
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.lora import adapted_layers
+from lora_nlg.lora.batched import Rows
 from lora_nlg.methods import is_plain
 from lora_nlg.run_folder import ANALYSIS, CONFIG
 from lora_nlg.training import LossValidation
 from lora_nlg.training.loss import TargetLoss
+from lora_nlg.training.together import validate_together
 from lora_nlg.weights.base import base_hash, load_base
 from lora_nlg.weights.run import Run
 from nlg_metrics.metrics.bleu import ClippedBleu
@@ -243,9 +245,8 @@ def _dial_of(
     notes: list[str],
 ) -> dict[str, Any]:
     """`dial`, and `dial_about`: what it was measured on; empty, with a note that says why, where it can't be."""
-    factors = dial.factors()
     data = dial.valid_data or _recorded_data(place)
-    if not factors:
+    if not dial.factors():
         return {"dial": [], "dial_about": {}}
     if data is None:
         notes.append(f"no dial of {label}: it names no validation data that is there; give --valid_data")
@@ -254,11 +255,10 @@ def _dial_of(
     else:
         path = existing_file(data, "--valid_data")
         device = pick_device(arguments.device)
-        measure, about = _measure(run, path, dial, World(device=device))
-        model = run.model.to(device)
-        points = turn(model, factors, measure, None if base is None else base.to(device))
-        model.cpu()
-        return {"dial": points, "dial_about": {"data": str(path), **about}}
+        measured = _Dial(run, path, dial, World(device=device))
+        points = measured.turned(run.model.to(device), None if base is None else base.to(device))
+        run.model.cpu()
+        return {"dial": points, "dial_about": measured.about}
     return {"dial": [], "dial_about": {}}
 
 
@@ -273,37 +273,62 @@ def _recorded_data(place: Path) -> str | None:
     return None
 
 
-def _measure(
-    run: Run, data: Path, dial: DialArguments, world: World
-) -> tuple[Callable[[GPT2], Mapping[str, float]], dict[str, int]]:
-    """What is measured at every factor, and how many examples and contexts that is."""
-    seq_len = min(dial.seq_len, run.model.config.n_positions)
-    examples = read_examples(data, run.tokenizer, seq_len)[: dial.valid_examples or None]
-    batches = validation_batches(examples, dial.valid_batch_size)
-    about = {"examples": len(examples)}
-    settings = GenerationSettings(valid_beam=dial.beam, valid_eval_len=dial.eval_len, valid_contexts=dial.contexts)
-    records = read_records(data) if dial.contexts else []
-    if records:
-        about |= {"contexts": min(dial.contexts, len({record.context for record in records})), "beam": dial.beam}
+class _Dial:
+    """What is measured at every factor.
 
-    def measure(model: GPT2) -> Mapping[str, float]:
+    Attributes:
+        about: the file, and how many examples and contexts that is.
+    """
+
+    def __init__(self, run: Run, data: Path, settings: DialArguments, world: World) -> None:
+        self.settings, self.world, self.tokenizer = settings, world, run.tokenizer
+        self.seq_len = min(settings.seq_len, run.model.config.n_positions)
+        examples = read_examples(data, run.tokenizer, self.seq_len)[: settings.valid_examples or None]
+        self.batches = validation_batches(examples, settings.valid_batch_size)
+        self.records = read_records(data) if settings.contexts else []
+        self.about: dict[str, Any] = {"data": str(data), "examples": len(examples)}
+        if self.records:
+            contexts = min(settings.contexts, len({record.context for record in self.records}))
+            self.about |= {"contexts": contexts, "beam": settings.beam}
+
+    def turned(self, model: GPT2, base: GPT2 | None) -> list[dict[str, Any]]:
+        """The dial of a model on the device, see `analysis.dial.turn`."""
+        factors = self.settings.factors()
+        # One factor's batch is work enough for the CPU, but not for a CUDA device.
+        if self.world.device.type != "cuda" or not is_plain_lora(model):
+            return turn(model, factors, lambda own: {**self.loss(own), **self.bleu(own)}, base)
+        points = turn_together(model, factors, self.losses)
+        if not self.records:
+            return points
+        return [{**one, **other} for one, other in zip(points, turn(model, factors, self.bleu), strict=True)]
+
+    def loss(self, model: GPT2) -> dict[str, float]:
+        """Of one factor."""
         # A graph would be recorded for each factor and used once.
-        loss, _ = LossValidation(model, batches, "fp32", world, TargetLoss(), cuda_graph="false")()
-        values = {"loss": loss["loss"]}
-        if records:
-            generation = GenerationValidation(
-                model,
-                run.tokenizer,
-                records,
-                settings=settings,
-                seq_len=seq_len,
-                score=lambda texts, references: ClippedBleu().score(texts, references).value,
-                world=world,
-            )
-            values |= generation()[0]
-        return values
+        validation = LossValidation(model, self.batches, "fp32", self.world, TargetLoss(), cuda_graph="false")
+        return {"loss": validation()[0]["loss"]}
 
-    return measure, about
+    def losses(self, model: GPT2, rows: Rows, n_factors: int) -> list[dict[str, float]]:
+        """Of several factors in one forward pass."""
+        return [{"loss": loss} for loss in validate_together(model, rows, n_factors, self.batches)]
+
+    def bleu(self, model: GPT2) -> Mapping[str, float]:
+        """Of one factor, if there are contexts."""
+        if not self.records:
+            return {}
+        settings = self.settings
+        generation = GenerationValidation(
+            model,
+            self.tokenizer,
+            self.records,
+            settings=GenerationSettings(
+                valid_beam=settings.beam, valid_eval_len=settings.eval_len, valid_contexts=settings.contexts
+            ),
+            seq_len=self.seq_len,
+            score=lambda texts, references: ClippedBleu().score(texts, references).value,
+            world=self.world,
+        )
+        return generation()[0]
 
 
 def _similarity(

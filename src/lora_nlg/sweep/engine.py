@@ -19,15 +19,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lora_nlg.batching import Batch, Example, FilledBatch, Sampler, fill_up, make_batch, validation_batches
-from lora_nlg.gpt2 import GPT2, FlatAttention
+from lora_nlg.gpt2 import GPT2
 from lora_nlg.sweep.grid import Member
 from lora_nlg.sweep.group import Group, extract, group_id, make_group, restore_group, save_group, update_size
 from lora_nlg.sweep.settings import SweepSettings
 from lora_nlg.training import Schedule, warmup_steps
-from lora_nlg.training.filled import filled_losses
 from lora_nlg.training.graphs import GraphedCalls
 from lora_nlg.training.loss import TargetLoss
-from lora_nlg.training.step import dropout_seed, precision
+from lora_nlg.training.step import dropout_seed
+from lora_nlg.training.together import losses_together, validate_together
 
 log = logging.getLogger(__name__)
 TAIL = 20
@@ -117,6 +117,7 @@ def _fit(
     samplers = {member.seed: Sampler(lengths, settings.train_batch_size, member.seed) for member in members}
     loss, rates = TargetLoss(settings.label_smooth), torch.tensor(_rates(group), device=group.value.device)
     graphed = graphed_gradient(group, loss)
+    to_validate = validation_batches(valid, settings.valid_batch_size)
     while group.step < settings.max_step:
         batches = {
             seed: make_batch([train[i] for i in sampler.batch(group.step)]) for seed, sampler in samplers.items()
@@ -131,7 +132,9 @@ def _fit(
         if group.value.device.type == "cpu" or validates or saves:
             _read_losses(group)
         if validates:
-            losses = validate(group, valid, settings)
+            losses = validate_together(
+                group.model, group.rows, len(members), to_validate, settings.dtype, settings.cuda_graph
+            )
             _require_finite(losses, group.step)
             group.note_validation(losses)
         if snapshot is not None and saves:
@@ -213,7 +216,7 @@ def group_step(group: Group, batches: Sequence[Batch], rates: Tensor, loss: Targ
 
 def _backward(group: Group, loss: TargetLoss, batches: FilledBatch | Sequence[Batch]) -> None:
     """Put the gradient of each member's mean loss, and the losses, where they belong."""
-    sums = _member_losses(group, batches, loss)
+    sums = losses_together(group.model, group.rows, batches, loss, group.settings.dtype)
     means = sums / _counts(group, batches)
     gradients = torch.autograd.grad(means.sum(), group.parameters)
     torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=group.gradient)
@@ -243,50 +246,3 @@ def _require_finite(losses: Sequence[float], step: int) -> None:
     for n, loss in enumerate(losses):
         if not loss < math.inf:
             raise Diverged(n, step)
-
-
-def _member_losses(group: Group, batches: FilledBatch | Sequence[Batch], loss: TargetLoss) -> Tensor:
-    """The summed loss of each member's batch, shape (N,), in one forward pass over all of them."""
-    device = group.value.device
-    with precision(group.model, group.settings.dtype, device):
-        if isinstance(batches, FilledBatch):
-            shape = batches.shape
-            group.rows.set([shape.tokens] * shape.parts, [shape.targets] * shape.parts, device=device)
-            return filled_losses(group.model, batches, loss)
-        lengths = [length for batch in batches for length in batch.lengths]
-        counts, n_targets = [sum(batch.lengths) for batch in batches], [len(batch.targets) for batch in batches]
-        group.rows.set(counts, n_targets, device=device)
-        tokens = torch.cat([batch.tokens for batch in batches]).to(device)
-        positions = torch.cat([batch.positions for batch in batches]).to(device)
-        starts = [sum(counts[:n]) for n in range(len(counts))]
-        rows = torch.cat([batch.target_rows + start for batch, start in zip(batches, starts, strict=True)]).to(device)
-        hidden = group.model(tokens, positions, FlatAttention(lengths, device), rows)
-        losses = [
-            loss(states, batch.targets.to(device), group.model.head_weight)
-            for states, batch in zip(hidden.split(n_targets), batches, strict=True)
-        ]
-        return torch.stack(losses)
-
-
-@torch.no_grad()
-def validate(group: Group, valid: Sequence[Example], settings: SweepSettings) -> list[float]:
-    """Mean loss of a target token on the validation examples, for each member."""
-    group.model.eval()
-    loss, N, device = TargetLoss(), len(group.members), group.value.device
-    group.sums.zero_()
-    graphed = GraphedCalls(partial(_add_losses, group, loss), device, settings.cuda_graph)
-    count = 0
-    for examples in validation_batches(valid, settings.valid_batch_size):
-        batch = make_batch(examples)
-        count += len(batch.targets)
-        if device.type == "cuda":
-            graphed(fill_up([batch] * N, [1] * N).pin_memory())
-        else:
-            _add_losses(group, loss, [batch] * N)
-    group.model.train()
-    return (group.sums / max(count, 1)).tolist()
-
-
-@torch.no_grad()
-def _add_losses(group: Group, loss: TargetLoss, batches: FilledBatch | Sequence[Batch]) -> None:
-    group.sums += _member_losses(group, batches, loss)

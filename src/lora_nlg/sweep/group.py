@@ -40,7 +40,6 @@ class Group:
         optimizer: over `value`.
         settings: what they share.
         means: the mean losses of the last step, shape (N,).
-        sums: what validation adds up, shape (N,), fp64.
         best_value: each member's row of `value` at its best validation.
         bests: each member's best validation.
         step: steps taken.
@@ -58,7 +57,6 @@ class Group:
     optimizer: RowAdamW
     settings: SweepSettings
     means: Tensor
-    sums: Tensor
     best_value: Tensor
     bests: list[Best]
     step: int = 0
@@ -109,10 +107,9 @@ def make_group(base: GPT2, members: Sequence[Member], settings: SweepSettings) -
     gradient = torch.zeros_like(value)
     optimizer = RowAdamW(value, gradient, (0.9, settings.adam_beta2), settings.adam_epsilon, settings.weight_decay)
     means = torch.zeros(len(members), device=device)
-    sums = torch.zeros(len(members), dtype=torch.float64, device=device)
     bests = [Best() for _ in members]
     return Group(
-        members, model.train(), rows, parameters, value, gradient, optimizer, settings, means, sums,
+        members, model.train(), rows, parameters, value, gradient, optimizer, settings, means,
         torch.zeros_like(value), bests,
     )  # fmt: skip
 

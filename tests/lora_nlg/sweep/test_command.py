@@ -142,8 +142,8 @@ def test_refusals(study: Path, tmp_path: Path, capsys, flags: list[str], message
 
 
 def test_a_sweep_of_which_every_member_diverges(study: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    true_losses = engine._member_losses
-    monkeypatch.setattr(engine, "_member_losses", lambda *rest: true_losses(*rest) * math.nan)
+    true_losses = engine.losses_together
+    monkeypatch.setattr(engine, "losses_together", lambda *rest: true_losses(*rest) * math.nan)
     assert sweep(study, tmp_path, "--lora_dim", "1", "--lr", "1e-3") == 0
     assert all(row["diverged"] for row in rows(tmp_path)) and not (tmp_path / "scaling.png").exists()
     assert "no figure, since every member diverged" in capsys.readouterr().out

@@ -145,14 +145,16 @@ def test_the_batched_layer_is_n_layers(function: str, monkeypatch: pytest.Monkey
 
 def broken_at(step: int, members: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the second member's loss infinite after so many steps, in a group of so many."""
-    true_losses = engine._member_losses
+    true_backward = engine._backward
 
-    def broken(group: Group, *arguments: Any) -> torch.Tensor:
-        losses = true_losses(group, *arguments)
-        factors = torch.tensor([1.0, torch.inf, 1.0][:members])
-        return losses * factors if group.step == step and len(losses) == members else losses
+    def broken(group: Group, *arguments: Any) -> None:
+        true_backward(group, *arguments)
+        if group.step == step and len(group.means) == members:
+            factors = torch.tensor([1.0, torch.inf, 1.0][:members])
+            group.means.mul_(factors)
+            group.gradient.mul_(factors[:, None])
 
-    monkeypatch.setattr(engine, "_member_losses", broken)
+    monkeypatch.setattr(engine, "_backward", broken)
 
 
 def test_a_member_that_diverges_leaves_the_others_alone(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
