@@ -10,9 +10,14 @@ export NPROC=${NPROC:-1} NODES=${NODES:-1}
 cores=$(getconf _NPROCESSORS_ONLN)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > NPROC ? cores / NPROC : 1))}
 
-# Prints a command and runs it.
+# Prints a command, very long words cut short, and runs it.
 shown() {
-  echo "+ $*" >&2
+  local word line=+
+  for word in "$@"; do
+    if ((${#word} > 300)); then word="${word:0:200}... (${#word} characters)"; fi
+    line+=" $word"
+  done
+  echo "$line" >&2
   "$@"
 }
 
