@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nlg_metrics.report.studies import LOSS, Cell
+from nlg_metrics.report.studies import Cell
 
 
 def study_figure(groups: Mapping[str, Sequence[Cell]], x: str, columns: Sequence[str]) -> bytes | None:
@@ -43,11 +43,13 @@ def study_figure(groups: Mapping[str, Sequence[Cell]], x: str, columns: Sequence
             xs = [values.index(cell.targets) if x == "targets" else getattr(cell, x) for cell in drawn]
             means = [statistics.fmean(cell.measures[name]) for cell in drawn]
             bars = [statistics.stdev(seeds) if len(seeds := cell.measures[name]) > 1 else 0.0 for cell in drawn]
-            axis.errorbar(xs, means, bars, marker=".", capsize=2, linewidth=1.2, label=label)
+            line = "none" if x == "targets" else "-"  # nothing lies between two sets of weights
+            axis.errorbar(xs, means, bars, marker=".", capsize=2, linewidth=1.2, linestyle=line, label=label)
         axis.set(title=name, xlabel={"r": "rank", "lr": "learning rate"}.get(x, x))
         _set_ticks(axis, x, values)
-        _cut(axis, [statistics.fmean(found) for cell in cells if (found := cell.measures.get(name))], name)
-    places[0].legend(fontsize=7)
+        _cut(axis, [statistics.fmean(found) for cell in cells if (found := cell.measures.get(name))])
+    if len(groups) > 1:
+        places[0].legend(fontsize=7)
     for axis in places[len(shown) :]:
         axis.remove()
     file = io.BytesIO()
@@ -58,7 +60,8 @@ def study_figure(groups: Mapping[str, Sequence[Cell]], x: str, columns: Sequence
 
 def _set_ticks(axis: Any, x: str, values: Sequence[Any]) -> None:
     if x == "targets":
-        axis.set_xticks(range(len(values)), values)
+        axis.set_xticks(range(len(values)), values, rotation=30)
+        axis.margins(x=0.1)
         return
     axis.set_xscale("log", base=2 if x == "r" else 10)
     if x == "r":
@@ -66,7 +69,17 @@ def _set_ticks(axis: Any, x: str, values: Sequence[Any]) -> None:
         axis.minorticks_off()
 
 
-def _cut(axis: Any, means: Sequence[float], name: str) -> None:
-    """A loss that went wrong would flatten the rest: the axis ends at three times the best."""
-    if name == LOSS and max(means) > 3 * min(means) > 0:
-        axis.set_ylim(0.95 * min(means), 3 * min(means))
+def _cut(axis: Any, means: Sequence[float]) -> None:
+    """Settings that went wrong would flatten the rest: the axis ends where the others do.
+
+    They are those beyond Tukey's outer fences, 3 interquartile ranges from the quartiles; the lines to them leave the
+    panel.
+    """
+    if len(means) < 4:
+        return
+    low, _, high = statistics.quantiles(means, n=4, method="inclusive")
+    reach = 3 * (high - low)
+    kept = [mean for mean in means if low - reach <= mean <= high + reach]
+    room = 0.15 * (max(kept) - min(kept))
+    if len(kept) < len(means) and room:
+        axis.set_ylim(min(kept) - room, max(kept) + room)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nlg_metrics.commands import study_table
+from nlg_metrics.report import study_figure
 from nlg_metrics.report.studies import best_rates, families, read_cells
 
 
@@ -105,3 +106,22 @@ def test_refusals(tmp_path: Path, capsys, text: str, message: str) -> None:
     assert study_table.main(["rank", "e2e", str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert message in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("means", "limits"),
+    [
+        ([1.51, 1.52, 1.53, 1.54, 4.3], (1.51 - 0.15 * 0.03, 1.54 + 0.15 * 0.03)),
+        ([0.4, 61, 62, 63, 64], (61 - 0.15 * 3, 64 + 0.15 * 3)),
+        ([1.1, 1.3, 1.5, 2.9, 3.0], None),  # a spread of their own
+        ([1.5, 1.5, 9.0], None),  # too few to say
+    ],
+)
+def test_a_panel_ends_where_the_settings_that_learned_do(means, limits) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    axis = pyplot.figure().subplots()
+    axis.plot(range(len(means)), means)
+    before = axis.get_ylim()
+    study_figure._cut(axis, means)
+    assert axis.get_ylim() == pytest.approx(limits or before)
+    pyplot.close()
