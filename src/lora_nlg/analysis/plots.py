@@ -186,7 +186,7 @@ def amplification_figure(runs: Sequence[Mapping[str, Any]]) -> Any:
                 values = [entry["amplification"][name] for entry in entries]
                 axis.plot(range(len(values)), values, marker="o", markersize=3, label=label)
             factors = [f for entry in entries if (f := entry["amplification"]["factor"]) is not None]
-            told = f", factor {min(factors):.2g} to {max(factors):.2g}" if factors else ""
+            told = f"\nfactor {min(factors):.2g} to {max(factors):.2g}" if factors else ""
             axis.set_yscale("log")
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")

@@ -38,6 +38,8 @@ from lora_nlg.weights.run import Run
 from nlg_metrics.metrics.bleu import ClippedBleu
 
 log = logging.getLogger(__name__)
+LONG_NAME = 24
+"""Characters of a run's name that fit above a figure."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,8 @@ def main(argv: Sequence[str]) -> int:
 def run_labels(places: Sequence[Path]) -> list[str]:
     """What the runs are called: their paths from the folder they share; of one run its folder's name.
 
+    Of long names, as a sweep's members have, the words that all share are left out.
+
     Raises:
         InputError: a run is given twice.
     """
@@ -149,7 +153,12 @@ def run_labels(places: Sequence[Path]) -> list[str]:
     if twice := [place for place, path in zip(places, paths, strict=True) if paths.count(path) > 1]:
         raise InputError(f"{twice[0]} is given twice; name each run once")
     shared = os.path.commonpath([path.parent for path in paths])
-    return [os.path.relpath(path, shared) for path in paths]
+    names = [os.path.relpath(path, shared) for path in paths]
+    words = [name.split("-") for name in names]
+    if len(names) == 1 or max(map(len, names)) <= LONG_NAME or len(set(map(len, words))) > 1:
+        return names
+    telling = [column for column in zip(*words, strict=True) if len(set(column)) > 1]
+    return ["-".join(own) for own in zip(*telling, strict=True)]
 
 
 def _default_folder(places: Sequence[Path]) -> Path:

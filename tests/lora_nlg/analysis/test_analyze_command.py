@@ -12,6 +12,7 @@ import torch
 
 from lora_nlg.__main__ import main
 from lora_nlg.analysis.tables import markdown
+from lora_nlg.commands.analyze import run_labels
 from lora_nlg.lora import lora_layers
 from lora_nlg.weights import load_run
 from nlg_metrics.commands import report
@@ -152,3 +153,16 @@ def test_refusals(runs: Path, monkeypatch, capsys, flags: list[str], message: st
     monkeypatch.chdir(runs)
     assert main(["analyze", *flags]) == 1
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_long_names_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+    members = [f"q+v-r{r}-alpha{2 * r}-alpha_r-dropout0.1-lr0.001-seed{seed}" for r, seed in ((64, 1), (8, 1), (64, 2))]
+    assert run_labels([tmp_path / name for name in members]) == [
+        "r64-alpha128-seed1",
+        "r8-alpha16-seed1",
+        "r64-alpha128-seed2",
+    ]
+    assert run_labels([tmp_path / name for name in ("lora-r4", "lora-r8")]) == ["lora-r4", "lora-r8"]
+    assert run_labels([tmp_path / members[0]]) == [members[0]]
+    other = "a-run-of-another-kind-whose-name-is-long"
+    assert run_labels([tmp_path / members[0], tmp_path / other]) == [members[0], other]
