@@ -101,13 +101,18 @@ def _through(module: nn.Module | None, y: Tensor) -> Tensor:
     return changed
 
 
+def _embedding(n: int, size: int) -> nn.Embedding:
+    """Uninitialised: torch's own first values on the meta device would import its compiler, which takes seconds."""
+    return nn.Embedding(n, size, _weight=torch.empty(n, size))
+
+
 class Transformer(nn.Module):
     """Embeddings, blocks and the final layer norm."""
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
-        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
-        self.wpe = nn.Embedding(config.n_positions, config.n_embd)
+        self.wte = _embedding(config.vocab_size, config.n_embd)
+        self.wpe = _embedding(config.n_positions, config.n_embd)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.gradient_checkpointing = False
