@@ -19,7 +19,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parents[1] / "src"
 LATER = ("torch.utils.tensorboard", "torch._dynamo")
-"""What commands import only when they need it."""
+"""What commands import only when they need it; torch's first optimiser imports torch._dynamo."""
 CLIENT = """#!{python} -SE
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
