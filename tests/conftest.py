@@ -94,9 +94,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def quick_commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def quick_commands() -> Iterator[Path]:
     """A folder to put first on PATH: its `lora-nlg` starts in milliseconds (see forking.py)."""
-    with forked_commands(tmp_path_factory.mktemp("commands")) as folder:
+    with forked_commands() as folder:
         yield folder
 
 

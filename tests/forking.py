@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,25 +34,21 @@ with socket.socket(socket.AF_UNIX) as server:
 
 
 @contextmanager
-def forked_commands(folder: Path) -> Iterator[Path]:
+def forked_commands() -> Iterator[Path]:
     """A folder with a `lora-nlg` to put first on PATH, while its server runs."""
-    address, commands = str(folder / "socket"), folder / "bin"
-    commands.mkdir()
-    (commands / "lora-nlg").write_text(CLIENT.format(python=sys.executable, address=address))
-    (commands / "lora-nlg").chmod(0o755)
-    environment = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
-    server = subprocess.Popen(
-        [sys.executable, __file__, address], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert server.stdin is not None and server.stdout is not None, "piped"
-    assert server.stdout.readline() == b"ready\n"
-    yield commands
-    server.terminate()
-    server.communicate()
+    with tempfile.TemporaryDirectory() as folder:  # a socket's address must be short
+        address, client = f"{folder}/socket", Path(folder, "lora-nlg")
+        client.write_text(CLIENT.format(python=sys.executable, address=address))
+        client.chmod(0o755)
+        environment = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
+        words = [sys.executable, __file__, address]
+        with subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None and server.stdout.readline() == b"ready\n"
+            yield client.parent
 
 
 def serve(address: str) -> None:
-    """Fork for every client, until terminated."""
+    """Fork for every client, until whoever started this closes its standard input or ends."""
     from lora_nlg.__main__ import COMMANDS
 
     for name in [*(f"lora_nlg.commands.{command.replace('-', '_')}" for command in COMMANDS), *LATER]:
@@ -59,7 +57,7 @@ def serve(address: str) -> None:
         listening.bind(address)
         listening.listen()
         print("ready", flush=True)
-        while True:
+        while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
             client, _ = listening.accept()
             if os.fork() == 0:
                 try:
