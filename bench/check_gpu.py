@@ -31,6 +31,7 @@ CHECKS = {
     "versions": 60,
     "attention": 90,
     "steps": 150,
+    "methods": 120,
     "decoding": 90,
     "golden": 90,
     "repeat": 120,

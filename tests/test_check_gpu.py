@@ -52,7 +52,9 @@ def test_a_part_that_breaks_is_a_failure() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("part", ["versions", "attention", "steps", "decoding", "golden", "repeat", "sweep", "ranks"])
+@pytest.mark.parametrize(
+    "part", ["versions", "attention", "steps", "methods", "decoding", "golden", "repeat", "sweep", "ranks"]
+)
 def test_on_this_card(part: str) -> None:
     import torch
 

@@ -6,6 +6,7 @@ Real processes on the sample's base; what is tested is which checkpoint goes whe
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,10 +20,11 @@ TRAIN = ["--seq_len", "256", "--max_step", "9", "--eval_interval", "3", "--lr", 
 
 
 @pytest.fixture
-def script(workplace):
+def script(workplace, quick_commands):
     """Runs a script on one process and returns what it printed."""
     folder, environment = workplace
-    environment = {**environment, "NPROC": "1", "BASE": str(BASE), "ROOT": str(folder / "study")}
+    path = f"{quick_commands}{os.pathsep}{environment['PATH']}"
+    environment = {**environment, "PATH": path, "NPROC": "1", "BASE": str(BASE), "ROOT": str(folder / "study")}
 
     def run(name: str, *arguments: str, status: int = 0, **values: str) -> str:
         done = subprocess.run(

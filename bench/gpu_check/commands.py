@@ -59,18 +59,21 @@ def train(folder: Path, device: str, steps: int, *flags: str) -> list[float]:
     return [line["loss"] for line in lines_of(folder, "train")]
 
 
-def start(words: list[str], log: Path, **environment: str) -> subprocess.Popen[str]:
-    """A command in a process of its own, on the same (real or pretend) device."""
+def killed_at(step: int, words: list[str], log: Path) -> int:
+    """Run a command in a process of its own on the same (real or pretend) device, which a step kills (see `killed`).
+
+    Returns:
+        Its exit status: -9 if it was killed.
+    """
     pretend = ["-m", "pretend_cuda"] if "pretend_cuda" in sys.modules else []
-    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "bench"), os.environ.get("PYTHONPATH", "")])
     with open(log, "w") as file:
-        return subprocess.Popen(
-            [sys.executable, *pretend, "-m", "lora_nlg", *words],
+        return subprocess.run(
+            [sys.executable, *pretend, "-m", "gpu_check.killed", str(step), *words],
             stdout=file,
             stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path, **environment},
-        )
+            env={**os.environ, "PYTHONPATH": path},
+        ).returncode
 
 
 def lines_of(folder: Path, kind: str) -> Iterator[dict[str, float]]:

@@ -42,6 +42,7 @@ PARTS: dict[str, Callable[[Setting], None]] = {
     "versions": kernels.versions,
     "attention": kernels.attention,
     "steps": runs.steps,
+    "methods": runs.methods,
     "decoding": runs.decoding,
     "golden": runs.golden,
     "repeat": runs.repeat,

@@ -7,7 +7,7 @@ import json
 import math
 import multiprocessing
 import os
-import time
+import signal
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,18 +16,21 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
-from gpu_check.commands import BASE, SAMPLE, adapter_hash, command, start, texts_of, train, train_words
+from gpu_check.commands import BASE, SAMPLE, adapter_hash, command, killed_at, texts_of, train, train_words
 from lora_nlg.batching import Loader, Sampler, make_example
 from lora_nlg.decoding import BeamSettings, beam_search
 from lora_nlg.distributed import World
 from lora_nlg.gpt2 import lora_targets
 from lora_nlg.gpt2.inference import InferenceGPT2
 from lora_nlg.lora import LoRASpec, inject, load_lora_state_dict, mark_only_lora_as_trainable
+from lora_nlg.methods import METHODS
+from lora_nlg.run_folder import snapshot_folders
 from lora_nlg.training import EagerStep, OptimisationSettings, Schedule, TrainingState
 from lora_nlg.weights.base import load_base
 
 if TYPE_CHECKING:
     from gpu_check.parts import Setting
+    from gpu_check.rows import Report
 
 SHARED = Path(os.environ.get("LORA_NLG_SHARED", SAMPLE.parents[2] / "shared"))
 VARIANTS: dict[str, tuple[list[str], float]] = {
@@ -41,6 +44,9 @@ VARIANTS: dict[str, tuple[list[str], float]] = {
     "full": (["--lora_dim", "0", "--lr", "1e-4"], 2e-3),
 }
 """Name -> flags, and the largest difference of a loss allowed. Types below fp32 are compared with fp32 on the CPU."""
+
+IN_STEPS = {"lora", "full"}
+"""Methods that `steps` trains; `methods` trains the others."""
 
 
 def difference(a: list[float], b: list[float]) -> float:
@@ -94,24 +100,47 @@ class _loss_scale:
         torch.amp.GradScaler = self.usual  # type: ignore[misc]
 
 
+def methods(setting: Setting) -> None:
+    """Steps and texts of every other method, on the CPU and on the device."""
+    report, folder, device = setting.report, setting.folder, setting.name
+    n = 4 if setting.is_small else 20
+    data = _contexts(folder, 2 if setting.is_small else 20)
+    for name in sorted(METHODS.keys() - IN_STEPS):
+        flags = ["--method", name, "--train_batch_size", "4"]
+        here, there = train(folder / name, "cpu", n, *flags), train(folder / f"{name} there", device, n, *flags)
+        report.at_most(f"{n} steps, {name}", difference(here, there), 1e-3)
+        texts = [_decode(folder / name, data, place, "fp32") for place in ("cpu", device)]
+        _require_same(report, f"texts, {name}", *texts, least=0.95)
+
+
 def decoding(setting: Setting) -> None:
     """The same run decoded on the CPU and on the device: texts that agree."""
     report, folder = setting.report, setting.folder
     train(folder / "run", "cpu", 10 if setting.is_small else 60)
-    data, n = folder / "contexts.jsonl", 8 if setting.is_small else 60
-    data.write_text("\n".join((SAMPLE / "test.jsonl").read_text().splitlines()[:n]) + "\n")
-
-    def decode(device: str, dtype: str) -> list[str]:
-        out = folder / f"{device.replace(':', '')}-{dtype}.jsonl"
-        words = ["--checkpoint", str(folder / "run"), "--data", str(data), "--out", str(out), "--device", device]
-        command("decode", *words, "--dtype", dtype, "--eval_len", "32")
-        return texts_of(out)
-
-    expected = decode("cpu", "fp32")
+    data = _contexts(folder, 8 if setting.is_small else 60)
+    expected = _decode(folder / "run", data, "cpu", "fp32")
     for dtype, least in (("fp32", 0.95), ("bf16", 0.5)):
-        found = decode(setting.name, dtype)
-        same = sum(a == b for a, b in zip(expected, found, strict=True)) / len(expected)
-        report.require(f"texts as on the CPU in fp32, {dtype}", same >= least, f"{same:.0%}", f"at least {least:.0%}")
+        found = _decode(folder / "run", data, setting.name, dtype)
+        _require_same(report, f"texts as on the CPU in fp32, {dtype}", expected, found, least)
+
+
+def _contexts(folder: Path, n: int) -> Path:
+    """A file with the sample's first contexts."""
+    data = folder / "contexts.jsonl"
+    data.write_text("\n".join((SAMPLE / "test.jsonl").read_text().splitlines()[:n]) + "\n")
+    return data
+
+
+def _decode(run: Path, data: Path, device: str, dtype: str) -> list[str]:
+    out = run / f"{device.replace(':', '')}-{dtype}.jsonl"
+    words = ["--checkpoint", str(run), "--data", str(data), "--out", str(out), "--device", device]
+    command("decode", *words, "--dtype", dtype, "--eval_len", "32")
+    return texts_of(out)
+
+
+def _require_same(report: Report, check: str, expected: list[str], found: list[str], least: float) -> None:
+    same = sum(a == b for a, b in zip(expected, found, strict=True)) / len(expected)
+    report.require(check, same >= least, f"{same:.0%}", f"at least {least:.0%}")
 
 
 def golden(setting: Setting) -> None:
@@ -189,18 +218,13 @@ def repeat(setting: Setting) -> None:
     expected = adapter_hash(folder / "two")
     place = folder / "killed"
     words = train_words(place, device, n, *flags, "--dtype", dtypes[-1], "--deterministic", "true")
-    process = start(words, folder / "killed.log")
-    while process.poll() is None and not any((place / "snapshots").glob(f"step-*{n // 4}")):
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    done = (place / "adapter.safetensors").exists()
-    command(*words)
-    report.require(
-        f"killed and continued, {dtypes[-1]}",
-        adapter_hash(place) == expected,
-        "the same bits" if not done else "ended too soon",
-    )
+    status = killed_at(n // 2, words, folder / "killed.log")
+    is_cut = status == -signal.SIGKILL and bool(snapshot_folders(place / "snapshots"))
+    if is_cut:
+        command(*words)
+    is_same = is_cut and adapter_hash(place) == expected
+    found = "the same bits" if is_same else "other bits" if is_cut else f"exit status {status}, not cut off"
+    report.require(f"killed and continued, {dtypes[-1]}", is_same, found)
 
 
 def sweep(setting: Setting) -> None:

@@ -22,7 +22,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ["torch", "lora_nlg.commands.train", "torch.utils.tensorboard"]
+MODULES = ["torch", "torch._dynamo", "lora_nlg.commands.train", "torch.utils.tensorboard"]
+"""What is imported before forking; torch's first optimiser imports torch._dynamo."""
 _server = multiprocessing.get_context("forkserver")
 
 

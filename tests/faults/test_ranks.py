@@ -95,26 +95,6 @@ def test_ranks_give_the_curve_of_one(arguments: Arguments, tmp_path: Path) -> No
         assert_same_training(tmp_path / "1", tmp_path / str(size), 20)
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        {"method": "prefix", "prefix_length": 3, "prefix_mlp_dim": 8},
-        {"method": "prompt", "prompt_length": 4},
-        {"method": "adapter_h", "adapter_h_dim": 3},
-        {"method": "adapter_l", "adapter_l_dim": 3},
-    ],
-    ids=lambda flags: flags["method"],
-)
-def test_ranks_of_every_method_put_in_give_the_curve_of_one(
-    flags: dict[str, object], arguments: Arguments, tmp_path: Path
-) -> None:
-    flags = {**flags, "lora_dropout": 0, "max_step": 6}
-    assert run(arguments(tmp_path / "1", train_batch_size=6, **flags), tmp_path / "log").code == 0
-    for ended in run_ranks(arguments(tmp_path / "2", train_batch_size=3, **flags), tmp_path / "log", 2):
-        assert ended.code == 0, ended.output
-    assert_same_training(tmp_path / "1", tmp_path / "2", 6)
-
-
 @pytest.mark.faults
 def test_torchrun_gives_the_curve_of_one(arguments: Arguments, tmp_path: Path) -> None:
     flags = {"lora_dropout": 0, "max_step": 26}

@@ -100,8 +100,9 @@ def test_overlays(variant, model, alpha, rate, checkpoint, penalty):
         ("e2e", "gpt2.nano", "paper", ["lr  paper 0.0002  here 0.002"]),
     ],
 )
-def test_the_training_script_against_the_paper(corpus, model, recipe, differences):
-    done = script("train.sh", corpus, "--print_recipe_diff", corpus, RECIPE=recipe, MODEL=model)
+def test_the_training_script_against_the_paper(quick_commands, corpus, model, recipe, differences):
+    path = f"{quick_commands}{os.pathsep}{environment()['PATH']}"
+    done = script("train.sh", corpus, "--print_recipe_diff", corpus, RECIPE=recipe, MODEL=model, PATH=path)
     assert done.returncode == 0, done.stderr
     assert f"+ lora-nlg train --train_data data/{corpus}/train.jsonl" in done.stderr, "the command is shown"
     if differences:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SOURCES = (HERE / "device.cpp", HERE / "kernels.cpp")
+DEVICE, KERNELS = HERE / "device.cpp", HERE / "kernels.cpp"
 FOLDER = Path(os.environ.get("PRETEND_CUDA_BUILD", HERE.parents[1] / "build" / "pretend_cuda"))
 
 
@@ -20,24 +20,21 @@ class NoCompiler(RuntimeError):
 
 
 def build() -> Path:
-    """The library's file; what isn't there yet is compiled (a minute of one core for each source).
+    """The library's file; if it isn't there yet it is compiled (half a minute of one core).
 
     Raises:
-        NoCompiler: something isn't there, and no g++ or clang++ is either.
+        NoCompiler: it isn't there, and no g++ or clang++ is either.
         RuntimeError: the compiler failed; its words follow.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    objects = [FOLDER / f"{source.stem}-{_key(source)}.o" for source in SOURCES]
-    library = FOLDER / f"libpretend_cuda-{'-'.join(_key(source) for source in SOURCES)}.so"
+    library = FOLDER / f"libpretend_cuda-{_key()}.so"
     if library.exists():
         return library
     torch = torch_folder()
     flags = ["-std=c++20", "-O1", "-fPIC", "-D_GLIBCXX_USE_CXX11_ABI=1", f"-I{torch}/include"]
-    for source, out in zip(SOURCES, objects, strict=True):
-        if not out.exists():
-            _compile([*flags, "-c", source], out)
     libraries = [f"-L{torch}/lib", "-lc10", "-ltorch_cpu", "-ltorch"]
-    _compile(["-shared", *objects, *libraries], library)
+    # Nearly all the time goes into torch's headers: as one unit they are read once.
+    _compile([*flags, "-shared", "-include", DEVICE, KERNELS, *libraries], library)
     return library
 
 
@@ -49,9 +46,9 @@ def torch_folder() -> Path:
     return Path(found.origin).parent
 
 
-def _key(source: Path) -> str:
-    version = (torch_folder() / "version.py").read_bytes()
-    return hashlib.sha256(source.read_bytes() + version).hexdigest()[:12]
+def _key() -> str:
+    files = DEVICE, KERNELS, Path(__file__), torch_folder() / "version.py"
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def _compile(arguments: Sequence[str | Path], out: Path) -> None:
