@@ -21,6 +21,7 @@ ROOT=${ROOT:-runs/$CORPUS-$STUDY}
 STEPS=${STEPS:-2000} SEEDS=${SEEDS:-1,2,3} VALID=${VALID:-1000} GROUP=${GROUP:-8} WARMUP=${WARMUP:-0.1}
 RATE=$(recipe train.lr) RANK=$(recipe train.lora_dim) TARGETS=$(recipe train.lora_targets) BATCH=$(recipe global_batch)
 TARGETS=${TARGETS//,/+}
+head -n "${TEST:-1000000000}" "$DATA/test.jsonl" > /dev/null # now, not when all is trained
 
 # sweep TARGETS RANKS ALPHAS RULES RATES [flags]: adds the members to the study.
 sweep() {
