@@ -19,7 +19,7 @@ def write_figure(path: str | Path, results: Sequence[Result]) -> Path | None:
     A panel for each way of choosing the scaling: mean validation loss over the learning rate, a line for each rank,
     bars for the 95% interval over seeds, a star at each rank's best rate; losses beyond three times the best are cut.
     Where there is one rate alone, one panel: the loss over rank, a line for each alpha. The last panel: the relative
-    size of the update over rank, at the middle rate.
+    size of the update over rank, at the middle of the rates that have one.
 
     Args:
         path: a `.png`.
@@ -84,8 +84,13 @@ def draw_ranks(axis: Any, groups: Mapping[str, Sequence[Cell]]) -> None:
         line = sorted(group, key=lambda cell: cell.r)
         _draw_line(axis, [cell.r for cell in line], line, label)
     ranks = sorted({cell.r for group in groups.values() for cell in group})
-    axis.set(xscale="log", xlabel="rank", ylabel="validation loss", title=f"lr {min(rates):g}")
-    axis.set_xticks(ranks, [str(r) for r in ranks], minor=False)
+    axis.set(ylabel="validation loss", title=f"lr {min(rates):g}")
+    _mark_ranks(axis, ranks)
+
+
+def _mark_ranks(axis: Any, ranks: Sequence[int]) -> None:
+    axis.set(xscale="log", xlabel="rank")
+    axis.set_xticks(ranks, [str(r) for r in ranks])
     axis.minorticks_off()
 
 
@@ -100,11 +105,13 @@ def _draw_line(axis: Any, places: Sequence[float], line: Sequence[Cell], label: 
 
 
 def _draw_updates(axis: Any, groups: Mapping[str, Sequence[Cell]]) -> None:
-    rates = sorted({cell.lr for group in groups.values() for cell in group})
+    rates = sorted({cell.lr for group in groups.values() for cell in group if not math.isnan(cell.relative_update)})
     middle = rates[len(rates) // 2]
     for label, group in groups.items():
         line = sorted((c.r, c.relative_update) for c in group if c.lr == middle and not math.isnan(c.relative_update))
         if line:
             axis.plot(*zip(*line, strict=True), marker="o", markersize=3, label=label)
-    axis.set(xscale="log", yscale="log", xlabel="rank", ylabel="‖ΔW‖ / ‖W‖", title=f"size of the update, lr {middle:g}")
+    axis.set(ylabel="‖ΔW‖ / ‖W‖", title=f"size of the update, lr {middle:g}")
+    _mark_ranks(axis, sorted({cell.r for group in groups.values() for cell in group}))
+    axis.set_yscale("log")
     axis.legend(fontsize=6, framealpha=0.4)
