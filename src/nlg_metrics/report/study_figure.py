@@ -74,14 +74,15 @@ def _set_ticks(axis: Any, x: str, values: Sequence[Any]) -> None:
 def _cut(axis: Any, means: Sequence[float], lowest: bool) -> None:
     """Settings that went wrong would flatten the rest: the axis ends where the others do.
 
-    They are those beyond Tukey's outer fence on the worse side, 3 interquartile ranges from the quartile; the lines to
-    them leave the panel. What is far better than the rest stays.
+    They are those beyond Tukey's outer fence on the worse side, 3 interquartile ranges from the quartile, and 1.5 times
+    as bad as it; the lines to them leave the panel. What is far better than the rest stays.
     """
     if len(means) < 4:
         return
     low, _, high = statistics.quantiles(means, n=4, method="inclusive")
     reach = 3 * (high - low)
-    kept = [mean for mean in means if (mean <= high + reach if lowest else mean >= low - reach)]
+    worst = max(high + reach, 1.5 * high) if lowest else min(low - reach, low / 1.5)
+    kept = [mean for mean in means if (mean <= worst if lowest else mean >= worst)]
     room = 0.15 * (max(kept) - min(kept))
     if len(kept) < len(means) and room:
         axis.set_ylim(min(kept) - room, max(kept) + room)

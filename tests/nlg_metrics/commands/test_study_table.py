@@ -124,6 +124,7 @@ def test_refusals(tmp_path: Path, capsys, text: str, message: str) -> None:
         ([1.5, 1.5, 9.0], True, None),  # too few to say
         ([39.49, 39.49, 39.49, 39.73, 41.19], False, None),  # the best stays
         ([1.2, 1.5, 1.5, 1.51, 1.51], True, None),
+        ([2.9, 3.33, 3.33, 3.33, 3.4], False, None),  # alike, but for one that is a little behind
     ],
 )
 def test_a_panel_ends_where_the_settings_that_learned_do(means, lowest, limits) -> None:
