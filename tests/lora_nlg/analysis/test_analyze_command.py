@@ -112,7 +112,7 @@ def test_numbers_are_the_runs_own(runs: Path, study: dict) -> None:
 
 def test_the_report_has_a_section_of_it(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
-    assert report.main([str(runs / "r2"), str(runs / "r4"), "--out", str(out)]) == 0
+    assert report.main([*(str(runs / name) for name in ("analysis", "r2", "r4")), "--out", str(out)]) == 0  # `runs/*`
     page = out.read_text(encoding="utf-8")
     assert '<section id="updates"' in page and "Validation loss over factor × ‖ΔW‖" in page and "by chance" in page
     assert report.main([str(runs / "full"), "--out", str(out)]) == 0  # the study beside it doesn't speak of this run
