@@ -216,7 +216,7 @@ def _tasks(sweep: Sweep, members: Sequence[Member], generation: Generation | Non
     left, steps = sum(len(group) for group in groups), sweep.settings.max_step
     log.info("%d members, %d of them done; %d steps each, at most %d together", len(members),
              len(members) - left, steps, sweep.arguments.group)  # fmt: skip
-    bar = progress_bar(total=left * steps, desc="sweep", unit="member-step", disable=not world.is_main)
+    bar = progress_bar(total=left * steps, desc="sweep", unit="member-step", disable=not (world.is_main and left))
     tasks = from_place([_training(sweep, group, bar) for group in groups if group], world.rank, world.size)
     if generation is not None:
         decoding = [_decoding(folder, member, generation) for member in sorted(members)]

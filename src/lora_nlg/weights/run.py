@@ -183,6 +183,10 @@ def _model_folder(path: Path) -> Path:
             return folder
     if not path.exists():
         raise InputError(f"no run at {path}; give a directory that `lora-nlg train` wrote")
+    if (path / "adapter_config.json").is_file():
+        raise InputError(
+            f"{path} is an adapter of PEFT; make it one of ours: lora-nlg convert {path} --to adapter --out OUT"
+        )
     inside = (place.parent for pattern in (BEST, "members/*", "*") for place in path.glob(f"{pattern}/{ADAPTER}"))
     hint = f", e.g. {found}" if (found := next(inside, None)) else ""
     raise InputError(

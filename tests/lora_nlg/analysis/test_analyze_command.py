@@ -164,6 +164,12 @@ def test_the_study_before_is_no_run(runs: Path, tmp_path: Path) -> None:
     assert [run["label"] for run in found["runs"]] == ["r2", "r4"]
 
 
+def test_an_adapter_of_another_tool_is_named(runs: Path, tmp_path: Path, capsys) -> None:
+    assert main(["convert", str(runs / "r2"), "--to", "peft", "--out", str(tmp_path / "peft")]) == 0
+    assert main(["analyze", str(tmp_path / "peft")]) == 1
+    assert "is an adapter of PEFT; make it one of ours: lora-nlg convert" in capsys.readouterr().err
+
+
 def test_data_that_is_elsewhere_is_named(runs: Path, tmp_path: Path, capsys) -> None:
     moved = shutil.copytree(runs / "r2", tmp_path / "r2")
     (moved / "config.yaml").write_text("valid_data: gone/valid.jsonl\n")
