@@ -12,7 +12,7 @@ elif [ -n "${DATA:-}" ]; then
   CORPUS=table RUN=${RUN:-runs/$(basename "$DATA")}
 else
   names=$(printf '%s\n' scripts/recipes/*.yaml | xargs -n 1 basename -s .yaml | grep -vx methods | paste -sd '|')
-  echo "usage: $0 $names ${USAGE:-[flags]}, or $0 DATA=FOLDER ${USAGE:-[flags]} for records of your own" >&2
+  echo "usage: $0 ${STUDY:+$STUDY }$names ${USAGE:-[flags]}, or $0 ${STUDY:+$STUDY }DATA=FOLDER ${USAGE:-[flags]} for records of your own" >&2
   exit 2
 fi
 export RUN=${RUN:-runs/$CORPUS} DATA=${DATA:-data/$CORPUS} RAW=${RAW:-data/raw/$CORPUS}

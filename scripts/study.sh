@@ -21,19 +21,22 @@ ROOT=${ROOT:-runs/$CORPUS-$STUDY}
 STEPS=${STEPS:-2000} SEEDS=${SEEDS:-1,2,3} VALID=${VALID:-1000} GROUP=${GROUP:-8} WARMUP=${WARMUP:-0.1}
 RATE=$(recipe train.lr) RANK=$(recipe train.lora_dim) TARGETS=$(recipe train.lora_targets) BATCH=$(recipe global_batch)
 TARGETS=${TARGETS//,/+}
+head -n "${TEST:-1000000000}" "$DATA/test.jsonl" > /dev/null # now, not when all is trained
+
+COMMON=(--scheduler "$(recipe train.scheduler)" --lora_dropout "$(recipe train.lora_dropout)"
+  --label_smooth "$(recipe train.label_smooth)" --weight_decay "$(recipe train.weight_decay)"
+  --adam_beta2 "$(recipe train.adam_beta2)" --adam_epsilon "$(recipe train.adam_epsilon)"
+  --grad_clip "$(recipe train.grad_clip)" --seq_len "${SEQ_LEN:-$(recipe train.seq_len)}")
 
 # sweep TARGETS RANKS ALPHAS RULES RATES [flags]: adds the members to the study.
 sweep() {
   local targets=$1 ranks=$2 alphas=$3 rules=$4 rates=$5
   shift 5
   launch sweep --train_data "$DATA/train.jsonl" --valid_data "$DATA/valid.jsonl" --valid_examples "$VALID" \
-    --init_checkpoint "$BASE" ${TOKENIZER:+--tokenizer "$TOKENIZER"} --seq_len "${SEQ_LEN:-$(recipe train.seq_len)}" \
+    --init_checkpoint "$BASE" ${TOKENIZER:+--tokenizer "$TOKENIZER"} "${COMMON[@]}" \
     --lora_targets "$targets" --lora_dim "$ranks" --lora_alpha "$alphas" --lora_scaling "$rules" --lr "$rates" \
     --random_seed "$SEEDS" --max_step "$STEPS" --train_batch_size "$BATCH" --warmup_step "$WARMUP" --group "$GROUP" \
-    --scheduler "$(recipe train.scheduler)" --lora_dropout "$(recipe train.lora_dropout)" \
-    --label_smooth "$(recipe train.label_smooth)" --weight_decay "$(recipe train.weight_decay)" \
-    --adam_beta2 "$(recipe train.adam_beta2)" --adam_epsilon "$(recipe train.adam_epsilon)" \
-    --grad_clip "$(recipe train.grad_clip)" --work_dir "$ROOT" "$@"
+    --work_dir "$ROOT" "$@"
 }
 
 case $STUDY in

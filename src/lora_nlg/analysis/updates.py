@@ -102,6 +102,8 @@ def _factor_directions(own: Factors) -> dict[str, Tensor]:
 def updates_between(model: GPT2, base: GPT2) -> list[Update]:
     """The updates of a model that was trained as a whole: trained weight − base weight, for the blocks' linear layers.
 
+    Those that training left as they were are left out: they have no directions.
+
     Args:
         model: as trained.
         base: what it started from.
@@ -120,7 +122,11 @@ def updates_between(model: GPT2, base: GPT2) -> list[Update]:
         assert isinstance(before, nn.Linear), "models of one configuration have the same layers"
         targets = target_names(name)
         parts = zip(targets, layer.weight.chunk(len(targets)), before.weight.chunk(len(targets)), strict=True)
-        found += [_dense(_block(name), target, W, now - W, MOST_DIRECTIONS) for target, now, W in parts]
+        found += [
+            _dense(_block(name), target, W, now - W, MOST_DIRECTIONS)
+            for target, now, W in parts
+            if not torch.equal(now, W)
+        ]
     return found
 
 

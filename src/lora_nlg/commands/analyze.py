@@ -34,7 +34,7 @@ from lora_nlg.training import LossValidation
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.together import validate_together
 from lora_nlg.weights.base import base_hash, load_base
-from lora_nlg.weights.run import Run
+from lora_nlg.weights.run import Run, require_run
 from nlg_metrics.metrics.bleu import ClippedBleu
 
 log = logging.getLogger(__name__)
@@ -122,11 +122,16 @@ def main(argv: Sequence[str]) -> int:
         skip=["factors"],
     )
     arguments, dial = parsed.groups
-    places = [Path(name) for name in parsed.positionals["runs"]]
+    named = [Path(name) for name in parsed.positionals["runs"]]
+    # `members/*` has the folder of the analysis before in it.
+    places = [place for place in named if not (place.name == ANALYSIS and (place / RESULTS).is_file())] or named
     labels = run_labels(places)
     folder = Path(arguments.out) if arguments.out else _default_folder(places)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file; name a folder")
+    for place in places:
+        require_run(place)
+    folder.mkdir(parents=True, exist_ok=True)
     study = analyse(places, labels, arguments, dial)
     for entry, place in zip(study["runs"], places, strict=True):
         entry["folder"] = os.path.relpath(place.resolve(), folder.resolve())
@@ -258,7 +263,9 @@ def _dial_of(
     if not dial.factors():
         return {"dial": [], "dial_about": {}}
     if data is None:
-        notes.append(f"no dial of {label}: it names no validation data that is there; give --valid_data")
+        notes.append(f"no dial of {label}: it names no validation data; give --valid_data")
+    elif dial.valid_data is None and not Path(data).is_file():
+        notes.append(f"no dial of {label}: its validation data, {data}, is not there; give --valid_data")
     elif base is None and not run.info.method.keeps_base:
         notes.append(f"no dial of {label}: parameters of its base were trained with its update")
     else:
@@ -272,13 +279,13 @@ def _dial_of(
 
 
 def _recorded_data(place: Path) -> str | None:
-    """The validation data that a run's arguments, or those of the run it lies in, name, if it is still there."""
+    """The validation data that a run's arguments, or those of the run it lies in, name."""
     folder = place if place.is_dir() else place.parent
     for config in (folder / CONFIG, folder.parent / CONFIG):
         if config.is_file():
             value = read_yaml(config)
             path = value.get("valid_data") if isinstance(value, dict) else None
-            return path if isinstance(path, str) and Path(path).is_file() else None
+            return path if isinstance(path, str) else None
     return None
 
 

@@ -129,18 +129,21 @@ def main(argv: Sequence[str]) -> int:
 
 def _load(arguments: SweepArguments, settings: SweepSettings, world: World) -> tuple[Sweep, dict[str, Any]]:
     """Base, vocabulary and data, and all that decides a member's result but its own values."""
+    if (folder := Path(arguments.work_dir)).exists() and not folder.is_dir():
+        raise InputError(f"--work_dir {folder} is a file; name a folder")
     files = [existing_file(getattr(arguments, name), f"--{name}") for name in ("train_data", "valid_data")]
     vocabulary = arguments.tokenizer or find_weights(arguments.init_checkpoint).parent
     tokenizer = load_tokenizer(vocabulary)
     base = load_base(arguments.init_checkpoint)
-    if tokenizer.vocab_size > base.config.vocab_size or arguments.seq_len > base.config.n_positions:
+    window = base.config.n_positions
+    if tokenizer.vocab_size > base.config.vocab_size or arguments.seq_len > window:
         raise InputError(
-            f"the base has {base.config.vocab_size} embeddings and {base.config.n_positions} positions; the vocabulary "
+            f"the base has {base.config.vocab_size} embeddings and {window} positions; the vocabulary "
             f"has {tokenizer.vocab_size} ids and --seq_len is {arguments.seq_len}; neither may be more"
         )
     described = describe_base(base, arguments.init_checkpoint), describe_tokenizer(tokenizer, vocabulary)
     (train, train_sha256), (valid, valid_sha256) = (
-        read_hashed(file, partial(read_examples, file, tokenizer, arguments.seq_len)) for file in files
+        read_hashed(file, partial(read_examples, file, tokenizer, arguments.seq_len or window)) for file in files
     )
     valid = valid[: arguments.valid_examples or None]
     plan = {
@@ -213,7 +216,7 @@ def _tasks(sweep: Sweep, members: Sequence[Member], generation: Generation | Non
     left, steps = sum(len(group) for group in groups), sweep.settings.max_step
     log.info("%d members, %d of them done; %d steps each, at most %d together", len(members),
              len(members) - left, steps, sweep.arguments.group)  # fmt: skip
-    bar = progress_bar(total=left * steps, desc="sweep", unit="member-step", disable=not world.is_main)
+    bar = progress_bar(total=left * steps, desc="sweep", unit="member-step", disable=not (world.is_main and left))
     tasks = from_place([_training(sweep, group, bar) for group in groups if group], world.rank, world.size)
     if generation is not None:
         decoding = [_decoding(folder, member, generation) for member in sorted(members)]

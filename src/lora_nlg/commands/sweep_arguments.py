@@ -59,7 +59,7 @@ class SweepArguments:
     tokenizer: str | None = None
     """Vocabulary. Default: the one beside --init_checkpoint."""
     seq_len: int = 512
-    """Longest input in tokens."""
+    """Longest input in tokens; 0 takes the model's positions."""
     valid_examples: int = 0
     """Validate on the first so many examples; 0 takes all."""
     group: int = 8
@@ -68,9 +68,9 @@ class SweepArguments:
     """auto, cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
-        for name in ("group", "seq_len"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        for name, least in (("group", 1), ("seq_len", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"--{name} must be at least {least}, got {getattr(self, name)}")
         if self.valid_examples < 0:
             raise InputError(f"--valid_examples must be at least 0 (all), got {self.valid_examples}")
 

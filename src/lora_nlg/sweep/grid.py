@@ -40,9 +40,9 @@ class Member:
     @property
     def name(self) -> str:
         """A folder name that says everything, e.g. `q+v-r4-alpha128-alpha_r-lr0.001-seed1`."""
-        dropout = f"-dropout{self.dropout:g}" if self.dropout else ""
-        update = f"{self.targets}-r{self.r}-alpha{self.alpha:g}-{self.rule.replace('/', '_')}"
-        return f"{update}{dropout}-lr{self.lr:g}-seed{self.seed}"
+        dropout = f"-dropout{_exact(self.dropout)}" if self.dropout else ""
+        update = f"{self.targets}-r{self.r}-alpha{_exact(self.alpha)}-{self.rule.replace('/', '_')}"
+        return f"{update}{dropout}-lr{_exact(self.lr)}-seed{self.seed}"
 
     def specs(self) -> dict[str, LoRASpec]:
         """Target name -> how it is adapted."""
@@ -148,6 +148,11 @@ def groups_of(members: Sequence[Member], size: int) -> list[list[Member]]:
     for member in sorted(members):
         alike.setdefault((member.targets, member.dropout), []).append(member)
     return [group[first : first + size] for group in alike.values() for first in range(0, len(group), size)]
+
+
+def _exact(value: float) -> str:
+    """The shortest text that is this number and no other."""
+    return short if float(short := f"{value:g}") == value else repr(value)
 
 
 def _alpha(text: str, r: int) -> float:

@@ -154,6 +154,16 @@ def load_model(
     return model.eval(), info, [*places, base]
 
 
+def require_run(path: Path) -> None:
+    """Refuse what `load_run` would find nothing in, before anything is loaded.
+
+    Raises:
+        InputError: there is neither an adapter nor a model.
+    """
+    if not path.is_file() and not (path / ADAPTER).is_file():
+        _model_folder(path)
+
+
 def _share_a_base(info: AdapterInfo, other: AdapterInfo) -> bool:
     has_base = info.method.keeps_base and other.method.keeps_base
     return has_base and info.base is not None and info.base == other.base
@@ -173,7 +183,12 @@ def _model_folder(path: Path) -> Path:
             return folder
     if not path.exists():
         raise InputError(f"no run at {path}; give a directory that `lora-nlg train` wrote")
-    hint = ", e.g. " + str(path / BEST) if (path / BEST / ADAPTER).is_file() else ""
+    if (path / "adapter_config.json").is_file():
+        raise InputError(
+            f"{path} is an adapter of PEFT; make it one of ours: lora-nlg convert {path} --to adapter --out OUT"
+        )
+    inside = (place.parent for pattern in (BEST, "members/*", "*") for place in path.glob(f"{pattern}/{ADAPTER}"))
+    hint = f", e.g. {found}" if (found := next(inside, None)) else ""
     raise InputError(
         f"{path} is not a trained run: it has neither {ADAPTER} nor {MODEL}/; give a directory that "
         f"`lora-nlg train` finished or saved into{hint}"

@@ -15,6 +15,7 @@ from nlg_metrics.commands.wrapper import add_segments_flag, run_command
 from nlg_metrics.errors import InputError
 from nlg_metrics.evaluation import Bootstrap
 from nlg_metrics.files import write_text
+from nlg_metrics.report.analysis_file import is_study
 from nlg_metrics.report.index import build_index, read_folder
 from nlg_metrics.report.page import Contents, Run, build
 from nlg_metrics.report.run_files import REPORT, is_run, read_run
@@ -56,6 +57,8 @@ def run(options: argparse.Namespace) -> None:
     for flag, value in (("--resamples", options.resamples), ("--refresh", options.refresh)):
         if value is not None and value < 1:
             raise InputError(f"{flag} is {value}; it must be at least 1")
+    # `runs/*` has in it what `lora-nlg analyze` left beside the runs.
+    options.runs = [run for run in options.runs if not is_study(Path(run))] or options.runs
     folder = Path(options.runs[0])
     index = len(options.runs) == 1 and folder.is_dir() and not is_run(folder) and not options.predictions
     if index and options.data:

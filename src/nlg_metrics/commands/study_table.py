@@ -25,6 +25,9 @@ from nlg_metrics.report.published import COLUMNS, RANKS, TARGETS, unit
 from nlg_metrics.report.studies import LOSS, Cell, best_rates, families, lowest_is_best, read_cells
 from nlg_metrics.report.study_figure import study_figure
 
+OWN = "table"
+"""Records of one's own, which scripts/recipes/table.yaml has scored as E2E is; no paper has figures of them."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -89,6 +92,11 @@ STUDIES = {
 }
 
 
+def scored_as(corpus: str) -> str:
+    """The corpus whose measures a corpus has."""
+    return "e2e" if corpus == OWN else corpus
+
+
 def spread(values: Sequence[float], digits: int) -> str:
     """`mean ± sample deviation`, or the value alone."""
     if not values:
@@ -104,8 +112,9 @@ def digits_of(column: str, scale: float) -> int:
 
 def markdown(study: Study, corpus: str, cells: Sequence[Cell]) -> str:
     """The table; in each group the best mean of a column is bold."""
-    columns = [LOSS, *(name for name in COLUMNS[corpus] if any(name in cell.measures for cell in cells))]
     beside, paper = study.beside(corpus)
+    corpus = scored_as(corpus)
+    columns = [LOSS, *(name for name in COLUMNS[corpus] if any(name in cell.measures for cell in cells))]
     heads = ["group", "targets", "r", "α", "scale", "lr", "seeds", *columns, "‖ΔW‖/‖W‖", *beside]
     lines = [f"## {study.title}", "", f"| {' | '.join(heads)} |", "| --- | --- |" + " ---: |" * (len(heads) - 2)]
     for label, group in study.rows(cells).items():
@@ -184,22 +193,22 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0] if __doc__ else None)
     add = arguments.add_argument
     add("study", choices=list(STUDIES), help="what was varied")
-    add("corpus", choices=list(COLUMNS), help="whose columns")
+    add("corpus", choices=[*COLUMNS, OWN], help="whose columns; table: records of your own")
     add("folder", type=Path, help="the folder of the sweep; study.md, study.csv and study.png are written there")
     return arguments
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the table, write it, the CSV and the figure."""
-    study = STUDIES[options.study]
-    cells, said = read_cells(options.folder, options.corpus)
+    study, scored = STUDIES[options.study], scored_as(options.corpus)
+    cells, said = read_cells(options.folder, scored)
     for caveat in said:
         say(f"note: {caveat}")
     shown = markdown(study, options.corpus, cells)
     write_text(options.folder / "study.md", shown)
-    write_text(options.folder / "study.csv", as_csv(study, options.corpus, cells))
+    write_text(options.folder / "study.csv", as_csv(study, scored, cells))
     print(shown)
-    figure = study_figure(study.rows(cells), study.x, (LOSS, *COLUMNS[options.corpus]))
+    figure = study_figure(study.rows(cells), study.x, (LOSS, *COLUMNS[scored]))
     if figure is not None:
         write_bytes(options.folder / "study.png", figure)
         print(f"{options.folder}/study.md, study.csv, study.png")

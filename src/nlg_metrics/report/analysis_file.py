@@ -14,7 +14,8 @@ from typing import Any
 from nlg_metrics.errors import InputError
 from nlg_metrics.files import read_json
 
-FILE = "analysis/analysis.json"
+FILE_NAME = "analysis.json"
+FILE = f"analysis/{FILE_NAME}"
 """As lora_nlg.run_folder and lora_nlg.analysis.results have it."""
 FORMAT = "lora-nlg analysis 1"
 MEASURES = ("loss", "bleu")
@@ -38,6 +39,11 @@ class Analysis:
     path: Path
     run: Mapping[str, Any]
     pairs: list[Mapping[str, Any]]
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder is what `lora-nlg analyze` wrote, and no run."""
+    return Path(folder.name, FILE_NAME) == Path(FILE) and (folder / FILE_NAME).is_file()
 
 
 def read_analysis(folder: Path) -> Analysis | None:

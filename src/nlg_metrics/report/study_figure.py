@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nlg_metrics.report.studies import Cell
+from nlg_metrics.report.studies import Cell, lowest_is_best
 
 
 def study_figure(groups: Mapping[str, Sequence[Cell]], x: str, columns: Sequence[str]) -> bytes | None:
@@ -47,7 +47,9 @@ def study_figure(groups: Mapping[str, Sequence[Cell]], x: str, columns: Sequence
             axis.errorbar(xs, means, bars, marker=".", capsize=2, linewidth=1.2, linestyle=line, label=label)
         axis.set(title=name, xlabel={"r": "rank", "lr": "learning rate"}.get(x, x))
         _set_ticks(axis, x, values)
-        _cut(axis, [statistics.fmean(found) for cell in cells if (found := cell.measures.get(name))])
+        axis.ticklabel_format(axis="y", useOffset=False)
+        means = [statistics.fmean(found) for cell in cells if (found := cell.measures.get(name))]
+        _cut(axis, means, lowest_is_best(name))
     if len(groups) > 1:
         places[0].legend(fontsize=7)
     for axis in places[len(shown) :]:
@@ -69,17 +71,18 @@ def _set_ticks(axis: Any, x: str, values: Sequence[Any]) -> None:
         axis.minorticks_off()
 
 
-def _cut(axis: Any, means: Sequence[float]) -> None:
+def _cut(axis: Any, means: Sequence[float], lowest: bool) -> None:
     """Settings that went wrong would flatten the rest: the axis ends where the others do.
 
-    They are those beyond Tukey's outer fences, 3 interquartile ranges from the quartiles; the lines to them leave the
-    panel.
+    They are those beyond Tukey's outer fence on the worse side, 3 interquartile ranges from the quartile, and 1.5 times
+    as bad as it; the lines to them leave the panel. What is far better than the rest stays.
     """
     if len(means) < 4:
         return
     low, _, high = statistics.quantiles(means, n=4, method="inclusive")
     reach = 3 * (high - low)
-    kept = [mean for mean in means if low - reach <= mean <= high + reach]
+    worst = max(high + reach, 1.5 * high) if lowest else min(low - reach, low / 1.5)
+    kept = [mean for mean in means if (mean <= worst if lowest else mean >= worst)]
     room = 0.15 * (max(kept) - min(kept))
     if len(kept) < len(means) and room:
         axis.set_ylim(min(kept) - room, max(kept) + room)

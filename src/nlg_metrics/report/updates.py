@@ -109,8 +109,9 @@ def _best(label: str, name: str, points: Sequence[tuple[float, float]]) -> str:
 def _dial(title: str, lines: Sequence[tuple[int, str, Sequence[tuple[float, float]]]], facts: list[str]) -> Drawing:
     xs = [x for _, _, points in lines for x, _ in points]
     ys = [y for _, _, points in lines for _, y in points]
-    # A loss that went wrong would flatten the rest.
-    low, high = min(ys), min(max(ys), 3 * min(ys)) if min(ys) > 0 else max(ys)
+    low, high = min(ys), max(ys)
+    if title.startswith(_TITLES["loss"]) and low > 0:  # one that went wrong would flatten the rest
+        high = min(high, 3 * low)
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     low, high, left, right = low - margin, high + margin, min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1
 

@@ -112,7 +112,7 @@ def test_numbers_are_the_runs_own(runs: Path, study: dict) -> None:
 
 def test_the_report_has_a_section_of_it(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
-    assert report.main([str(runs / "r2"), str(runs / "r4"), "--out", str(out)]) == 0
+    assert report.main([*(str(runs / name) for name in ("analysis", "r2", "r4")), "--out", str(out)]) == 0  # `runs/*`
     page = out.read_text(encoding="utf-8")
     assert '<section id="updates"' in page and "Validation loss over factor × ‖ΔW‖" in page and "by chance" in page
     assert report.main([str(runs / "full"), "--out", str(out)]) == 0  # the study beside it doesn't speak of this run
@@ -133,7 +133,7 @@ def test_a_run_trained_as_a_whole_beside_an_adapter(runs: Path, tmp_path: Path, 
     assert {grid["matrix"] for grid in pair["grids"]} == {"V", "U"} and pair["layer"] == 0
     assert [set(point) for point in study["runs"][1]["dial"]] == [{"factor", "loss"}] * 2
     printed = capsys.readouterr().out
-    assert "full: it names no validation data that is there; give --valid_data" in printed  # a path is before it
+    assert "full: it names no validation data; give --valid_data" in printed  # a path is before it
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,8 @@ def test_a_run_trained_as_a_whole_beside_an_adapter(runs: Path, tmp_path: Path, 
         (["r2", "--scales", "-1"], "--scales must be 0 (the base) or more, got -1"),
         (["r2", "--contexts", "-1"], "--contexts must be at least 0, got -1"),
         (["r2", "--out", "r2/config.yaml"], "is a file; name a folder"),
-        (["nowhere"], "no run at"),
+        (["r2", "nowhere"], "no run at nowhere"),
+        (["r2", "analysis/.."], "analysis/.. is not a trained run"),
         (["full", "--init_checkpoint", "nowhere"], "say where it is with --init_checkpoint"),
         (["r2", "--layer", "9"], "--layer 9"),
     ],
@@ -153,6 +154,27 @@ def test_refusals(runs: Path, monkeypatch, capsys, flags: list[str], message: st
     monkeypatch.chdir(runs)
     assert main(["analyze", *flags]) == 1
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_study_before_is_no_run(runs: Path, tmp_path: Path) -> None:
+    """`analyze runs/*` finds it there the second time."""
+    flags = ["--scales", "", "--out", str(tmp_path)]
+    assert main(["analyze", *(str(runs / name) for name in ("analysis", "r2", "r4")), *flags]) == 0
+    found = json.loads((tmp_path / "analysis.json").read_text())
+    assert [run["label"] for run in found["runs"]] == ["r2", "r4"]
+
+
+def test_an_adapter_of_another_tool_is_named(runs: Path, tmp_path: Path, capsys) -> None:
+    assert main(["convert", str(runs / "r2"), "--to", "peft", "--out", str(tmp_path / "peft")]) == 0
+    assert main(["analyze", str(tmp_path / "peft")]) == 1
+    assert "is an adapter of PEFT; make it one of ours: lora-nlg convert" in capsys.readouterr().err
+
+
+def test_data_that_is_elsewhere_is_named(runs: Path, tmp_path: Path, capsys) -> None:
+    moved = shutil.copytree(runs / "r2", tmp_path / "r2")
+    (moved / "config.yaml").write_text("valid_data: gone/valid.jsonl\n")
+    assert main(["analyze", str(moved)]) == 0
+    assert "its validation data, gone/valid.jsonl, is not there; give --valid_data" in capsys.readouterr().out
 
 
 def test_long_names_are_told_apart_by_what_differs(tmp_path: Path) -> None:

@@ -187,10 +187,9 @@ def test_a_model_trained_as_a_whole() -> None:
     with torch.no_grad():
         after.transformer.h[1].attn.c_attn.weight[D : 2 * D] += torch.outer(torch.ones(D), torch.ones(D)) / D
     found = {(update.layer, update.part): update for update in updates_between(after, before)}
-    assert len(found) == 2 * len(("q", "k", "v", "o", "fc", "proj"))
-    moved = found.pop((1, "k"))
+    assert set(found) == {(1, "k")}  # the others have no update
+    moved = found[1, "k"]
     assert moved.norm == pytest.approx(1.0, abs=1e-5) and shape_of(moved).effective_rank == pytest.approx(1.0, abs=1e-3)
-    assert all(update.norm == 0 for update in found.values())
     other = empty_gpt2(GPT2Config(n_layer=2, n_embd=D, n_head=2, vocab_size=12, n_positions=16))
     with pytest.raises(InputError, match="another size"):
         updates_between(after, other)

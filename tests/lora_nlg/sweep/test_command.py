@@ -128,6 +128,8 @@ def test_bleu_is_that_of_decode_and_the_scorer(tmp_path: Path, capsys) -> None:
         (["--lora_targets", "q+x"], "unknown LoRA target 'x'"),
         (["--generate_data", "x.jsonl"], "--generate_data is decoded only with --generate true"),
         (["--seq_len", "200"], "64 positions"),
+        (["--seq_len", "-1"], "--seq_len must be at least 0, got -1"),
+        (["--work_dir", __file__], "is a file; name a folder"),
         (["--valid_examples", "-1"], "--valid_examples must be at least 0 (all), got -1"),
         (["--group", "0"], "--group must be at least 1, got 0"),
         (["--device", "gpu"], "--device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
@@ -149,12 +151,28 @@ def test_a_sweep_of_which_every_member_diverges(study: Path, tmp_path: Path, mon
     assert "no figure, since every member diverged" in capsys.readouterr().out
 
 
+def test_without_a_length_the_models_positions_count(study: Path, tmp_path: Path) -> None:
+    """As in `train`, so that scripts/recipes/table.yaml serves both."""
+    for name, length in (("own", "0"), ("given", "64")):
+        assert sweep(study, tmp_path / name, "--lora_dim", "1", "--lr", "1e-3", "--seq_len", length) == 0
+    own, given = ([row["valid_loss"] for row in rows(tmp_path / name)] for name in ("own", "given"))
+    assert own == given
+
+
+def test_the_size_is_drawn_at_a_rate_that_learned(tmp_path: Path, recwarn) -> None:
+    results = [result(1, 8.0, lr, 1, loss) for lr, loss in ((1e-3, 1.0), (1.0, None), (10.0, None))]
+    assert write_figure(tmp_path / "a.png", results) == tmp_path / "a.png"
+    assert not [str(warning.message) for warning in recwarn if "legend" in str(warning.message)]
+
+
 def test_grid() -> None:
     members = expand_grid([4, 8], ["16", "2r"], ["alpha/r", "none"], [0.1], [1, 2])
     pairs = {(m.r, m.alpha, m.rule) for m in members}
     assert pairs == {(4, 16, "alpha/r"), (4, 8, "alpha/r"), (8, 16, "alpha/r"), (4, 1, "none"), (8, 1, "none")}
     assert len(members) == 10 and len({m.name for m in members}) == 10 and members == sorted(members)
     assert members[0].name == "q+v-r4-alpha1-none-lr0.1-seed1" and members[0].to_json()["scaling"] == 1.0
+    near = expand_grid([1], ["1"], ["none"], [0.00012345678, 0.00012345679], [1])
+    assert [m.name for m in near] == [f"q+v-r1-alpha1-none-lr0.0001234567{digit}-seed1" for digit in (8, 9)]
     with pytest.raises(InputError, match="rank r must be at least 1"):
         expand_grid([0], ["1"], ["alpha/r"], [0.1], [1])
     with pytest.raises(InputError, match="`lora_dropout`: the grid needs at least one value"):
@@ -224,5 +242,6 @@ def test_one_learning_rate_is_drawn_over_rank_a_line_an_alpha(tmp_path: Path) ->
     assert drawn["α/r, α = 16"] == [(1, pytest.approx(3.005)), (4, pytest.approx(2.505))]
     assert drawn["α/r, α = 32"] == [(1, pytest.approx(2.905)), (4, pytest.approx(2.205))]
     assert len(drawn) == 2 and axis.get_xlabel() == "rank" and "0.001" in axis.get_title()
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["1", "4"]
     assert write_figure(tmp_path / "a.png", results) == tmp_path / "a.png"
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -100,6 +100,13 @@ def test_members_without_scores_are_said(study: Path, capsys) -> None:
     assert "Trained, but without scores yet: 1;" in capsys.readouterr().out
 
 
+def test_records_of_ones_own_stand_beside_no_paper(study: Path, capsys) -> None:
+    assert study_table.main(["rank", "table", str(study)]) == 0
+    table = capsys.readouterr().out
+    assert "| validation loss | BLEU | NIST |" in table and "| 64.00 |" not in table and "GPT-2 M" not in table
+    assert "| α/r, α = 8 | q+v | 4 | 8 | 2 | 0.001 | 2 | **0.9000 ± 0.0000** | **65.00 ± 1.41** |" in table
+
+
 @pytest.mark.parametrize(("text", "message"), [("[]", "holds no member yet"), ('[{"r": 1}]', "not a list of a sweep")])
 def test_refusals(tmp_path: Path, capsys, text: str, message: str) -> None:
     (tmp_path / "results.json").write_text(text)
@@ -109,19 +116,22 @@ def test_refusals(tmp_path: Path, capsys, text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("means", "limits"),
+    ("means", "lowest", "limits"),
     [
-        ([1.51, 1.52, 1.53, 1.54, 4.3], (1.51 - 0.15 * 0.03, 1.54 + 0.15 * 0.03)),
-        ([0.4, 61, 62, 63, 64], (61 - 0.15 * 3, 64 + 0.15 * 3)),
-        ([1.1, 1.3, 1.5, 2.9, 3.0], None),  # a spread of their own
-        ([1.5, 1.5, 9.0], None),  # too few to say
+        ([1.51, 1.52, 1.53, 1.54, 4.3], True, (1.51 - 0.15 * 0.03, 1.54 + 0.15 * 0.03)),
+        ([0.4, 61, 62, 63, 64], False, (61 - 0.15 * 3, 64 + 0.15 * 3)),
+        ([1.1, 1.3, 1.5, 2.9, 3.0], True, None),  # a spread of their own
+        ([1.5, 1.5, 9.0], True, None),  # too few to say
+        ([39.49, 39.49, 39.49, 39.73, 41.19], False, None),  # the best stays
+        ([1.2, 1.5, 1.5, 1.51, 1.51], True, None),
+        ([2.9, 3.33, 3.33, 3.33, 3.4], False, None),  # alike, but for one that is a little behind
     ],
 )
-def test_a_panel_ends_where_the_settings_that_learned_do(means, limits) -> None:
+def test_a_panel_ends_where_the_settings_that_learned_do(means, lowest, limits) -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     axis = pyplot.figure().subplots()
     axis.plot(range(len(means)), means)
     before = axis.get_ylim()
-    study_figure._cut(axis, means)
+    study_figure._cut(axis, means, lowest)
     assert axis.get_ylim() == pytest.approx(limits or before)
     pyplot.close()

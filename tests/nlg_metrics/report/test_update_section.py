@@ -60,6 +60,24 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_loss_that_went_wrong_is_cut_and_a_low_bleu_is_not(runs: Path) -> None:
+    """Heights of the points: only those of a loss may be at the top together."""
+    value = study("a", "b")
+    for point, loss, bleu in zip(
+        value["runs"][0]["dial"], (1.0, 2.0, 30.0, 300.0), (0.001, 0.2, 0.5, 0.1), strict=True
+    ):
+        point |= {"loss": loss, "bleu": bleu}
+    write(runs / "analysis" / "analysis.json", value)
+    section = update_section([("a", read_analysis(runs / "a"))])
+    assert section is not None
+    heights = {
+        drawing.title.split()[0]: [float(y) for y in re.findall(r'<circle cx="[^"]*" cy="([^"]*)"', drawing.svg)]
+        for drawing in section.dials
+    }
+    assert heights["Validation"][2] == heights["Validation"][3] < heights["Validation"][1]
+    assert len(set(heights["BLEU"])) == 4 and min(heights["BLEU"]) == heights["BLEU"][2]
+
+
 class Texts(HTMLParser):
     """Tags and visible text."""
 
