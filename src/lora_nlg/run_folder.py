@@ -28,6 +28,8 @@ SNAPSHOTS, SNAPSHOT_TENSORS, SNAPSHOT_DESCRIPTION = "snapshots", "state.safetens
 """Folder of the snapshots, and the two files of each."""
 RECORDS = "records"
 """Folder of the data that a run was given in memory: an input, which a restart leaves alone."""
+MEMBER = "member.json"
+"""The result of a run that `lora-nlg sweep` trained; alone, that of one that diverged."""
 BEST = "best"
 PREDICTIONS = "predictions.jsonl"
 ANALYSIS = "analysis"

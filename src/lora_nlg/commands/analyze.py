@@ -34,7 +34,7 @@ from lora_nlg.training import LossValidation
 from lora_nlg.training.loss import TargetLoss
 from lora_nlg.training.together import validate_together
 from lora_nlg.weights.base import base_hash, load_base
-from lora_nlg.weights.run import Run, require_run
+from lora_nlg.weights.run import Run, has_diverged, require_run
 from nlg_metrics.metrics.bleu import ClippedBleu
 
 log = logging.getLogger(__name__)
@@ -123,8 +123,7 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments, dial = parsed.groups
     named = [Path(name) for name in parsed.positionals["runs"]]
-    # `members/*` has the folder of the analysis before in it.
-    places = [place for place in named if not (place.name == ANALYSIS and (place / RESULTS).is_file())] or named
+    places = [place for place in named if not _is_passed_over(place)] or named
     labels = run_labels(places)
     folder = Path(arguments.out) if arguments.out else _default_folder(places)
     if folder.exists() and not folder.is_dir():
@@ -144,6 +143,14 @@ def main(argv: Sequence[str]) -> int:
     print(table)
     print(f"{folder / RESULTS}; {TABLE}; figures: {', '.join(figure.name for figure in figures)}")
     return 0
+
+
+def _is_passed_over(place: Path) -> bool:
+    """Whether what `members/*` names is no run: the folder of the analysis before, or a member that diverged."""
+    if has_diverged(place):
+        log.warning("%s diverged and has no adapter: passed over", place)
+        return True
+    return place.name == ANALYSIS and (place / RESULTS).is_file()
 
 
 def run_labels(places: Sequence[Path]) -> list[str]:

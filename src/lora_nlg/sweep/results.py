@@ -16,8 +16,9 @@ from typing import Any
 from lora_nlg.errors import InputError
 from lora_nlg.files import atomic_write, read_json, write_json
 from lora_nlg.lora.spec import SCALING_RULES
+from lora_nlg.run_folder import MEMBER
 
-MEMBERS, ROW = "members", "member.json"
+MEMBERS = "members"
 RESULTS, RESULTS_TABLE, TABLE = "results.json", "results.csv", "table.md"
 COLUMNS = (
     "name", "folder", "targets", "r", "alpha", "rule", "scaling", "dropout", "lr", "seed", "parameters", "diverged",
@@ -89,7 +90,7 @@ def member_folder(folder: str | Path, name: str) -> Path:
 def write_row(folder: str | Path, row: Result) -> None:
     """Write a member's row: from now on the member is done. What it lacks is null."""
     row = {**row, "folder": f"{MEMBERS}/{row['name']}"}
-    write_json(member_folder(folder, row["name"]) / ROW, {column: row.get(column) for column in COLUMNS})
+    write_json(member_folder(folder, row["name"]) / MEMBER, {column: row.get(column) for column in COLUMNS})
 
 
 def read_row(folder: str | Path, name: str) -> dict[str, Any] | None:
@@ -98,7 +99,7 @@ def read_row(folder: str | Path, name: str) -> dict[str, Any] | None:
     Raises:
         InputError: the file holds something else.
     """
-    path = member_folder(folder, name) / ROW
+    path = member_folder(folder, name) / MEMBER
     if not path.is_file():
         return None
     value = read_json(path)
@@ -113,7 +114,7 @@ def read_results(folder: str | Path) -> list[dict[str, Any]]:
     Raises:
         InputError: a file is not a member's result; the message names it.
     """
-    names = sorted(path.parent.name for path in (Path(folder) / MEMBERS).glob(f"*/{ROW}"))
+    names = sorted(path.parent.name for path in (Path(folder) / MEMBERS).glob(f"*/{MEMBER}"))
     return [row for name in names if (row := read_row(folder, name)) is not None]
 
 

@@ -16,7 +16,7 @@ from lora_nlg.errors import InputError
 from lora_nlg.files import read_json, write_json
 from lora_nlg.gpt2 import GPT2
 from lora_nlg.methods import METHODS, without_method
-from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION, BEST, MODEL, MODEL_DESCRIPTION, TOKENIZER
+from lora_nlg.run_folder import ADAPTER, ADAPTER_DESCRIPTION, BEST, MEMBER, MODEL, MODEL_DESCRIPTION, TOKENIZER
 from lora_nlg.tokenizers import Tokenizer, load_tokenizer
 from lora_nlg.weights.adapter import (
     AdapterInfo,
@@ -164,6 +164,11 @@ def require_run(path: Path) -> None:
         _model_folder(path)
 
 
+def has_diverged(path: Path) -> bool:
+    """Whether a folder is a sweep's member that has a result but no adapter."""
+    return (path / MEMBER).is_file() and not (path / ADAPTER).is_file()
+
+
 def _share_a_base(info: AdapterInfo, other: AdapterInfo) -> bool:
     has_base = info.method.keeps_base and other.method.keeps_base
     return has_base and info.base is not None and info.base == other.base
@@ -183,6 +188,8 @@ def _model_folder(path: Path) -> Path:
             return folder
     if not path.exists():
         raise InputError(f"no run at {path}; give a directory that `lora-nlg train` wrote")
+    if has_diverged(path):
+        raise InputError(f"{path} is a member of a sweep that diverged: it has no adapter")
     if (path / "adapter_config.json").is_file():
         raise InputError(
             f"{path} is an adapter of PEFT; make it one of ours: lora-nlg convert {path} --to adapter --out OUT"

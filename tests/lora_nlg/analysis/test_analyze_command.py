@@ -156,12 +156,23 @@ def test_refusals(runs: Path, monkeypatch, capsys, flags: list[str], message: st
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_the_study_before_is_no_run(runs: Path, tmp_path: Path) -> None:
-    """`analyze runs/*` finds it there the second time."""
-    flags = ["--scales", "", "--out", str(tmp_path)]
-    assert main(["analyze", *(str(runs / name) for name in ("analysis", "r2", "r4")), *flags]) == 0
-    found = json.loads((tmp_path / "analysis.json").read_text())
+def test_what_a_glob_has_beside_runs(runs: Path, tmp_path: Path, capsys, caplog) -> None:
+    """`analyze members/*` finds the study before there, and members that diverged."""
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    (lost / "member.json").write_text("{}")
+    flags = ["--scales", "", "--out", str(tmp_path / "study")]
+    assert main(["analyze", *(str(runs / name) for name in ("analysis", "r2", "r4")), str(lost), *flags]) == 0
+    assert f"{lost} diverged and has no adapter: passed over" in caplog.text
+    found = json.loads((tmp_path / "study" / "analysis.json").read_text())
     assert [run["label"] for run in found["runs"]] == ["r2", "r4"]
+
+    for command in (
+        ["analyze", str(lost)],
+        ["decode", "--checkpoint", str(lost), "--data", str(SAMPLE / "test.jsonl")],
+    ):
+        assert main(command) == 1
+        assert f"{lost} is a member of a sweep that diverged: it has no adapter" in capsys.readouterr().err
 
 
 def test_an_adapter_of_another_tool_is_named(runs: Path, tmp_path: Path, capsys) -> None:
