@@ -86,10 +86,10 @@ def _dials(entries: Sequence[Entry]) -> list[Drawing]:
             continue
         facts = [_best(label, name, points) for _, label, _, points in lines]
         plain = [(place, label, points) for place, label, _, points in lines]
-        drawings.append(_dial(f"{_TITLES[name]} over the factor of ΔW", plain, facts))
+        drawings.append(_dial(name, "the factor of ΔW", plain, facts))
         if len(lines) > 1:
             moved = [(place, label, [(x * run["norm"], y) for x, y in xys]) for place, label, run, xys in lines]
-            drawings.append(_dial(f"{_TITLES[name]} over factor × ‖ΔW‖", moved, []))
+            drawings.append(_dial(name, "factor × ‖ΔW‖", moved, []))
     return drawings
 
 
@@ -106,11 +106,15 @@ def _best(label: str, name: str, points: Sequence[tuple[float, float]]) -> str:
     return f"{label}: best {value:.4g} at {factor:g}{as_trained}"
 
 
-def _dial(title: str, lines: Sequence[tuple[int, str, Sequence[tuple[float, float]]]], facts: list[str]) -> Drawing:
+def _dial(
+    name: str, axis: str, lines: Sequence[tuple[int, str, Sequence[tuple[float, float]]]], facts: list[str]
+) -> Drawing:
+    """A measure over what `axis` says, a line for each (place, label, points)."""
+    title = f"{_TITLES[name]} over {axis}"
     xs = [x for _, _, points in lines for x, _ in points]
     ys = [y for _, _, points in lines for _, y in points]
     low, high = min(ys), max(ys)
-    if title.startswith(_TITLES["loss"]) and low > 0:  # one that went wrong would flatten the rest
+    if name == "loss" and low > 0:  # one that went wrong would flatten the rest
         high = min(high, 3 * low)
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     low, high, left, right = low - margin, high + margin, min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1
@@ -133,7 +137,6 @@ def _dial(title: str, lines: Sequence[tuple[int, str, Sequence[tuple[float, floa
         )
     bottom = HEIGHT - BOTTOM
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
-    axis = title.partition(" over ")[2]
     parts.append(f'<text x="{(LEFT + WIDTH) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escaped(axis)}</text>')
     for place, label, points in lines:
         line = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
